@@ -1,0 +1,31 @@
+# `make sweep` and `make test` do all the set-up themselves; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help sweep test lint clean
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+$(STAMP): pyproject.toml
+	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --editable '.[test]'
+	touch $(STAMP)
+
+sweep: $(STAMP) ## run the PANDA sweep on bundled sample slides, then write its report
+	$(RUN)/python sweeps/panda_budget.py $(ARGS)
+
+test: $(STAMP) ## run all tests
+	$(RUN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## check style, types and who imports whom
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports --no-cache
+
+clean: ## remove the environment and all runs
+	rm -rf $(VENV) runs

@@ -1,0 +1,1 @@
+"""analysis: what a sweep's recorded trials say. Reads a RUN_DIR; never trains, never searches."""

@@ -1,0 +1,7 @@
+"""`python -m analysis`: hands the command line to `analysis.cli`; knows nothing else."""
+
+import sys
+
+from analysis.cli import main
+
+sys.exit(main())

@@ -1,0 +1,83 @@
+"""A batch of host images and the way of its pixels to the device.
+
+Images stay on the host; only the pixels that a pass needs go over, as uint8, and are normalised
+there.
+
+Shapes: B batch, H W image px, p patch px, k sampled, N any number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.memory.meter import INPUT
+
+CHANNEL_MEAN = (0.485, 0.456, 0.406)
+CHANNEL_STD = (0.229, 0.224, 0.225)
+"""Of ImageNet, in RGB order: what timm's pretrained weights expect."""
+
+
+@dataclass(frozen=True)
+class HostBatch:
+    """Images of a batch, each uint8 [H, W, 3], and their targets."""
+
+    images: Sequence[np.ndarray]
+    targets: np.ndarray
+    """int64 [B]."""
+
+    _resized: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def resized(self, side_px: int) -> np.ndarray:
+        """Return every whole image resized to uint8 [B, side, side, 3], antialiased."""
+        if side_px not in self._resized:  # each inner iteration asks again
+            self._resized[side_px] = np.stack([_resize(image, side_px) for image in self.images])
+        return self._resized[side_px]
+
+
+class DeviceFeeder:
+    """Moves host pixels to a device, counted as input, and normalises them there."""
+
+    def __init__(self, device: torch.device, guard: MemoryGuard) -> None:
+        self._device = device
+        self._guard = guard
+        with guard.on_host():
+            scale = 255 * torch.tensor(CHANNEL_STD).view(1, 3, 1, 1)
+            shift = torch.tensor(CHANNEL_MEAN).view(1, 3, 1, 1) / torch.tensor(CHANNEL_STD).view(
+                1, 3, 1, 1
+            )
+        with guard.allocating(INPUT):
+            self._scale = torch.empty_like(scale, device=device).copy_(scale)
+            self._shift = torch.empty_like(shift, device=device).copy_(shift)
+
+    def pixels(self, images: np.ndarray) -> Tensor:
+        """Return uint8 `images` [N, p, p, 3] as normalised float [N, 3, p, p] on the device."""
+        with self._guard.allocating(INPUT):
+            raw = self._copy(images)
+            pixels = torch.empty((raw.shape[0], raw.shape[3], *raw.shape[1:3]), device=self._device)
+            pixels.copy_(raw.permute(0, 3, 1, 2))
+            return pixels.div_(self._scale).sub_(self._shift)
+
+    def targets(self, targets: np.ndarray) -> Tensor:
+        """Return int64 `targets` [B] on the device."""
+        with self._guard.allocating(INPUT):
+            return self._copy(targets)
+
+    def _copy(self, array: np.ndarray) -> Tensor:
+        host = torch.from_numpy(np.ascontiguousarray(array))
+        # a copy on the CPU too: what a device would hold is counted there as well
+        return torch.empty(host.shape, dtype=host.dtype, device=self._device).copy_(host)
+
+
+def _resize(image: np.ndarray, side_px: int) -> np.ndarray:
+    size = (side_px, side_px)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

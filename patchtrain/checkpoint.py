@@ -1,0 +1,81 @@
+"""A trial's state on disk: `model.safetensors`, `optimizer.pt` and `state.json` in one folder.
+
+Knows nothing of what the state means.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from patchtrain.errors import DataError
+
+_WEIGHTS, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.pt", "state.json"
+
+
+def save_checkpoint(
+    folder: Path, weights: dict[str, Tensor], optimizer: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Write a checkpoint; an older one in `folder` stays readable until the new one is whole."""
+    temporary = folder.with_name(folder.name + ".new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file({name: value.contiguous() for name, value in weights.items()}, temporary / _WEIGHTS)
+    torch.save(optimizer, temporary / _OPTIMIZER)
+    (temporary / _STATE).write_text(json.dumps(state, indent=2) + "\n")
+    older = _older(folder)
+    shutil.rmtree(older, ignore_errors=True)
+    if folder.exists():
+        folder.rename(older)
+    temporary.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether `folder` holds a whole checkpoint, or did before a write was cut off."""
+    return (folder / _STATE).exists() or (_older(folder) / _STATE).exists()
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the network's weights, on the host.
+
+    Raises:
+        DataError: there are none, or they are damaged.
+
+    """
+    return _read(folder, _WEIGHTS, load_file)
+
+
+def load_optimizer(folder: Path) -> dict[str, Any]:
+    """Return the optimizer's state, on the host. Raises as `load_weights`."""
+    return _read(
+        folder, _OPTIMIZER, lambda path: torch.load(path, map_location="cpu", weights_only=True)
+    )
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Return the rest of the state. Raises as `load_weights`."""
+    return _read(folder, _STATE, lambda path: json.loads(path.read_text()))
+
+
+def _read(folder: Path, name: str, reader: Any) -> Any:
+    path = folder / name
+    if not folder.exists() and _older(folder).exists():  # cut off between the two renames
+        path = _older(folder) / name
+    if not path.is_file():
+        raise DataError(f"{path}: no such checkpoint file; train first, or give another folder")
+    try:
+        return reader(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"{path}: damaged ({reason}); remove the folder and train again") from None
+
+
+def _older(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")

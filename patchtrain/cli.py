@@ -1,0 +1,115 @@
+"""`patchtrain train|evaluate|sample-data`: reads arguments, shows progress, maps ends to statuses.
+
+Exit status: 0 done; 1 went wrong while running; 2 bad input (one line on stderr, nothing written);
+3 the trial ran out of memory (its record is written).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchtrain.errors import ConfigError, DataError
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (default: the process's arguments) names; return its status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (ConfigError, DataError) as error:
+        print(f"patchtrain: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("patchtrain: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="patchtrain",
+        description="Train one vision model on high-resolution images inside a memory budget.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train the trial that a YAML file describes")
+    train.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    _add_settings(train)
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="written here")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    train.add_argument(
+        "--skip-bad-images", action="store_true", help="go on without images that cannot be read"
+    )
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="measure saved weights, write predictions")
+    evaluate.add_argument("folder", type=Path, metavar="DIR", help="what `train --out` wrote")
+    evaluate.add_argument("--data", type=Path, metavar="DIR2", help="another data folder")
+    evaluate.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="which images; default val, or all where DIR2 holds none of the trained split",
+    )
+    evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    _add_settings(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+    sample = commands.add_parser("sample-data", help="write small generated data")
+    sample.add_argument("name", choices=("panda",))
+    sample.add_argument("out", type=Path, metavar="OUT")
+    sample.add_argument("--num-images", type=int, default=48)
+    sample.add_argument("--image-size", type=int, default=512, help="longer side in px")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.set_defaults(run=_sample_data)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting of the configuration; may be repeated",
+    )
+
+
+# Commands import what they need when they run: `--help` and argument errors answer at once.
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from patchtrain.commands.train import train
+
+    overrides = list(arguments.overrides)
+    if arguments.skip_bad_images:
+        overrides.append("skip_bad_images=true")
+    return train(arguments.config, overrides, arguments.out, resume=arguments.resume)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from patchtrain.commands.evaluate import evaluate
+
+    return evaluate(
+        arguments.folder,
+        arguments.data,
+        split=arguments.split,
+        overrides=arguments.overrides,
+        as_json=arguments.json,
+    )
+
+
+def _sample_data(arguments: argparse.Namespace) -> int:
+    from patchtrain.datasets.samples import write_panda_sample
+
+    write_panda_sample(arguments.out, arguments.num_images, arguments.image_size, arguments.seed)
+    print(f"{arguments.num_images} generated slides (not real data) in {arguments.out}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

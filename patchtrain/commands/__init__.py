@@ -1,0 +1,1 @@
+"""The commands behind `patchtrain`, one file each; argument parsing is in `cli`."""

@@ -1,0 +1,100 @@
+"""`patchtrain evaluate`: the metrics and per-image predictions of saved weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from patchtrain.config import TrialConfig
+from patchtrain.datasets import ClassificationData, Example, load_all
+from patchtrain.datasets.tables import read_table
+from patchtrain.errors import ConfigError, DataError
+from patchtrain.record import atomic_path
+from patchtrain.trainer import Trainer
+
+
+def evaluate(
+    folder: Path,
+    data_dir: Path | None,
+    *,
+    split: str | None,
+    overrides: Sequence[str],
+    as_json: bool,
+) -> int:
+    """Print the metrics of the weights in `folder` and write predictions.parquet there.
+
+    Args:
+        data_dir: images to measure on; None: those that the trial was trained on.
+        split: train, val, test or all; None: val, or all where none of val is in `data_dir`.
+
+    Raises:
+        ConfigError, DataError: bad input; nothing was written.
+
+    """
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(f"{folder}: no config.yaml there; give a folder that `train --out` wrote")
+    config = TrialConfig.load(folder / "config.yaml", overrides)
+    if data_dir is not None:
+        config = replace(config, data_dir=str(data_dir.resolve()))
+    data = load_all(config)
+    split, examples = _choose(folder, data, split)
+    chosen = replace(data, train=(), val=examples, test=())
+    trainer = Trainer(config, trial_id=folder.resolve().name, data=chosen)
+    trainer.load_weights(folder / "checkpoint")
+    outputs, metrics = trainer.predict(examples)
+    trainer.close()
+    _write_predictions(folder / "predictions.parquet", examples, outputs, split)
+    if as_json:
+        print(json.dumps({"split": split, "num_images": len(examples), **metrics}))
+    else:
+        shown = "  ".join(
+            f"{name} {'undefined' if value is None else f'{value:.4f}'}"
+            for name, value in metrics.items()
+        )
+        where = " of GENERATED SAMPLE DATA" if data.is_sample else ""
+        print(
+            f"{split}: {len(examples)} images{where}  {shown}  -> {folder / 'predictions.parquet'}"
+        )
+    return 0
+
+
+def _choose(
+    folder: Path, data: ClassificationData, split: str | None
+) -> tuple[str, tuple[Example, ...]]:
+    """Return the name of the split and its examples."""
+    everything = data.test
+    if split == "all":
+        return "all", everything
+    split_of = {
+        row.values["image_id"]: row.values["split"]
+        for row in read_table(folder / "split.csv", ("image_id", "split"))
+    }
+    examples = tuple(e for e in everything if split_of.get(e.image_id) == (split or "val"))
+    if examples:
+        return split or "val", examples
+    if split is None:
+        return "all", everything
+    raise DataError(f"--split {split}: none of its images are in {data.data_dir}; use --split all")
+
+
+def _write_predictions(
+    path: Path, examples: Sequence[Example], outputs: np.ndarray, split: str
+) -> None:
+    """Write one row an image: image_id, split, target, predicted and the probability per class."""
+    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    columns = {
+        "image_id": [example.image_id for example in examples],
+        "split": [split] * len(examples),
+        "target": [example.target for example in examples],
+        "predicted": outputs.argmax(axis=1),
+    }
+    columns |= {f"probability_{k}": probabilities[:, k] for k in range(outputs.shape[1])}
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)

@@ -1,0 +1,77 @@
+"""Progress of a trial on a terminal: a bar for each epoch, and one line that stays."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from patchtrain.record import EpochRecord
+from patchtrain.trainer import Progress
+from patchtrain.units import format_bytes
+
+
+class TrialProgress:
+    """Shows batches done, images/s, loss, and current and peak memory against the budget."""
+
+    def __init__(self, num_epochs: int, budget_bytes: int | None) -> None:
+        self._num_epochs = num_epochs
+        self._budget = "no budget" if budget_bytes is None else format_bytes(budget_bytes)
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bars.add_task("starting", total=None, facts="")
+        self._epoch = 1
+
+    def __enter__(self) -> TrialProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start_epoch(self, epoch: int) -> None:
+        """Take `epoch` (1 for the first) as the one that batches belong to."""
+        self._epoch = epoch
+
+    def on_batch(self, progress: Progress) -> None:
+        """Show one batch more."""
+        doing = "validating" if progress.validating else "training"
+        loss = "" if progress.loss is None else f"loss {progress.loss:.3f}  "
+        self._bars.update(
+            self._task,
+            description=f"epoch {self._epoch}/{self._num_epochs} {doing}",
+            completed=progress.batches_done,
+            total=progress.num_batches,
+            facts=(
+                f"{progress.images_per_s:.1f} images/s  {loss}"
+                f"memory {format_bytes(progress.live_bytes)}, "
+                f"peak {format_bytes(progress.peak_bytes)} of {self._budget}"
+            ),
+        )
+
+    def on_epoch(self, epoch: EpochRecord) -> None:
+        """Leave a line about a finished epoch."""
+        metric = "undefined" if epoch.metric is None else f"{epoch.metric:.4f}"
+        self.say(
+            f"epoch {epoch.epoch}/{self._num_epochs}  loss {epoch.train_loss:.4f}  "
+            f"{epoch.metric_name} {metric}  {epoch.images_per_s:.1f} images/s  "
+            f"peak {format_bytes(epoch.peak_allocated_bytes)} of {self._budget}"
+        )
+
+    def say(self, line: str) -> None:
+        """Leave `line` on the terminal."""
+        self._console.print(line, markup=False)

@@ -1,0 +1,345 @@
+"""`TrialConfig`: everything that decides how one trial runs, checked before any work starts.
+
+Knows nothing of models or files; names of backbones are checked where models are built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from patchtrain.errors import ConfigError
+from patchtrain.memory.budget import parse_budget
+
+Task = Literal["classification"]
+Dataset = Literal["panda"]
+MethodName = Literal["local_global", "patchgd", "downsampled", "full"]
+Fusion = Literal["add", "concat"]
+Norm = Literal["batch", "frozen", "group"]
+Precision = Literal["fp32", "bf16"]
+
+PATCH_METHODS: frozenset[str] = frozenset({"local_global", "patchgd"})
+"""Methods that cut the image into a grid of patches and keep a latent block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """One trial. Fields are the YAML keys of a trial and the names behind `--set`.
+
+    Raises:
+        ConfigError: a field has a wrong value, or fields contradict each other.
+
+    """
+
+    task: Task = "classification"
+
+    dataset: Dataset = "panda"
+
+    data_dir: str | None = None
+    """Folder of the data set in its published layout. None: small generated sample data, which is
+    recorded as `data_is_sample`."""
+
+    split_file: str | None = None
+    """CSV with columns image_id and split (train, val or test). None: a stratified random split."""
+
+    split_seed: int = 0
+    """Seed of the random split; not `seed`, so that trials with other seeds see the same split."""
+
+    val_fraction: float = 0.2
+    """Share of the images that validate. The paper: 1,000 of 10,616."""
+
+    test_fraction: float = 0.0
+    """Share of the images kept out of both training and validation. The paper: 1,000 of 10,616."""
+
+    skip_bad_images: bool = False
+    """Go on without images that cannot be read; how many is recorded. False: they are an error."""
+
+    sample_num_images: int = 48
+    """Images of generated sample data (only without `data_dir`)."""
+
+    sample_seed: int = 0
+    """Seed of generated sample data (only without `data_dir`)."""
+
+    image_size: int = 512
+    """Side in px of the square that each image is fitted into. The paper: 512, 2048, 4096."""
+
+    method: MethodName = "local_global"
+    """How an image is trained on. `local_global` is the paper's."""
+
+    patch_size: int = 128
+    """Side in px of a patch; of the global patch and of the downsampled image too.
+    The paper: 128 and 256."""
+
+    sampling_rate: float = 0.2
+    """Share of the patches that get gradients in one inner iteration. The paper: 0.07 to 0.25."""
+
+    inner_iterations: int = 4
+    """Inner iterations per batch (J). The paper: 3, 4 and 11."""
+
+    fusion: Fusion = "add"
+    """How the global feature joins the latent block (`local_global` only)."""
+
+    backbone: str = "resnet50"
+    """Feature extractor (theta1) by its timm name."""
+
+    aggregator: str = "same"
+    """Reader of the latent block (theta2): `same` (a CNN of the backbone's name, the paper's),
+    another timm name, `small_cnn` (PatchGD's) or `attention` (gated attention pooling)."""
+
+    weights: str = "none"
+    """Start of the backbone: `none` (random), `pretrained` (timm's, downloaded) or the path of a
+    safetensors file."""
+
+    norm: Norm = "batch"
+    """`batch`: as the backbone has it; `frozen`: batch norm with fixed statistics; `group`: batch
+    norm replaced by group norm."""
+
+    batch_size: int = 4
+    """Images per batch. The paper: at most 4."""
+
+    accumulation_steps: int = 1
+    """Inner iterations per optimizer step. The paper: at most 3 for classification."""
+
+    epochs: int = 100
+    """The paper: 100."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW. The paper: 1e-3."""
+
+    weight_decay: float = 0.01
+
+    precision: Precision = "fp32"
+    """`bf16`: the forward passes run under autocast; parameters stay in fp32."""
+
+    patch_microbatch: Literal["none"] = "none"
+    """Patches pushed through the backbone at once with gradients. `none`: all that are sampled."""
+
+    budget: int | None = None
+    """Memory in bytes that the trial may hold on its device; in YAML also `4GB`, `512MiB`.
+    None: no limit, peaks are still recorded."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:N` or `auto` (CUDA where there is one)."""
+
+    num_workers: int = 0
+    """Processes that read images ahead; 0 reads in the training process."""
+
+    seed: int = 0
+    """Of weights, sampling and order; two trials with equal configs and seeds are equal."""
+
+    def __post_init__(self) -> None:
+        for name, choices in _choices().items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(choices)}")
+        for name in _POSITIVE_INTEGERS:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1; raise it")
+        for name in ("num_workers", "seed", "split_seed", "sample_seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} must not be negative; use 0 or more"
+                )
+        self._check_numbers()
+        self._check_geometry()
+
+    def _check_numbers(self) -> None:
+        if not 0 < self.sampling_rate <= 1:
+            raise ConfigError(
+                f"sampling_rate={self.sampling_rate} must be above 0 and at most 1; "
+                "it is the share of patches that get gradients, e.g. 0.2"
+            )
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ConfigError(
+                f"learning_rate={self.learning_rate} must be positive and finite; e.g. 1e-3"
+            )
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ConfigError(
+                f"weight_decay={self.weight_decay} must be 0 or positive and finite; e.g. 0.01"
+            )
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(
+                f"val_fraction={self.val_fraction} must lie between 0 and 1; e.g. 0.2"
+            )
+        if not (self.test_fraction >= 0 and self.val_fraction + self.test_fraction < 1):
+            raise ConfigError(
+                f"test_fraction={self.test_fraction} with val_fraction={self.val_fraction} "
+                "leaves nothing to train on; together they must stay below 1"
+            )
+        if self.budget is not None and self.budget < 1:
+            raise ConfigError(f"budget={self.budget} must be positive; e.g. 8GB")
+
+    def _check_geometry(self) -> None:
+        if self.patch_size > self.image_size:
+            raise ConfigError(
+                f"patch_size={self.patch_size} is larger than image_size={self.image_size}; "
+                f"use at most {self.image_size}"
+            )
+        if self.method in PATCH_METHODS and self.patch_size == self.image_size:
+            raise ConfigError(
+                f"patch_size={self.patch_size} is the whole image_size={self.image_size}, so there "
+                f"is no grid for method={self.method}; use smaller patches, or method=full"
+            )
+        if self.method in PATCH_METHODS and self.image_size % self.patch_size:
+            raise ConfigError(
+                f"patch_size={self.patch_size} does not divide image_size={self.image_size}; "
+                f"use one of {_join(_divisors_near(self.image_size, self.patch_size))}, or an "
+                f"image_size that is a multiple of {self.patch_size}"
+            )
+
+    @property
+    def grid_size(self) -> int:
+        """Patches along one side of the image (m = n)."""
+        return self.image_size // self.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image (mn)."""
+        return self.grid_size**2
+
+    @property
+    def num_sampled(self) -> int:
+        """Patches per image that get gradients in one inner iteration (k)."""
+        # the tolerance undoes rounding: 0.29 * 100 is 28.999999999999996
+        return max(1, math.floor(self.sampling_rate * self.num_patches + 1e-9))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> TrialConfig:
+        """Return the configuration that `values` (YAML keys) describe, defaults for the rest.
+
+        Raises:
+            ConfigError: an unknown key, a value of the wrong type, or a broken rule.
+
+        """
+        from pydantic import ValidationError
+
+        values = dict(values)
+        names = [f.name for f in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                near = difflib.get_close_matches(str(key), names, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+                raise ConfigError(f"{key}={values[key]!r} is no setting of a trial; {hint}")
+        if values.get("budget") is not None:
+            values["budget"] = parse_budget(values["budget"])
+        for name, choices in _choices().items():
+            if name in values and values[name] is None and "none" in choices:
+                values[name] = "none"
+        for key, value in values.items():
+            if isinstance(value, bool) and cls.__dataclass_fields__[key].type != "bool":
+                raise ConfigError(f"{key}={value!r} is a truth value; give {_wanted(key)}")
+        try:
+            return _adapter().validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            if name in _choices():
+                wanted = f"use one of {', '.join(_choices()[name])}"
+            else:
+                wanted = f"give {_wanted(name)}"
+            raise ConfigError(f"{name}={first['input']!r} is not accepted; {wanted}") from None
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrialConfig:
+        """Return the configuration in the YAML file `path`, with `key=value` overrides on top.
+
+        Raises:
+            ConfigError: no such file, not YAML, or see `from_mapping`.
+
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text())
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror}); give a YAML file"
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            line = " ".join(str(error).split())
+            raise ConfigError(
+                f"{path}: is not YAML ({line}); write one `key: value` a line"
+            ) from None
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: holds no `key: value` lines; write one a line")
+        return cls.from_mapping(values | parse_overrides(overrides))
+
+    def dump(self, path: Path) -> None:
+        """Write the configuration as YAML that `load` reads back."""
+        path.write_text(yaml.safe_dump(dataclasses.asdict(self), sort_keys=False))
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the values of `key=value` strings, each value read as YAML.
+
+    Raises:
+        ConfigError: a string without `=`, or a value that is not YAML.
+
+    """
+    values = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {override!r} has no value; write --set key=value")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {override!r}: the value is not YAML; quote it") from None
+    return values
+
+
+_POSITIVE_INTEGERS = (
+    "image_size",
+    "patch_size",
+    "inner_iterations",
+    "batch_size",
+    "accumulation_steps",
+    "epochs",
+    "sample_num_images",
+)
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(TrialConfig)
+
+
+@cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Field name -> allowed values, for the fields that have a closed list."""
+    return {
+        "task": get_args(Task),
+        "dataset": get_args(Dataset),
+        "method": get_args(MethodName),
+        "fusion": get_args(Fusion),
+        "norm": get_args(Norm),
+        "precision": get_args(Precision),
+        "patch_microbatch": ("none",),
+    }
+
+
+def _wanted(name: str) -> str:
+    type_name = str(TrialConfig.__dataclass_fields__[name].type).removesuffix(" | None")
+    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        type_name, "text"
+    )
+
+
+def _divisors_near(image_size: int, patch_size: int) -> list[int]:
+    """The up to four divisors of `image_size` nearest to `patch_size`, from 16 px up."""
+    divisors = [d for d in range(min(16, image_size), image_size + 1) if image_size % d == 0]
+    return sorted(sorted(divisors, key=lambda d: abs(math.log(d / patch_size)))[:4])
+
+
+def _join(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

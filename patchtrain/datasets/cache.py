@@ -1,0 +1,51 @@
+"""The folder for what can be made again: generated samples and results of image checks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from patchtrain.datasets.samples import SAMPLE_VERSION, write_panda_sample
+
+
+def cache_dir() -> Path:
+    """Return the cache folder, which need not exist.
+
+    `$PATCHTRAIN_CACHE`, else `patchtrain` in `$XDG_CACHE_HOME`, else in `~/.cache`.
+    """
+    own = os.environ.get("PATCHTRAIN_CACHE")
+    if own:
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # the XDG rules tell to ignore relative paths
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "patchtrain"
+
+
+def panda_sample_dir(num_images: int, image_size: int, seed: int) -> Path:
+    """Return the folder of these sample slides, generating them if they are not there yet.
+
+    Processes may race: each generates aside, the first to finish puts its folder in place.
+
+    Raises:
+        ConfigError: a number is out of range, or the cache cannot be written.
+    """
+    name = f"panda-v{SAMPLE_VERSION}-n{num_images}-px{image_size}-seed{seed}"
+    folder = cache_dir() / "samples" / name
+    if not folder.is_dir():
+        aside = folder.with_name(f".{name}.{uuid.uuid4().hex}")
+        try:
+            write_panda_sample(aside, num_images, image_size, seed)
+            _put_in_place(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _put_in_place(aside: Path, folder: Path) -> None:
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # nobody else was faster: a real failure
+            raise

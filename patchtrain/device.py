@@ -1,0 +1,30 @@
+"""The device a trial runs on, from its name."""
+
+from __future__ import annotations
+
+import torch
+
+from patchtrain.errors import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that `name` says: `cpu`, `cuda`, `cuda:N` or `auto` (CUDA if there is one).
+
+    Raises:
+        ConfigError: another name, or a CUDA device that is not there.
+
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name!r} is not supported; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device={name!r} is not there ({torch.cuda.device_count()} CUDA devices found); "
+            "use auto or cpu"
+        )
+    return device

@@ -1,0 +1,155 @@
+"""The training and validation step of a trial: network, optimizer and method inside one budget.
+
+Everything that decides memory happens here, so whoever wants to know a trial's peak runs this code.
+Knows nothing of data sets, epochs or files; the caller enters `guard` around it.
+
+Shapes: B batch, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from patchtrain.batch import DeviceFeeder, HostBatch
+from patchtrain.config import TrialConfig
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.memory.meter import GRADIENTS, OPTIMIZER, PARAMETERS
+from patchtrain.methods import MethodTools, build_method
+from patchtrain.models import build_network
+from patchtrain.schedule import learning_rate_at
+from patchtrain.tasks import Classification, Task
+
+
+class LossNotFinite(RuntimeError):
+    """The loss became infinite or not a number; the trial cannot go on."""
+
+
+class Engine:
+    """Builds a trial's network and optimizer and runs batches through them.
+
+    Args:
+        guard: already entered; holds the budget and names the device.
+        batches_per_epoch, epochs: decide how the learning rate falls.
+
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        num_classes: int,
+        guard: MemoryGuard,
+        *,
+        batches_per_epoch: int,
+        epochs: int,
+    ) -> None:
+        self._config = config
+        self._guard = guard
+        self.task: Task = Classification(num_classes)
+        torch.manual_seed(config.seed)
+        with guard.doing("setup"), guard.allocating(PARAMETERS), guard.device:
+            self.network = build_network(config, num_classes).train()
+        for parameter in self.network.parameters():
+            parameter.register_post_accumulate_grad_hook(self._count_gradient)
+        # one fused kernel: the fewest temporaries and the fewest launches
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self._feeder = DeviceFeeder(guard.device, guard)
+        self._method = build_method(
+            config, MethodTools(self.network, self.task, self._feeder, guard)
+        )
+        iterations_per_epoch = batches_per_epoch * self._method.iterations_per_batch
+        self._num_steps = epochs * math.ceil(iterations_per_epoch / config.accumulation_steps)
+        self._accumulated = 0
+        self.steps_done = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next optimizer step."""
+        beta2 = self.optimizer.param_groups[0]["betas"][1]
+        return learning_rate_at(self.steps_done, self._num_steps, self._config.learning_rate, beta2)
+
+    @property
+    def num_parameters(self) -> int:
+        """Of backbone and head together."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def train_batch(self, batch: HostBatch, generator: torch.Generator) -> float:
+        """Train on `batch` and return its mean loss over the inner iterations.
+
+        Args:
+            generator: on the host; draws which patches are sampled.
+
+        Raises:
+            BudgetExceeded: more memory than the budget.
+            LossNotFinite: the loss is infinite or not a number.
+
+        """
+        self._method.start(batch)
+        total = 0.0
+        for _ in range(self._method.iterations_per_batch):
+            with self._guard.doing("inner_iteration"):
+                loss = self._method.loss(generator)
+                (loss / self._config.accumulation_steps).backward()
+            with self._guard.on_host():
+                value = loss.item()
+            del loss
+            if not math.isfinite(value):
+                raise LossNotFinite(
+                    f"loss is {value} after {self.steps_done} optimizer steps; lower "
+                    f"learning_rate={self._config.learning_rate} or use precision=fp32"
+                )
+            total += value
+            self._accumulated += 1
+            if self._accumulated == self._config.accumulation_steps:
+                self._step()
+        return total / self._method.iterations_per_batch
+
+    def finish_epoch(self) -> None:
+        """Step with the gradients of a last incomplete group of inner iterations, if any."""
+        if self._accumulated:
+            self._step()
+
+    def predict(self, batch: HostBatch) -> np.ndarray:
+        """Return the outputs [B, K] of `batch`, without gradient and in evaluation mode."""
+        self.network.eval()
+        with self._guard.doing("validation"), torch.no_grad():
+            outputs = self._method.predict(batch).float()
+            with self._guard.on_host():
+                values = outputs.cpu().numpy().copy()
+        self.network.train()
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed engine needs beside the network's weights."""
+        return {"optimizer": self.optimizer.state_dict(), "steps_done": self.steps_done}
+
+    def load_state(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        """Take up from `weights` of the network and `state` (see `state`), both on the host."""
+        with self._guard.on_host():
+            self.network.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        for slots in self.optimizer.state.values():
+            tensors = [value for value in slots.values() if isinstance(value, torch.Tensor)]
+            self._guard.adopt(tensors, OPTIMIZER)
+        self.steps_done = state["steps_done"]
+
+    def _step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        with self._guard.doing("optimizer"), self._guard.allocating(OPTIMIZER):
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        self._accumulated = 0
+        self.steps_done += 1
+
+    def _count_gradient(self, parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None
+        self._guard.adopt([parameter.grad], GRADIENTS)

@@ -1,0 +1,43 @@
+"""`LatentBlock`: the features Z of all patches of a batch of images, laid out on the grid.
+
+Knows nothing of the networks that fill and read it.
+
+Shapes: B batch, m n grid, k sampled, d features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class LatentBlock:
+    """Z of shape B x mn x d, row-major over the grid.
+
+    Filled once a batch without gradient; then, in each inner iteration, the rows of the sampled
+    patches are replaced by features with gradient. Rows are replaced in place: no second Z.
+    """
+
+    def __init__(self, features: Tensor, num_rows: int, num_cols: int) -> None:
+        """Args: features: [B, mn, d], without gradient."""
+        if features.shape[1] != num_rows * num_cols:
+            raise ValueError(
+                f"{features.shape[1]} features do not fill a {num_rows} x {num_cols} grid"
+            )
+        self._features = features
+        self._num_rows, self._num_cols = num_rows, num_cols
+        self._image_index = torch.arange(features.shape[0], device=features.device)[:, None]
+
+    def detach(self) -> None:
+        """Forget the gradients of earlier replacements; the values stay."""
+        self._features = self._features.detach()
+
+    def replace(self, positions: Tensor, features: Tensor) -> None:
+        """Put `features` [B, k, d] at `positions` [B, k] of the grid, with their gradient."""
+        self._features = self._features.index_put_(
+            (self._image_index, positions), features.to(self._features.dtype)
+        )
+
+    def on_grid(self) -> Tensor:
+        """Return Z as the map [B, d, m, n] that aggregators read."""
+        return self._features.unflatten(1, (self._num_rows, self._num_cols)).permute(0, 3, 1, 2)

@@ -1,0 +1,1 @@
+"""Memory: budgets people write, the meter that observes, the guard that enforces."""

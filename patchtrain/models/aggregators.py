@@ -1,0 +1,187 @@
+"""Aggregators (theta2): networks that read the latent block and give class scores.
+
+Knows nothing of patches, backbones' weights or budgets.
+
+Shapes: B batch, d features (2d when concatenated), m n grid, K classes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from patchtrain.errors import ConfigError
+from patchtrain.models.backbones import check_name
+
+SMALL_CNN = "small_cnn"
+ATTENTION = "attention"
+
+
+def resolve_name(aggregator: str, backbone: str) -> str:
+    """Return the aggregator's own name: `same` is the backbone's."""
+    return backbone if aggregator == "same" else aggregator
+
+
+def check_aggregator(name: str) -> None:
+    """Refuse a name that is neither ours nor timm's.
+
+    Raises:
+        ConfigError: names the value and the nearest known names.
+
+    """
+    if name not in (SMALL_CNN, ATTENTION):
+        check_name("aggregator", name)
+
+
+def build_aggregator(name: str, in_features: int, grid_size: int, num_classes: int) -> nn.Module:
+    """Return the network B x in_features x m x n -> B x K.
+
+    Args:
+        name: `small_cnn`, `attention` or a timm name.
+        grid_size: m = n; decides how much a timm network may stride.
+
+    """
+    check_aggregator(name)
+    if name == SMALL_CNN:
+        return SmallCnn(in_features, num_classes)
+    if name == ATTENTION:
+        return AttentionPooling(in_features, num_classes)
+    try:
+        network = timm.create_model(name, in_chans=in_features, num_classes=num_classes)
+        paths = layers_to_unstride(name, allowed_reduction(grid_size))
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"aggregator={name!r} cannot read a grid of features ({' '.join(str(error).split())}); "
+            f"use a convolutional network, {SMALL_CNN} or {ATTENTION}"
+        ) from None
+    for path in paths:
+        _remove_stride(network, path)
+    return network
+
+
+class SmallCnn(nn.Module):
+    """Two 3x3 convolutions, average pooling and a linear layer: the kind of head of PatchGD."""
+
+    def __init__(self, in_features: int, num_classes: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_features, hidden, 3, padding=1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, hidden, 3, padding=1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return class scores [B, K] of `latent` [B, d, m, n]."""
+        return self.layers(latent)
+
+
+class AttentionPooling(nn.Module):
+    """Gated attention over grid cells (Ilse et al. 2018, eq. 9), then a linear layer.
+
+    Blind to where a cell lies, unlike the convolutional aggregators.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.value = nn.Linear(in_features, hidden)
+        self.gate = nn.Linear(in_features, hidden)
+        self.score = nn.Linear(hidden, 1)
+        self.classifier = nn.Linear(in_features, num_classes)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return class scores [B, K] of `latent` [B, d, m, n]."""
+        cells = latent.flatten(2).transpose(1, 2)
+        gated = torch.tanh(self.value(cells)) * torch.sigmoid(self.gate(cells))
+        weights = self.score(gated).softmax(dim=1)
+        return self.classifier((weights * cells).sum(dim=1))
+
+
+def allowed_reduction(grid_size: int) -> int:
+    """Return how far a CNN may shrink a grid: the largest power of 2 that leaves 2 cells a side."""
+    reduction = 1
+    while grid_size // (reduction * 2) >= 2:
+        reduction *= 2
+    return reduction
+
+
+@cache
+def layers_to_unstride(name: str, max_reduction: int) -> tuple[str, ...]:
+    """Return the layers of timm's `name` that must lose their stride to shrink at most so far.
+
+    A latent block is small (4 x 4 to 32 x 32 cells): the strides that a classifier of photographs
+    starts with would leave nothing of it, so the first ones go and the deepest stay. Layers that
+    shrink the same map (a block's convolution and its shortcut) are known by the size of their
+    input and treated alike.
+    """
+    strided = _strided_layers(timm.create_model(name).to("meta").eval())
+    kept: set[int] = set()
+    reduction = 1
+    for side in sorted({layer.input_side for layer in strided}):
+        reduction *= max(layer.stride for layer in strided if layer.input_side == side)
+        if reduction > max_reduction:
+            break
+        kept.add(side)
+    return tuple(layer.path for layer in strided if layer.input_side not in kept)
+
+
+class _StridedLayer(NamedTuple):
+    """A layer that shrinks its input, by the side of that input."""
+
+    path: str
+    stride: int
+    input_side: int
+
+
+def _strided_layers(network: nn.Module) -> list[_StridedLayer]:
+    """Run a photograph's size through `network` on the meta device and note what shrinks it."""
+    found: list[_StridedLayer] = []
+
+    def note(path: str, stride: int, inputs: tuple[Tensor, ...]) -> None:
+        found.append(_StridedLayer(path, stride, inputs[0].shape[-1]))
+
+    for path, layer in network.named_modules():
+        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
+            stride = _side(layer.stride)
+            if stride > 1:
+                layer.register_forward_pre_hook(
+                    lambda _, inputs, path=path, stride=stride: note(path, stride, inputs)
+                )
+    network(torch.empty(1, 3, 256, 256, device="meta"))
+    return found
+
+
+def _remove_stride(network: nn.Module, path: str) -> None:
+    """Replace the layer at `path` by one of stride 1 that keeps its input's size."""
+    parent_path, _, name = path.rpartition(".")
+    parent = network.get_submodule(parent_path)
+    layer = getattr(parent, name)
+    if not isinstance(layer, nn.Conv2d):
+        setattr(parent, name, nn.Identity())
+        return
+    side = _side(layer.kernel_size)
+    same = nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        side,
+        padding=side // 2 if side % 2 else 0,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+    same.weight, same.bias = layer.weight, layer.bias
+    before = (side - 1) // 2
+    padded = nn.Sequential(nn.ZeroPad2d((before, side // 2, before, side // 2)), same)
+    setattr(parent, name, same if side % 2 else padded)
+
+
+def _side(value: int | tuple[int, ...]) -> int:
+    return value if isinstance(value, int) else value[0]

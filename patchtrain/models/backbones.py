@@ -1,0 +1,127 @@
+"""Backbones (theta1): timm networks that turn patches into feature vectors.
+
+Knows nothing of grids, methods or budgets.
+
+Shapes: B batch, c channels, p patch side in px, d features.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+
+import timm
+from huggingface_hub.utils import logging as hub_logging
+from torch import nn
+
+from patchtrain.errors import ConfigError
+
+MAX_NORM_GROUPS = 32
+
+
+def check_name(field: str, name: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        ConfigError: names `field` and the nearest known names.
+
+    """
+    if not isinstance(name, str) or not timm.is_model(name):
+        near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
+        raise ConfigError(f"{field}={name!r} is no network of timm; {hint}")
+
+
+def build_backbone(name: str, weights: str, norm: str) -> nn.Module:
+    """Return the network B x 3 x p x p -> B x d, with pooled features and no classifier.
+
+    Args:
+        weights: `none`, `pretrained` or the path of a safetensors file.
+        norm: see `TrialConfig.norm`.
+
+    Raises:
+        ConfigError: unknown name, or weights that cannot be had.
+
+    """
+    check_name("backbone", name)
+    if weights == "pretrained":
+        hub_logging.set_verbosity_error()  # each retry of a failing download would print a line
+    try:
+        network = timm.create_model(name, pretrained=weights == "pretrained", num_classes=0)
+    except Exception as error:
+        if weights != "pretrained":
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"weights='pretrained' of backbone={name!r} cannot be had ({type(error).__name__}: "
+            f"{reason}); connect to the internet once, give a safetensors file, or use weights=none"
+        ) from None
+    if weights not in ("none", "pretrained"):
+        _load_weights(network, Path(weights))
+    if norm == "group":
+        use_group_norm(network)
+    elif norm == "frozen":
+        freeze_batch_norm(network)
+    return network
+
+
+def feature_dim(backbone: nn.Module) -> int:
+    """Return d, the number of features that `backbone` gives for a patch."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
+def use_group_norm(network: nn.Module) -> None:
+    """Replace each batch norm by a group norm of at most 32 groups, scale and shift kept."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, _as_group_norm(child))
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Make each batch norm use its running statistics, in training too, and never update them."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
+
+
+def _as_group_norm(norm: nn.BatchNorm2d) -> nn.Module:
+    groups = math.gcd(norm.num_features, MAX_NORM_GROUPS)
+    group_norm = nn.GroupNorm(groups, norm.num_features, eps=norm.eps, affine=norm.affine)
+    if norm.affine:
+        group_norm.weight.data.copy_(norm.weight.data)
+        group_norm.bias.data.copy_(norm.bias.data)
+    # timm fuses dropout and activation into its batch norm
+    fused = [m for m in (getattr(norm, "drop", None), getattr(norm, "act", None)) if m is not None]
+    return nn.Sequential(group_norm, *fused) if fused else group_norm
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise ConfigError(
+            f"weights={str(path)!r} is no file; use none, pretrained or a safetensors file"
+        )
+    try:
+        state = load_file(path)
+    except Exception as error:
+        raise ConfigError(
+            f"weights={str(path)!r} is not a safetensors file ({error}); save one with "
+            "safetensors.torch.save_file"
+        ) from None
+    own = {name: value for name, value in state.items() if name in network.state_dict()}
+    try:
+        missing = network.load_state_dict(own, strict=False).missing_keys
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"weights={str(path)!r} do not fit this backbone ({reason}); check its name"
+        ) from None
+    if missing:
+        raise ConfigError(
+            f"weights={str(path)!r} lack {len(missing)} parameters of this backbone, first "
+            f"{missing[0]!r}; check its name"
+        )

@@ -1,0 +1,216 @@
+"""What a trial leaves behind: `TrialRecord`, `EpochRecord` and their Parquet files.
+
+The one thing that sweeps and analysis share. Knows nothing of models, torch or Ray.
+Unknown is None, never 0 or -1; memory is in bytes, time in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+METRIC_PREFIX = "metric_"
+
+
+class TrialStatus(str, Enum):
+    """How a trial ended."""
+
+    COMPLETED = "completed"
+    OUT_OF_MEMORY = "out_of_memory"
+    PREDICTED_INFEASIBLE = "predicted_infeasible"
+    STOPPED_EARLY = "stopped_early"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial: what was run, how it ended, what it reached and what it held.
+
+    One row of `trials.parquet` and the content of `record.json`; `to_row` gives the columns,
+    with each entry of `metrics` as `metric_<name>`.
+    """
+
+    trial_id: str
+    sweep: str | None
+    status: TrialStatus
+    task: str
+    dataset: str
+    data_is_sample: bool
+    method: str
+    image_size: int
+    patch_size: int
+    sampling_rate: float
+    num_sampled: int
+    inner_iterations: int
+    fusion: str
+    backbone: str
+    aggregator: str | None
+    norm: str
+    precision: str
+    batch_size: int
+    accumulation_steps: int
+    learning_rate: float
+    patch_microbatch: str
+    budget_bytes: int | None
+    predicted_peak_bytes: int | None = None
+    peak_allocated_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    peak_process_bytes: int | None = None
+    peak_phase: str | None = None
+    """The part of the step in which the peak was reached."""
+    peak_parameters_bytes: int | None = None
+    """This and the five below add up to `peak_allocated_bytes` where the meter ran."""
+    peak_gradients_bytes: int | None = None
+    peak_optimizer_bytes: int | None = None
+    peak_activations_bytes: int | None = None
+    peak_latent_bytes: int | None = None
+    peak_input_bytes: int | None = None
+    cap_level: str | None = None
+    """How the budget was enforced: `meter`, `allocator` or `none`."""
+    metric_name: str
+    metric: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    epochs: int
+    epochs_done: int = 0
+    train_time_s: float | None = None
+    images_per_s: float | None = None
+    num_parameters: int | None = None
+    num_train_images: int | None = None
+    num_val_images: int | None = None
+    num_skipped_images: int | None = None
+    seed: int
+    device: str
+    error: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    versions: str | None = None
+    """JSON object: package name -> version."""
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the trial as one flat row of `trials.parquet`."""
+        row = asdict(self)
+        row["status"] = self.status.value
+        row |= {METRIC_PREFIX + name: value for name, value in row.pop("metrics").items()}
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> TrialRecord:
+        """Return the record that `to_row` (or `record.json`) holds."""
+        known = {f.name for f in fields(cls)} - {"metrics"}
+        values = {key: value for key, value in row.items() if key in known}
+        values["status"] = TrialStatus(values["status"])
+        for name in ("started_at", "finished_at"):
+            if isinstance(values.get(name), str):
+                values[name] = datetime.fromisoformat(values[name])
+        metrics = {
+            key.removeprefix(METRIC_PREFIX): value
+            for key, value in row.items()
+            if key.startswith(METRIC_PREFIX) and key not in known
+        }
+        return cls(**values, metrics=metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch of one trial: a row of `epochs.parquet`."""
+
+    trial_id: str
+    epoch: int
+    """1 for the first."""
+    train_loss: float
+    learning_rate: float
+    """At the end of the epoch."""
+    metric_name: str
+    metric: float | None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    peak_allocated_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    peak_process_bytes: int | None = None
+    train_time_s: float
+    validation_time_s: float
+    images_per_s: float
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the epoch as one flat row of `epochs.parquet`."""
+        row = asdict(self)
+        row |= {METRIC_PREFIX + name: value for name, value in row.pop("metrics").items()}
+        return row
+
+
+_ARROW_TYPES = {
+    "str": pa.string(),
+    "TrialStatus": pa.string(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+
+
+def schema_of(record_type: type, metric_names: Iterable[str] = ()) -> pa.Schema:
+    """Return the Parquet schema of `TrialRecord` or `EpochRecord`, metrics as `metric_<name>`."""
+    columns = [
+        (f.name, _ARROW_TYPES[str(f.type).removesuffix(" | None")])
+        for f in fields(record_type)
+        if f.name != "metrics"
+    ]
+    columns += [(METRIC_PREFIX + name, pa.float64()) for name in sorted(metric_names)]
+    return pa.schema(columns)
+
+
+def write_rows(path: Path, record_type: type, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `rows` as the Parquet file `path`, whole or not at all."""
+    known = {f.name for f in fields(record_type)}
+    metric_names = {
+        key.removeprefix(METRIC_PREFIX)
+        for row in rows
+        for key in row
+        if key.startswith(METRIC_PREFIX) and key not in known
+    }
+    table = pa.Table.from_pylist(list(rows), schema=schema_of(record_type, metric_names))
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of the Parquet file `path`; none where there is no such file."""
+    return pq.read_table(path).to_pylist() if path.exists() else []
+
+
+def write_json(path: Path, record: TrialRecord) -> None:
+    """Write `record` as `record.json`, whole or not at all."""
+    row = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in record.to_row().items()}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(row, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> TrialRecord:
+    """Return the record in the file `path`."""
+    return TrialRecord.from_row(json.loads(path.read_text()))
+
+
+class atomic_path:
+    """Context: a temporary file beside `path` that takes its place when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._temporary
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if error_type is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)

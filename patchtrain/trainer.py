@@ -1,0 +1,443 @@
+"""`Trainer`: the loop of one trial, an epoch at a time. No argument parsing, no printing.
+
+Knows nothing of who calls it: the command line, a sweep or a test.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+import patchtrain
+from patchtrain.batch import HostBatch
+from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
+from patchtrain.config import TrialConfig
+from patchtrain.datasets import ClassificationData, Example, ImageDataset, load_dataset
+from patchtrain.device import resolve_device
+from patchtrain.engine import Engine
+from patchtrain.errors import BudgetExceeded, ConfigError
+from patchtrain.memory.budget import MemoryGuard, Peak, guard_for
+from patchtrain.memory.meter import TimelinePoint
+from patchtrain.models import check_network
+from patchtrain.models.network import aggregator_name
+from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
+
+_RECORDED_BATCHES = 2
+"""The optimizer's state appears with the first step, so the second batch shows the steady state."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an epoch is, after each batch."""
+
+    validating: bool
+    batches_done: int
+    num_batches: int
+    loss: float | None
+    """Mean of the epoch so far; None while validating."""
+    images_per_s: float
+    live_bytes: int
+    peak_bytes: int
+
+
+OnBatch = Callable[[Progress], None]
+
+
+def check(config: TrialConfig) -> None:
+    """Find out what can be found out without reading images or taking memory.
+
+    Raises:
+        ConfigError: a name that is not known, a device that is not there, networks that cannot
+            take such patches.
+        DataError: the data set's folder or its table is wrong.
+
+    """
+    resolve_device(config.device)
+    check_network(config)
+
+
+class Trainer:
+    """One trial: call `run_epoch` until `finished`, then `record`.
+
+    Args:
+        trial_id: names the trial in its records.
+        sweep: the sweep it belongs to, if any.
+        data: the images; None loads what `config` names.
+
+    Raises:
+        ConfigError, DataError: see `check`; and images that cannot be used.
+
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        *,
+        trial_id: str = "single",
+        sweep: str | None = None,
+        data: ClassificationData | None = None,
+    ) -> None:
+        check(config)
+        self.config = config
+        self.trial_id = trial_id
+        self.sweep = sweep
+        self.device = resolve_device(config.device)
+        self.data = load_dataset(config) if data is None else data
+        last_batch = len(self.data.train) % config.batch_size
+        if last_batch:
+            check_network(config, batch_size=last_batch)
+        self.epochs_done = 0
+        self.peak: Peak | None = None
+        self.timeline: Sequence[TimelinePoint] = ()
+        self._guard: MemoryGuard | None = None
+        self._engine: Engine | None = None
+        self._metrics: Mapping[str, float | None] = {}
+        self._train_time_s = 0.0
+        self._images_trained = 0
+        self._started_at = datetime.now(timezone.utc)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epochs_done >= self.config.epochs
+
+    @property
+    def engine(self) -> Engine:
+        """The network and its optimizer, built within the budget at the first call."""
+        if self._engine is None:
+            self._guard = guard_for(self.device, self.config.budget)
+            with self._guard as guard:
+                self._engine = Engine(
+                    self.config,
+                    len(self.data.class_names),
+                    guard,
+                    batches_per_epoch=-(-len(self.data.train) // self.config.batch_size),
+                    epochs=self.config.epochs,
+                )
+        return self._engine
+
+    def run_epoch(self, on_batch: OnBatch | None = None) -> EpochRecord:
+        """Train on every training image once, validate, and return the epoch's record.
+
+        Raises:
+            BudgetExceeded: more memory than the budget, in training or validation.
+            LossNotFinite: the loss is infinite or not a number.
+            DataError: an image became unreadable.
+
+        """
+        engine = self.engine
+        guard = self._guard
+        assert guard is not None
+        torch.manual_seed(_seed(self.config.seed, self.epochs_done))
+        try:
+            with guard:
+                if self.epochs_done:
+                    guard.start_peak()
+                started = time.perf_counter()
+                train_loss = self._train(engine, guard, on_batch)
+                trained = time.perf_counter()
+                metrics = self._validate(engine, guard, on_batch)
+                validated = time.perf_counter()
+        finally:
+            peak = guard.peak()
+            self.peak = peak.merged(self.peak)
+            if not self.epochs_done:
+                self.timeline = guard.timeline
+        guard.stop_attribution()
+        self.epochs_done += 1
+        self._metrics = metrics
+        self._train_time_s += trained - started
+        self._images_trained += len(self.data.train)
+        return EpochRecord(
+            trial_id=self.trial_id,
+            epoch=self.epochs_done,
+            train_loss=train_loss,
+            learning_rate=engine.optimizer.param_groups[0]["lr"],
+            metric_name=engine.task.metric_name,
+            metric=metrics[engine.task.metric_name],
+            metrics=metrics,
+            peak_allocated_bytes=peak.allocated_bytes,
+            peak_reserved_bytes=peak.reserved_bytes,
+            peak_process_bytes=peak.process_bytes,
+            train_time_s=trained - started,
+            validation_time_s=validated - trained,
+            images_per_s=len(self.data.train) / (trained - started),
+        )
+
+    def predict(
+        self, examples: Sequence[Example], on_batch: OnBatch | None = None
+    ) -> tuple[np.ndarray, Mapping[str, float | None]]:
+        """Return the outputs [N, K] of `examples` in their order, and the metrics."""
+        engine = self.engine
+        assert self._guard is not None
+        with self._guard:
+            outputs = self._outputs(engine, self._guard, examples, on_batch)
+        return outputs, _metrics(engine, outputs, examples)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint into `folder`, whole or not at all."""
+        engine_state = self.engine.state()
+        peak = None if self.peak is None else asdict(self.peak)
+        state = {
+            "config": asdict(self.config),
+            "epochs_done": self.epochs_done,
+            "steps_done": engine_state["steps_done"],
+            "peak": peak,
+            "metrics": dict(self._metrics),
+            "train_time_s": self._train_time_s,
+            "images_trained": self._images_trained,
+            "started_at": self._started_at.isoformat(),
+        }
+        weights = self.engine.network.state_dict()
+        save_checkpoint(folder, weights, engine_state["optimizer"], state)
+
+    def load(self, folder: Path) -> None:
+        """Go on from the checkpoint in `folder`.
+
+        Raises:
+            DataError: no checkpoint there, or a damaged one.
+            ConfigError: it is of another configuration.
+
+        """
+        state = load_state(folder)
+        _check_same(self.config, state["config"], folder)
+        weights, optimizer = load_weights(folder), load_optimizer(folder)
+        engine = self.engine
+        assert self._guard is not None
+        with self._guard:
+            engine.load_state(weights, {"optimizer": optimizer, "steps_done": state["steps_done"]})
+        self.epochs_done = state["epochs_done"]
+        self.peak = None if state["peak"] is None else Peak(**state["peak"])
+        self._metrics = state["metrics"]
+        self._train_time_s = state["train_time_s"]
+        self._images_trained = state["images_trained"]
+        self._started_at = datetime.fromisoformat(state["started_at"])
+
+    def load_weights(self, folder: Path) -> None:
+        """Take the network's weights from the checkpoint in `folder`, to predict only.
+
+        Raises:
+            DataError: no checkpoint there, or a damaged one.
+
+        """
+        weights = load_weights(folder)
+        engine = self.engine
+        assert self._guard is not None
+        with self._guard as guard, guard.on_host():
+            engine.network.load_state_dict(weights)
+
+    def record(self, error: BaseException | None = None) -> TrialRecord:
+        """Return what the trial left behind, with its status from `error` and `finished`."""
+        config, peak = self.config, self.peak
+        if self._guard is not None and peak is None:  # it ended while the network was built
+            peak = self._guard.peak()
+        by_category = {} if peak is None else peak.by_category
+        metric_name = "accuracy" if self._engine is None else self._engine.task.metric_name
+        done = self._status(error) is TrialStatus.COMPLETED or self.epochs_done > 0
+        return TrialRecord(
+            trial_id=self.trial_id,
+            sweep=self.sweep,
+            status=self._status(error),
+            task=config.task,
+            dataset=config.dataset,
+            data_is_sample=self.data.is_sample,
+            method=config.method,
+            image_size=config.image_size,
+            patch_size=config.patch_size,
+            sampling_rate=config.sampling_rate,
+            num_sampled=config.num_sampled,
+            inner_iterations=config.inner_iterations,
+            fusion=config.fusion,
+            backbone=config.backbone,
+            aggregator=aggregator_name(config),
+            norm=config.norm,
+            precision=config.precision,
+            batch_size=config.batch_size,
+            accumulation_steps=config.accumulation_steps,
+            learning_rate=config.learning_rate,
+            patch_microbatch=str(config.patch_microbatch),
+            budget_bytes=config.budget,
+            peak_allocated_bytes=None if peak is None else peak.allocated_bytes,
+            peak_reserved_bytes=None if peak is None else peak.reserved_bytes,
+            peak_process_bytes=None if peak is None else peak.process_bytes,
+            peak_phase=None if peak is None else peak.phase,
+            **{f"peak_{name}_bytes": value for name, value in by_category.items()},
+            cap_level=None if self._guard is None else self._guard.cap_level,
+            metric_name=metric_name,
+            metric=self._metrics.get(metric_name) if done else None,
+            metrics=self._metrics,
+            epochs=config.epochs,
+            epochs_done=self.epochs_done,
+            train_time_s=self._train_time_s if self.epochs_done else None,
+            images_per_s=self._images_trained / self._train_time_s if self.epochs_done else None,
+            num_parameters=None if self._engine is None else self._engine.num_parameters,
+            num_train_images=len(self.data.train),
+            num_val_images=len(self.data.val),
+            num_skipped_images=self.data.num_skipped,
+            seed=config.seed,
+            device=_device_name(self.device),
+            error=None if error is None else _one_line(error),
+            started_at=self._started_at,
+            finished_at=datetime.now(timezone.utc),
+            versions=json.dumps(_versions()),
+        )
+
+    def close(self) -> None:
+        """Free the device and lift the cap; the trainer is not used any more."""
+        self._engine = None
+        if self._guard is not None:
+            self._guard.release()
+
+    def _train(self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None) -> float:
+        generator = torch.Generator().manual_seed(_seed(self.config.seed, self.epochs_done, 1))
+        batches = self._batches(self.data.train, self._training_order())
+        num_batches = len(batches)
+        started = time.perf_counter()
+        total, images_done = 0.0, 0
+        for number, batch in enumerate(_fetched(batches, guard), 1):
+            with guard.recording(not self.epochs_done and number <= _RECORDED_BATCHES):
+                total += engine.train_batch(batch, generator) * len(batch)
+            images_done += len(batch)
+            if on_batch is not None:
+                speed = images_done / (time.perf_counter() - started)
+                loss = total / images_done
+                on_batch(self._progress(guard, False, number, num_batches, loss, speed))
+        engine.finish_epoch()
+        return total / images_done
+
+    def _validate(
+        self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None
+    ) -> Mapping[str, float | None]:
+        with guard.recording(False):
+            outputs = self._outputs(engine, guard, self.data.val, on_batch)
+        with guard.on_host():
+            return _metrics(engine, outputs, self.data.val)
+
+    def _outputs(
+        self,
+        engine: Engine,
+        guard: MemoryGuard,
+        examples: Sequence[Example],
+        on_batch: OnBatch | None,
+    ) -> np.ndarray:
+        batches = self._batches(examples, np.arange(len(examples)))
+        num_batches = len(batches)
+        started = time.perf_counter()
+        outputs: list[np.ndarray] = []
+        images_done = 0
+        for number, batch in enumerate(_fetched(batches, guard), 1):
+            with guard.recording(not self.epochs_done and number == 1):
+                outputs.append(engine.predict(batch))
+            images_done += len(batch)
+            if on_batch is not None:
+                speed = images_done / (time.perf_counter() - started)
+                on_batch(self._progress(guard, True, number, num_batches, None, speed))
+        return np.concatenate(outputs)
+
+    def _training_order(self) -> np.ndarray:
+        random = np.random.default_rng([self.config.seed, self.epochs_done])
+        return random.permutation(len(self.data.train))
+
+    def _batches(self, examples: Sequence[Example], order: np.ndarray) -> DataLoader[Any]:
+        size = self.config.batch_size
+        return DataLoader(
+            ImageDataset(examples, self.config.image_size),
+            batch_sampler=[order[i : i + size].tolist() for i in range(0, len(order), size)],
+            num_workers=self.config.num_workers,
+            collate_fn=_collate,
+        )
+
+    def _progress(
+        self,
+        guard: MemoryGuard,
+        validating: bool,
+        batches_done: int,
+        num_batches: int,
+        loss: float | None,
+        images_per_s: float,
+    ) -> Progress:
+        return Progress(
+            validating=validating,
+            batches_done=batches_done,
+            num_batches=num_batches,
+            loss=loss,
+            images_per_s=images_per_s,
+            live_bytes=guard.live_bytes,
+            peak_bytes=guard.peak().allocated_bytes,
+        )
+
+    def _status(self, error: BaseException | None) -> TrialStatus:
+        if isinstance(error, (BudgetExceeded, torch.OutOfMemoryError)):
+            return TrialStatus.OUT_OF_MEMORY
+        if error is not None:
+            return TrialStatus.FAILED
+        return TrialStatus.COMPLETED if self.finished else TrialStatus.STOPPED_EARLY
+
+
+def _collate(items: Sequence[tuple[np.ndarray, int, int]]) -> HostBatch:
+    images, targets, _ = zip(*items, strict=True)
+    return HostBatch(images, np.array(targets, dtype=np.int64))
+
+
+def _fetched(batches: DataLoader[Any], guard: MemoryGuard) -> Iterator[HostBatch]:
+    """Yield the batches, reading them being the host's business and none of the budget's."""
+    with guard.on_host():
+        iterator = iter(batches)
+    while True:
+        with guard.on_host():
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _metrics(
+    engine: Engine, outputs: np.ndarray, examples: Sequence[Example]
+) -> Mapping[str, float | None]:
+    targets = np.array([example.target for example in examples], dtype=np.int64)
+    return engine.task.metrics(outputs, targets)
+
+
+def _check_same(config: TrialConfig, saved: Mapping[str, Any], folder: Path) -> None:
+    free = {"device", "num_workers"}
+    for name, value in asdict(config).items():
+        if name not in free and saved.get(name) != value:
+            raise ConfigError(
+                f"{name}={value!r} differs from {saved.get(name)!r} of the checkpoint in {folder}; "
+                "resume with the same configuration, or train into another folder"
+            )
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    named = isinstance(error, (BudgetExceeded, ConfigError)) or not text
+    return text if named and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "patchtrain": patchtrain.__version__}
+    for package in ("torch", "torchvision", "timm"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

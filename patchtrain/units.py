@@ -1,0 +1,53 @@
+"""Memory sizes as people write them (`8GB`, `512MiB`) and as programs hold them (bytes)."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_UNIT_BYTES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([A-Za-z]+)\s*")
+
+
+def parse_bytes(text: str | int) -> int:
+    """Return the bytes that `text` says: `8GB` is 8 * 10**9, `8GiB` is 8 * 2**30; an int is bytes.
+
+    Raises:
+        ValueError: not a size, or not positive; the message says what is expected.
+
+    """
+    rule = "write a positive size with its unit, such as 8GB (10^9), 8GiB (2^30) or 512MiB"
+    if isinstance(text, bool) or not isinstance(text, (int, str)):
+        raise ValueError(rule)
+    if isinstance(text, int):
+        num_bytes = text
+    elif text.strip().isdigit():
+        num_bytes = int(text)
+    else:
+        match = _SIZE.fullmatch(text)
+        if match is None or match[2].upper() not in _UNIT_BYTES:
+            raise ValueError(rule)
+        num_bytes = int(float(match[1]) * _UNIT_BYTES[match[2].upper()])
+    if num_bytes <= 0:
+        raise ValueError(rule)
+    return num_bytes
+
+
+def format_bytes(num_bytes: float | None) -> str:
+    """Return `num_bytes` for people, in decimal units (`4.0GB`, `83.2MB`); None is `unknown`."""
+    if num_bytes is None or math.isnan(num_bytes):
+        return "unknown"
+    for unit in ("TB", "GB", "MB", "KB"):
+        if abs(num_bytes) >= _UNIT_BYTES[unit]:
+            return f"{num_bytes / _UNIT_BYTES[unit]:.4g}{unit}"
+    return f"{num_bytes:.0f}B"

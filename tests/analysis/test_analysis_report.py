@@ -1,0 +1,279 @@
+"""The report: its numbers are the recorded ones, and nothing in the data can break the page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.load import InputError, load_run
+from analysis.report import facts, headline, status_counts, versions, write_report
+from analysis.selection import best_per_budget
+from patchtrain.record import TrialStatus
+from patchtrain.units import format_bytes
+
+GB = 10**9
+NUM_SCRIPTS = 5  # three blocks of data, Plotly, the page's own
+
+
+class _Page(HTMLParser):
+    """What a browser would see of the page: elements, tables, text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[list[tuple[str, str | None]]]] = []
+        self.text = ""
+        self.scripts: dict[str, str] = {}
+        self._script: str | None = None
+        self._in_cell = False
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.elements.append((tag, found))
+        if tag == "script":
+            self._script = found.get("id") or f"script {len(self.scripts)}"
+            self.scripts[self._script] = ""
+        elif tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append(("", None))
+            self._in_cell = True
+        elif tag == "data":
+            self.tables[-1][-1][-1] = ("", found["value"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
+        elif tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            self.scripts[self._script] += data
+            return
+        self.text += data
+        if self._in_cell:
+            text, value = self.tables[-1][-1][-1]
+            self.tables[-1][-1][-1] = (text + data, value)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+def _report(run_dir: Path) -> _Page:
+    return _Page(write_report(load_run(run_dir), run_dir))
+
+
+def test_report_writes_all_four_files(write_run: Any, mixed_trials: Any, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    page = write_report(load_run(write_run(mixed_trials)), out)
+    assert page == out / "report.html"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "pareto.png",
+        "pareto.svg",
+        "report.html",
+        "trials.csv",
+    ]
+    assert (out / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (out / "pareto.svg").read_text()
+
+
+def test_every_number_of_the_best_table_is_that_of_the_parquet(
+    write_run: Any, mixed_trials: Any
+) -> None:
+    run_dir = write_run(mixed_trials)
+    page = _report(run_dir)
+    recorded = {r["trial_id"]: r for r in pq.read_table(run_dir / "trials.parquet").to_pylist()}
+    head, *rows = page.tables[0]
+    assert [text for text, _ in head] == [
+        "Budget",
+        "accuracy",
+        "Gain",
+        "Peak",
+        "Method",
+        "Backbone",
+        "Image px",
+        "Patch px",
+        "Sampling rate",
+        "Sampled patches",
+        "Inner iter.",
+        "Fusion",
+        "Trial",
+    ]
+    for row, budget, trial_id in zip(rows, (GB, 2 * GB), ("t3", "t4"), strict=True):
+        expected = recorded[trial_id]
+        assert row[0] == (format_bytes(budget), str(budget))
+        assert row[1] == (f"{expected['metric']:.4f}", repr(expected["metric"]))
+        peak = expected["peak_allocated_bytes"]
+        assert row[3] == (format_bytes(peak), str(peak))
+        settings = ("image_size", "patch_size", "sampling_rate", "num_sampled", "inner_iterations")
+        for cell, name in zip(row[6:11], settings, strict=True):
+            assert cell == (str(expected[name]), str(expected[name]))
+        texts = [row[i][0] for i in (4, 5, 11, 12)]
+        assert texts == [expected[n] for n in ("method", "backbone", "fusion", "trial_id")]
+    gain = recorded["t4"]["metric"] - recorded["t3"]["metric"]
+    assert rows[0][2][1] is None
+    assert rows[1][2] == (f"+{gain:.4f}", repr(gain))
+
+
+def test_page_has_the_command_of_each_budget(write_run: Any, mixed_trials: Any) -> None:
+    run_dir = write_run(mixed_trials)
+    page = _report(run_dir)
+    for each in best_per_budget(load_run(run_dir)):
+        assert str(each.command) in page.text
+
+
+def test_all_trials_are_listed_best_first(write_run: Any, mixed_trials: Any) -> None:
+    page = _report(write_run(mixed_trials))
+    table = page.tables[1][1:]
+    ids = [row[0][0] for row in table]
+    assert ids == ["t8", "t4", "t5", "t3", "t1", "t2", "t6", "t7", "t9"]
+    assert [row[0][0] for row in table if row[2][0] == "yes"] == ["t4", "t3", "t1"]
+    assert table[ids.index("t9")][-1][0] == "worker died"
+
+
+def test_csv_has_every_column_and_the_front(write_run: Any, mixed_trials: Any) -> None:
+    run_dir = write_run(mixed_trials)
+    _report(run_dir)
+    with (run_dir / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = pq.read_schema(run_dir / "trials.parquet").names
+    assert list(rows[0]) == [*columns, "on_front"]
+    assert [row["trial_id"] for row in rows if row["on_front"] == "True"] == ["t1", "t3", "t4"]
+    assert rows[0]["peak_allocated_bytes"] == "400000001"
+    assert rows[6]["peak_allocated_bytes"] == ""
+    assert float(rows[3]["metric"]) == 0.71234567891
+
+
+def test_page_needs_nothing_from_outside(write_run: Any, mixed_trials: Any) -> None:
+    page = _report(write_run(mixed_trials))
+    assert page.count("link") == 0
+    assert len(page.scripts) == NUM_SCRIPTS
+    for _, attributes in page.elements:
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert "href" not in attributes
+    policy = next(a["content"] for _, a in page.elements if "http-equiv" in a)
+    assert "default-src 'none'" in str(policy)
+
+
+def test_sample_data_is_said_loudly_and_without_the_papers_points(
+    write_run: Any, trial: Any
+) -> None:
+    sample = _report(write_run([trial("a", data_is_sample=True)], name="sample"))
+    real = _report(write_run([trial("a")], name="real"))
+    assert "SAMPLE DATA" in sample.text
+    assert "SAMPLE DATA" not in real.text
+    assert "paper: local_global" in real.scripts["pareto-figure"]
+    assert "paper:" not in sample.scripts["pareto-figure"]
+
+
+HOSTILE = (
+    "</script><script>alert(1)</script>\"'<img src=x onerror=alert(1)>{{ 7*7 }}%{x}$\\frac{\n@front"
+)
+
+
+def test_hostile_text_is_shown_as_text(write_run: Any, trial: Any) -> None:
+    status = TrialStatus.FAILED
+    trials = [
+        trial(f"a{HOSTILE}", backbone=HOSTILE, metric_name=HOSTILE, sweep=HOSTILE, device=HOSTILE),
+        trial("b", status=status, metric=None, metric_name=HOSTILE, error=HOSTILE, method=HOSTILE),
+        trial("c", status=status, metric=None, metric_name=HOSTILE, versions=HOSTILE),
+    ]
+    sweep = {"sweep": HOSTILE, "command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    page = _report(write_run(trials, sweep=sweep))
+    assert len(page.scripts) == NUM_SCRIPTS
+    assert page.count("img") == 1  # the still plot
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert page.tables[1][1][0][0] == f"a{HOSTILE}"
+    assert page.tables[1][2][-1][0] == HOSTILE
+    for name in ("pareto-figure", "curves-figure"):
+        figure = json.loads(page.scripts[name])
+        texts = json.dumps([figure["data"], figure["layout"]])
+        assert "<script" not in texts
+        assert "<img" not in texts
+        assert "&lt;script&gt;" in texts
+
+
+def test_data_blocks_are_strict_json(write_run: Any, mixed_trials: Any, trial: Any) -> None:
+    page = _report(write_run([*mixed_trials, trial("nan", metric=float("nan"))]))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for name in ("palettes", "pareto-figure", "curves-figure"):
+        json.loads(page.scripts[name], parse_constant=refuse)
+
+
+def test_a_run_without_trials_still_makes_a_page(write_run: Any) -> None:
+    run_dir = write_run([])
+    page = _report(run_dir)
+    assert "No trial is recorded yet" in page.text
+    assert "Nothing to draw" in page.text
+    assert (run_dir / "pareto.png").exists()
+
+
+def test_all_out_of_memory_says_so_and_what_to_do(write_run: Any, trial: Any) -> None:
+    status = TrialStatus.OUT_OF_MEMORY
+    page = _report(write_run([trial(name, status=status, metric=None) for name in "ab"]))
+    assert "No trial completed; the smallest peak seen is 1GB" in page.text
+    assert len(page.tables) == 1  # no table of the best
+
+
+def test_a_budget_that_nothing_fits_is_a_row_that_says_so(write_run: Any, trial: Any) -> None:
+    page = _report(write_run([trial("a")], sweep={"budgets_bytes": [1000, 2 * GB]}))
+    assert [text for text, _ in page.tables[0][1]] == ["1KB", "no completed trial fits"]
+
+
+def test_headline_says_what_more_memory_buys(write_run: Any, mixed_trials: Any) -> None:
+    sweep = {"budgets_bytes": [100, GB, 2 * GB, 3 * GB]}
+    run = load_run(write_run(mixed_trials, sweep=sweep))
+    none, small, large, larger = headline(best_per_budget(run), run)
+    assert none == "In 100B no trial completed."
+    assert small.startswith("In 1GB the best accuracy is 0.6180: local_global")
+    assert large.startswith("In 2GB the best accuracy is 0.7123, 0.0943 more than in 1GB: ")
+    assert "the same model as in 2GB" in larger
+    assert "bought nothing" in larger
+
+
+def test_facts_tell_what_made_the_run(write_run: Any, mixed_trials: Any) -> None:
+    sweep = {
+        "command": "python sweeps/panda_budget.py",
+        "num_trials": 12,
+        "versions": {"ray": "2.60"},
+    }
+    run = load_run(write_run(mixed_trials, sweep=sweep))
+    told = facts(run)
+    assert told["Command"] == "python sweeps/panda_budget.py"
+    assert told["Trials"] == "9 of 12 asked for"
+    assert told["Device"] == "cpu"
+    assert told["Started"] == "2025-01-02 03:04:05+00:00"
+    assert versions(run) == {"ray": "2.60", "torch": "2.15.0"}
+    assert status_counts(run)["completed"] == 5
+
+
+def test_the_same_run_gives_the_same_bytes(
+    write_run: Any, mixed_trials: Any, tmp_path: Path
+) -> None:
+    run = load_run(write_run(mixed_trials))
+    write_report(run, tmp_path / "first")
+    write_report(run, tmp_path / "second")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_output_that_cannot_be_written_is_refused(
+    write_run: Any, trial: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(load_run(write_run([trial("a")])), tmp_path / "file" / "out")

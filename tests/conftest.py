@@ -1,0 +1,69 @@
+"""Shared by all tests: tiny configurations and random batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from patchtrain.batch import HostBatch
+from patchtrain.config import TrialConfig
+from patchtrain.engine import Engine
+from patchtrain.memory.budget import MemoryGuard
+
+NUM_CLASSES = 3
+
+# tiny tensors: a second thread only waits, and on a busy machine for long
+torch.set_num_threads(1)
+
+TINY = TrialConfig(
+    image_size=128,
+    patch_size=32,
+    sampling_rate=0.2,
+    inner_iterations=2,
+    backbone="test_resnet",
+    aggregator="small_cnn",
+    batch_size=2,
+    epochs=2,
+    device="cpu",
+    sample_num_images=24,
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep generated sample data in a folder of this test run."""
+    folder = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PATCHTRAIN_CACHE", str(folder))
+    yield folder
+    patch.undo()
+
+
+def tiny(**changes: object) -> TrialConfig:
+    return replace(TINY, **changes)
+
+
+def random_batch(config: TrialConfig, num_images: int | None = None, seed: int = 0) -> HostBatch:
+    random = np.random.default_rng(seed)
+    num_images = num_images or config.batch_size
+    side = config.image_size
+    images = [random.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(num_images)]
+    return HostBatch(images, random.integers(0, NUM_CLASSES, num_images))
+
+
+def build_engine(config: TrialConfig, **changes: int) -> tuple[Engine, MemoryGuard]:
+    """Return an engine and its guard, not entered."""
+    guard = MemoryGuard(torch.device("cpu"), config.budget)
+    with guard:
+        engine = Engine(
+            config, NUM_CLASSES, guard, **{"batches_per_epoch": 2, "epochs": 2, **changes}
+        )
+    return engine, guard
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

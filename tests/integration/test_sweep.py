@@ -1,0 +1,248 @@
+"""Whole sweeps on sample slides: run, killed with SIGKILL, resumed, and workers that die."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from patchtrain.config import TrialConfig
+from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.search import COPIED, TRIAL_ID, open_storage
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "sweeps" / "panda_budget.py"
+NUM_TRIALS = 6
+NUM_EPOCHS = 40
+FEW_IMAGES = ("--set", "sample_num_images=24", "--image-size", "128")
+
+
+@pytest.fixture
+def start_sweep():
+    """Start sweeps that do not outlive the test."""
+    started = []
+
+    def start(out, *arguments):
+        started.append(start_process(out, *arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def start_process(out, *arguments):
+    """Start the script as a user would, away from the repository's folder."""
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--smoke-test", *FEW_IMAGES, "--out", str(out), *arguments],
+        cwd=out.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def run_sweep(out, *arguments):
+    process = start_process(out, *arguments)
+    output, errors = process.communicate(timeout=400)
+    return process.returncode, output, errors
+
+
+def wait_until(condition, process, timeout_s=240):
+    """Wait for `condition` while `process` runs."""
+    ends_at = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends_at, "waited in vain"
+        time.sleep(0.05)
+
+
+def rows_of(out):
+    return rows_in(out / "trials.parquet")
+
+
+def rows_in(path):
+    """Read rows while a sweep runs, of one version of the file."""
+    return pq.read_table(pa.BufferReader(path.read_bytes())).to_pylist() if path.exists() else []
+
+
+def by_id(rows):
+    return {row["trial_id"]: row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A cluster of two CPUs that all sweeps of this file share."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """RUN_DIR, exit status and output of a sweep that starts its own cluster."""
+    out = tmp_path_factory.mktemp("sweep") / "run"
+    return (out, *run_sweep(out, "--budgets", "20MB", "60MB"))
+
+
+def test_a_sweep_ends_well_with_all_its_trials(finished):
+    out, status, _, errors = finished
+    assert (status, errors) == (0, "")
+    rows = rows_of(out)
+    assert [row["trial_id"] for row in rows] == ["00000", "00001", "00002", "00003"]
+    assert {row["budget_bytes"] for row in rows} == {20_000_000, 60_000_000}
+    assert {row["data_is_sample"] for row in rows} == {True}
+    ends = {TrialStatus.COMPLETED.value, TrialStatus.OUT_OF_MEMORY.value}
+    assert {row["status"] for row in rows} <= ends
+    for row in rows:
+        held = row["peak_allocated_bytes"] <= row["budget_bytes"]
+        assert held == (row["status"] == TrialStatus.COMPLETED.value)
+
+
+def test_a_sweep_says_loudly_what_it_ran_on_and_what_it_found(finished):
+    out, _, output, _ = finished
+    assert output.startswith("SAMPLE DATA")
+    assert "[4/4] trial" in output
+    assert "best in 60MB" in output
+    assert f"report: {out / 'report.html'}" in output
+    assert (out / "report.html").exists()
+
+
+def test_every_trial_can_be_run_again_alone(finished):
+    out, *_ = finished
+    for row in rows_of(out):
+        config = TrialConfig.load(out / "trials" / row["trial_id"] / "config.yaml")
+        assert config.budget == row["budget_bytes"]
+        for name in ("patch_size", "sampling_rate", "inner_iterations", "fusion", "backbone"):
+            assert getattr(config, name) == row[name]
+
+
+def test_finished_trials_leave_no_checkpoints(finished):
+    out, *_ = finished
+    assert not list(out.glob("tune/*/*/checkpoint_*"))
+    assert not list(out.glob("trials/*/checkpoint.txt"))
+
+
+def test_resuming_a_finished_sweep_runs_nothing(finished, address):
+    out, *_ = finished
+    before = rows_of(out)
+    status, output, errors = run_sweep(
+        out, "--budgets", "20MB", "60MB", "--resume", "--address", address
+    )
+    assert (status, errors) == (0, "")
+    assert rows_of(out) == before
+    assert "] trial" not in output
+
+
+def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_repeated(
+    tmp_path, address, start_sweep
+):
+    out = tmp_path / "run"
+    arguments = ("--num-trials", str(NUM_TRIALS), "--epochs", "3", "--budgets", "20MB", "60MB")
+    arguments += ("--address", address)
+
+    def is_in_the_middle():
+        return rows_of(out) and list(out.glob("trials/*/checkpoint.txt"))
+
+    driver = start_sweep(out, *arguments)
+    wait_until(is_in_the_middle, driver)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    killed_at = datetime.now(timezone.utc)
+    before = by_id(rows_of(out))
+    cut_off = {note.parent.name for note in out.glob("trials/*/checkpoint.txt")} - set(before)
+    assert 0 < len(before) < NUM_TRIALS
+
+    status, output, errors = run_sweep(out, *arguments, "--resume")
+    assert (status, errors) == (0, "")
+    assert f"going on: {len(before)} trials are finished" in output
+    after = by_id(rows_of(out))
+    assert len(rows_of(out)) == len(after) == NUM_TRIALS
+    for trial_id, row in before.items():  # columns of metrics may have come since
+        assert {name: value for name, value in after[trial_id].items() if name in row} == row
+    assert all(row["status"] != "failed" for row in after.values())
+    for trial_id in cut_off:  # went on from its checkpoint: an epoch of it is from before the kill
+        assert after[trial_id]["started_at"] < killed_at
+    epochs = [(row["trial_id"], row["epoch"]) for row in rows_in(out / "epochs.parquet")]
+    assert len(epochs) == len(set(epochs)) == sum(row["epochs_done"] for row in after.values())
+    check_studies(out, after)
+
+
+def check_studies(out, rows):
+    """Every trial is in the study of its budget exactly once, finished."""
+    storage = open_storage(out / "optuna.journal")
+    own = [
+        (trial.user_attrs[TRIAL_ID], trial.state.is_finished())
+        for name in optuna.get_all_study_names(storage)
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
+        if TRIAL_ID in trial.user_attrs and COPIED not in trial.user_attrs
+    ]
+    assert sorted(own) == [(trial_id, True) for trial_id in sorted(rows)]
+
+
+def parent_pid(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def worker_pids():
+    """Processes that run a trial on the cluster that this process started, and on no other."""
+    pids = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            is_worker = (entry / "cmdline").read_text().startswith("ray::BudgetTrainable")
+            if is_worker and parent_pid(parent_pid(entry.name)) == os.getpid():
+                pids.add(int(entry.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return pids
+
+
+def num_epochs_of(out, trial_id):
+    return len(rows_in(out / "trials" / trial_id / "epochs.parquet"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds workers in /proc")
+@pytest.mark.parametrize(("num_deaths", "status"), [(1, "completed"), (2, "failed")])
+def test_a_trial_survives_one_death_of_its_worker_and_is_failed_by_the_second(
+    tmp_path, address, start_sweep, num_deaths, status
+):
+    out = tmp_path / "run"
+    driver = start_sweep(
+        out,
+        *("--num-trials", "1", "--epochs", str(NUM_EPOCHS), "--budgets", "1GB"),
+        *("--max-concurrent", "1", "--address", address),
+    )
+    killed = set()
+    for num_epochs in range(1, num_deaths + 1):
+
+        def is_training(num_epochs=num_epochs):
+            return num_epochs_of(out, "00000") > num_epochs and worker_pids() - killed
+
+        wait_until(is_training, driver)
+        for pid in worker_pids() - killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        assert num_epochs_of(out, "00000") < NUM_EPOCHS
+    output, errors = driver.communicate(timeout=400)
+    assert (driver.returncode, errors) == (0, ""), output
+    (row,) = rows_of(out)
+    assert row["status"] == status
+    record = TrialRecord.from_row(row)
+    if status == "completed":
+        assert (record.epochs_done, record.error) == (NUM_EPOCHS, None)
+    else:
+        assert 1 <= record.epochs_done < NUM_EPOCHS
+        assert "died" in record.error

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from patchtrain.errors import BudgetExceeded, ConfigError
+from patchtrain.memory.budget import MemoryGuard, Peak, guard_for, parse_budget
+from patchtrain.units import format_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"),
+    [
+        ("4GB", 4 * 10**9),
+        ("4 gb", 4 * 10**9),
+        ("4GiB", 4 * 2**30),
+        ("512MiB", 512 * 2**20),
+        ("1.5GB", 1_500_000_000),
+        (".5KB", 500),
+        (12345, 12345),
+        ("12345", 12345),
+        ("1TB", 10**12),
+    ],
+)
+def test_sizes_as_people_write_them(text, num_bytes):
+    assert parse_budget(text) == num_bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["8XB", "GB", "", "-4GB", "0GB", 0, -1, True, None, [1], "4GB4", "nanGB"]
+)
+def test_what_is_no_size_is_refused_by_field_value_and_remedy(text):
+    with pytest.raises(ConfigError, match=r"^--budgets=.* is not a memory size; write .*8GB"):
+        parse_budget(text, "--budgets")
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (None, "unknown"),
+        (float("nan"), "unknown"),
+        (0, "0B"),
+        (83_200_000, "83.2MB"),
+        (4 * 10**9, "4GB"),
+    ],
+)
+def test_sizes_are_shown_in_decimal_units(num_bytes, text):
+    assert format_bytes(num_bytes) == text
+
+
+def test_the_guard_on_the_cpu_meters_and_caps():
+    guard = guard_for(torch.device("cpu"), 1024)
+    assert guard.cap_level == "meter"
+    with guard, guard.doing("fill"):
+        kept = torch.empty(256)
+        with pytest.raises(BudgetExceeded, match=r"in fill.*over the budget of 1024 bytes by 512"):
+            torch.empty(1)
+    assert guard.peak().allocated_bytes == 1536
+    assert guard.peak().reserved_bytes is None
+    assert guard.peak().process_bytes is None
+    del kept
+
+
+def test_a_guard_without_budget_only_observes():
+    guard = MemoryGuard(torch.device("cpu"), None)
+    assert guard.cap_level == "none"
+    with guard:
+        kept = torch.empty(10**6)
+    assert guard.peak().allocated_bytes == guard.live_bytes == 4_000_256
+    del kept
+
+
+def test_a_new_peak_starts_from_what_is_held():
+    guard = MemoryGuard(torch.device("cpu"), None)
+    with guard:
+        kept = torch.empty(128)
+        torch.empty(10_000)
+        guard.start_peak()
+        assert guard.peak().allocated_bytes == 512
+    del kept
+
+
+def peak(allocated: int, reserved: int | None) -> Peak:
+    return Peak(
+        allocated_bytes=allocated,
+        reserved_bytes=reserved,
+        process_bytes=None,
+        phase=str(allocated),
+        by_category={},
+    )
+
+
+def test_merged_peaks_keep_the_higher_of_each_kind():
+    merged = peak(5, 6).merged(peak(4, 9))
+    assert (merged.allocated_bytes, merged.reserved_bytes, merged.phase) == (5, 9, "5")
+    assert merged.process_bytes is None
+    assert peak(5, 6).merged(None) == peak(5, 6)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_the_allocator_cap_raises_and_is_lifted():
+    guard = guard_for(torch.device("cuda"), 2 * 10**9)
+    with pytest.raises(BudgetExceeded), guard:
+        torch.empty(3 * 10**9, dtype=torch.uint8, device="cuda")
+    guard.release()
+    torch.empty(3 * 10**9, dtype=torch.uint8, device="cuda")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_cuda_peaks_are_at_least_what_tensors_hold():
+    guard = guard_for(torch.device("cuda"), None)
+    guard.start_peak()
+    with guard:
+        kept = torch.empty(10**8, dtype=torch.uint8, device="cuda")
+    assert guard.peak().allocated_bytes >= 10**8
+    assert guard.peak().reserved_bytes >= guard.peak().allocated_bytes
+    del kept
+    guard.release()
+
+
+def test_a_budget_beyond_the_device_or_below_its_context_is_refused(monkeypatch):
+    """The arithmetic of the CUDA cap, with the driver's answers replaced."""
+    from patchtrain.memory import budget as module
+
+    fractions = []
+    total = type("Properties", (), {"total_memory": 10 * 10**9})()
+    monkeypatch.setattr(module, "_context_bytes", lambda device: 500_000_000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: total)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: fractions.append(share)
+    )
+    with pytest.raises(ConfigError, match="more than cuda:0 has"):
+        guard_for(torch.device("cuda"), 11 * 10**9)
+    with pytest.raises(ConfigError, match="does not hold CUDA's own context"):
+        guard_for(torch.device("cuda"), 400_000_000)
+    guard = guard_for(torch.device("cuda"), 4 * 10**9)
+    assert fractions == [pytest.approx(0.35)]
+    assert guard.cap_level == "allocator"
