@@ -60,6 +60,8 @@ def connected(address: str | None) -> Iterator[bool]:
 
     address = address or os.environ.get("RAY_ADDRESS")
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # says at the end that trials failed, which each of them has said
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     if address is None:
         _put_project_on_path()
         ray.init(

@@ -77,7 +77,7 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Write the row of a trial whose worker died."""
-        error = trial.get_error() or RuntimeError("the worker died; no reason is known")
+        error = trial.get_pickled_error() or RuntimeError("the worker died; no reason is known")
         row = trial.last_result.get(RECORD) if trial.last_result else None
         failed = unstarted_record(
             trial.config["config"],

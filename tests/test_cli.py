@@ -1,0 +1,322 @@
+"""The commands as a person runs them: statuses, files and one-line refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import TINY
+
+from patchtrain.cli import main
+from patchtrain.config import TrialConfig
+from patchtrain.record import read_json, read_rows
+
+SETTINGS = {
+    "image_size": 128,
+    "patch_size": 32,
+    "inner_iterations": 1,
+    "backbone": "test_resnet",
+    "aggregator": "small_cnn",
+    "batch_size": 4,
+    "epochs": 2,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "panda"
+    arguments = ["--num-images", "24", "--image-size", "160", "--seed", "3"]
+    assert main(["sample-data", "panda", str(folder), *arguments]) == 0
+    return folder
+
+
+@pytest.fixture
+def config_path(data_dir, tmp_path) -> Path:
+    path = tmp_path / "trial.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | {"data_dir": str(data_dir)}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "trial.yaml").write_text(yaml.safe_dump(SETTINGS | {"data_dir": str(data_dir)}))
+    out = folder / "out"
+    assert main(["train", str(folder / "trial.yaml"), "--out", str(out)]) == 0
+    return out
+
+
+def test_train_leaves_everything_it_promises(trained, data_dir):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "record.json",
+        "epochs.parquet",
+        "config.yaml",
+        "checkpoint",
+        "memory.png",
+        "split.csv",
+    }
+    checkpoint = {path.name for path in (trained / "checkpoint").iterdir()}
+    assert checkpoint == {"model.safetensors", "optimizer.pt", "state.json"}
+    record = read_json(trained / "record.json")
+    assert (record.status.value, record.epochs_done, record.trial_id) == ("completed", 2, "out")
+    assert not record.data_is_sample
+    assert len(read_rows(trained / "epochs.parquet")) == 2
+    assert TrialConfig.load(trained / "config.yaml").data_dir == str(data_dir)
+
+
+def test_the_written_configuration_trains_the_same_again(trained, tmp_path):
+    again = tmp_path / "again"
+    assert main(["train", str(trained / "config.yaml"), "--out", str(again)]) == 0
+    one, other = read_json(trained / "record.json"), read_json(again / "record.json")
+    assert one.metrics == other.metrics
+    assert one.peak_allocated_bytes == other.peak_allocated_bytes
+
+
+def test_evaluate_gives_the_recorded_metrics_and_their_predictions(trained, capsys):
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    record = read_json(trained / "record.json")
+    assert {name: printed[name] for name in record.metrics} == record.metrics
+    table = pq.read_table(trained / "predictions.parquet").to_pandas()
+    assert len(table) == record.num_val_images == printed["num_images"]
+    accuracy = float((table.predicted == table.target).mean())
+    assert accuracy == pytest.approx(record.metric, abs=1e-6)
+    probabilities = table[[f"probability_{k}" for k in range(6)]].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert (probabilities.argmax(axis=1) == table.predicted).all()
+
+
+def test_evaluate_on_a_copy_measures_the_same_split(trained, data_dir, tmp_path, capsys):
+    copy = tmp_path / "moved"
+    copy.symlink_to(data_dir)
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--data", str(copy), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["split"] == "val"
+    assert printed["accuracy"] == read_json(trained / "record.json").metric
+
+
+def test_evaluate_on_other_slides_measures_all_of_them(trained, tmp_path, capsys):
+    other = tmp_path / "other"
+    main(
+        [
+            "sample-data",
+            "panda",
+            str(other),
+            "--num-images",
+            "7",
+            "--image-size",
+            "128",
+            "--seed",
+            "8",
+        ]
+    )
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--data", str(other), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["split"], printed["num_images"]) == ("all", 7)
+    assert main(["evaluate", str(trained), "--data", str(other), "--split", "val"]) == 2
+    assert "use --split all" in capsys.readouterr().err
+
+
+def test_resume_after_a_cut_ends_like_the_uninterrupted_trial(
+    trained, config_path, tmp_path, monkeypatch
+):
+    from patchtrain.trainer import Trainer
+
+    whole = Trainer.run_epoch
+
+    def cut(self, on_batch=None):
+        if self.epochs_done == 1:
+            raise KeyboardInterrupt
+        return whole(self, on_batch)
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(Trainer, "run_epoch", cut)
+    assert main(["train", str(config_path), "--out", str(out)]) == 130
+    assert not (out / "record.json").exists()
+    monkeypatch.setattr(Trainer, "run_epoch", whole)
+    assert main(["train", str(config_path), "--out", str(out), "--resume"]) == 0
+    one, other = read_json(trained / "record.json"), read_json(out / "record.json")
+    assert one.metrics == other.metrics
+    rows = read_rows(out / "epochs.parquet")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    losses = [row["train_loss"] for row in read_rows(trained / "epochs.parquet")]
+    assert [row["train_loss"] for row in rows] == losses
+
+
+def test_resuming_a_finished_trial_does_nothing(trained, config_path, capsys):
+    before = (trained / "record.json").read_bytes()
+    assert main(["train", str(config_path), "--out", str(trained), "--resume"]) == 0
+    assert "nothing to resume" in capsys.readouterr().out
+    assert (trained / "record.json").read_bytes() == before
+    changed = ["--set", "learning_rate=0.5"]
+    assert main(["train", str(config_path), *changed, "--out", str(trained), "--resume"]) == 2
+
+
+def test_out_of_memory_exits_3_and_is_recorded(config_path, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["train", str(config_path), "--set", "budget=6MB", "--out", str(out)]) == 3
+    record = read_json(out / "record.json")
+    assert record.status.value == "out_of_memory"
+    assert record.budget_bytes == 6 * 10**6
+    err = capsys.readouterr().err
+    assert err.startswith("patchtrain: out_of_memory: out of memory in ")
+    assert err.count("\n") == 1
+
+
+def test_a_diverging_trial_exits_1_and_is_recorded(config_path, tmp_path, capsys):
+    out = tmp_path / "out"
+    settings = ["--set", "learning_rate=1e30", "--set", "norm=group"]
+    assert main(["train", str(config_path), *settings, "--out", str(out)]) == 1
+    assert read_json(out / "record.json").status.value == "failed"
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+BAD_SETTINGS = [
+    ("patch_size=48", "patch_size=48 does not divide image_size=128; use one of"),
+    ("patch_size=256", "patch_size=256 is larger than image_size=128"),
+    ("sampling_rate=0", "sampling_rate=0.0 must be above 0"),
+    ("sampling_rate=1.5", "sampling_rate=1.5 must be"),
+    ("backbone=resnet5O", "backbone='resnet5O' is no network of timm; did you mean resnet50"),
+    ("method=magic", "method='magic' is not accepted; use one of"),
+    ("budget=8XB", "budget='8XB' is not a memory size"),
+    ("data_dir=/no/such", "data_dir=/no/such"),
+    ("device=tpu", "device='tpu' is not supported"),
+    ("split_file=/no/such.csv", "/no/such.csv"),
+    ("nonsense=1", "nonsense=1 is no setting"),
+    ("weights=/no/file", "weights='/no/file' is no file"),
+]
+
+
+@pytest.mark.parametrize(("setting", "message"), BAD_SETTINGS, ids=[s for s, _ in BAD_SETTINGS])
+def test_bad_settings_exit_2_with_one_line_and_write_nothing(
+    setting, message, config_path, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert main(["train", str(config_path), "--set", setting, "--out", str(out)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not out.exists()
+
+
+def edit_csv(folder: Path, edit) -> None:
+    with (folder / "train.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    edit(rows)
+    with (folder / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def first_image(folder: Path) -> Path:
+    return sorted((folder / "train_images").iterdir())[0]
+
+
+BAD_DATA = {
+    "no csv": (lambda d: (d / "train.csv").unlink(), "train.csv"),
+    "no column": (lambda d: edit_csv(d, lambda r: r[0].__setitem__(2, "grade")), "isup_grade"),
+    "grade 9": (lambda d: edit_csv(d, lambda r: r[1].__setitem__(2, "9")), "9"),
+    "missing image": (lambda d: first_image(d).unlink(), "skip_bad_images"),
+    "truncated image": (lambda d: cut_in_half(first_image(d)), "restore it from the original"),
+    "no image": (lambda d: first_image(d).write_text("hello"), "skip_bad_images"),
+    "empty csv": (lambda d: edit_csv(d, lambda r: r.__delitem__(slice(1, None))), "train.csv"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_exit_2_with_one_line_and_write_nothing(
+    name, config_path, data_dir, tmp_path, capsys
+):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(data_dir, broken)
+    damage, message = BAD_DATA[name]
+    damage(broken)
+    out = tmp_path / "out"
+    arguments = ["train", str(config_path), "--set", f"data_dir={broken}", "--out", str(out)]
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_an_empty_split_is_refused(config_path, data_dir, tmp_path, capsys):
+    ids = [path.stem for path in sorted((data_dir / "train_images").iterdir())]
+    split = tmp_path / "split.csv"
+    split.write_text("image_id,split\n" + "".join(f"{name},train\n" for name in ids))
+    out = tmp_path / "out"
+    arguments = ["train", str(config_path), "--set", f"split_file={split}", "--out", str(out)]
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert "val" in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_images_that_cannot_be_read_are_skipped_and_counted(
+    config_path, data_dir, tmp_path, capsys
+):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(data_dir, broken)
+    images = sorted((broken / "train_images").iterdir())
+    cut_in_half(images[0])
+    images[1].write_text("hello")
+    images[2].unlink()
+    out = tmp_path / "out"
+    arguments = ["train", str(config_path), "--set", f"data_dir={broken}", "--set", "epochs=1"]
+    assert main([*arguments, "--skip-bad-images", "--out", str(out)]) == 0
+    record = read_json(out / "record.json")
+    assert record.num_skipped_images == 3
+    assert record.num_train_images + record.num_val_images == 21
+    assert "skipped 3 images" in capsys.readouterr().out
+
+
+def test_an_image_smaller_than_a_patch_is_refused(config_path, tmp_path, capsys):
+    small = tmp_path / "small"
+    main(["sample-data", "panda", str(small), "--num-images", "12", "--image-size", "64"])
+    settings = ["--set", f"data_dir={small}", "--set", "image_size=256", "--set", "patch_size=128"]
+    out = tmp_path / "out"
+    assert main(["train", str(config_path), *settings, "--out", str(out)]) == 2
+    err = capsys.readouterr().err
+    assert "patch_size=128" in err
+    assert err.count("\n") == 1
+
+
+def test_outputs_that_cannot_be_written_are_refused(config_path, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thing").write_text("")
+    for out in (file, file / "below", full, Path("/proc/nope")):
+        assert main(["train", str(config_path), "--out", str(out)]) == 2
+        err = capsys.readouterr().err
+        assert str(out) in err
+        assert err.count("\n") == 1
+
+
+def test_evaluate_refuses_what_train_did_not_write(tmp_path, capsys):
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "no config.yaml there" in capsys.readouterr().err
+
+
+def test_the_tiny_configuration_of_the_tests_is_on_the_cpu():
+    assert TINY.device == SETTINGS["device"] == "cpu"
