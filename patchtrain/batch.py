@@ -50,6 +50,9 @@ class DeviceFeeder:
     def __init__(self, device: torch.device, guard: MemoryGuard) -> None:
         self._device = device
         self._guard = guard
+        # CPU convolutions run 1.4 to 2 times faster on channels that lie together
+        on_cpu = device.type == "cpu"
+        self._layout = torch.channels_last if on_cpu else torch.contiguous_format
         with guard.on_host():
             scale = 255 * torch.tensor(CHANNEL_STD).view(1, 3, 1, 1)
             shift = torch.tensor(CHANNEL_MEAN).view(1, 3, 1, 1) / torch.tensor(CHANNEL_STD).view(
@@ -62,10 +65,9 @@ class DeviceFeeder:
     def pixels(self, images: np.ndarray) -> Tensor:
         """Return uint8 `images` [N, p, p, 3] as normalised float [N, 3, p, p] on the device."""
         with self._guard.allocating(INPUT):
-            raw = self._copy(images)
-            pixels = torch.empty((raw.shape[0], raw.shape[3], *raw.shape[1:3]), device=self._device)
-            pixels.copy_(raw.permute(0, 3, 1, 2))
-            return pixels.div_(self._scale).sub_(self._shift)
+            raw = self._copy(images).permute(0, 3, 1, 2)
+            pixels = torch.empty(raw.shape, device=self._device, memory_format=self._layout)
+            return pixels.copy_(raw).div_(self._scale).sub_(self._shift)
 
     def targets(self, targets: np.ndarray) -> Tensor:
         """Return int64 `targets` [B] on the device."""

@@ -78,22 +78,30 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
         check_aggregator(name)
     if config.weights != "none":
         build_backbone(config.backbone, config.weights, config.norm)
+    network = _build_on_meta(replace(config, weights="none")).train()
     with torch.device("meta"), torch.no_grad():
-        network = build_network(replace(config, weights="none"), num_classes=2).to("meta").train()
         num_inputs, side = batch_size, config.image_size
         if config.method == "downsampled":
             side = config.patch_size
         elif config.method in PATCH_METHODS:
             num_inputs *= config.num_sampled + (config.method == "local_global")
             side = config.patch_size
-        features = _probe(
-            network.backbone, (num_inputs, 3, side, side), "backbone", config.backbone
-        )
+        shape: tuple[int, ...] = (num_inputs, 3, side, side)
+        features = _probe(network.backbone, shape, "backbone", config.backbone)
         if name is not None:
             doubled = 2 if config.method == "local_global" and config.fusion == "concat" else 1
             grid = config.grid_size
             shape = (batch_size, doubled * features.shape[1], grid, grid)
             _probe(network.head, shape, "aggregator", name)
+
+
+def _build_on_meta(config: TrialConfig) -> Network:
+    """Return the network without memory; built with it first where timm computes on tensors."""
+    try:
+        with torch.device("meta"):
+            return build_network(config, num_classes=2).to("meta")
+    except (RuntimeError, NotImplementedError):
+        return build_network(config, num_classes=2).to("meta")
 
 
 def _probe(network: nn.Module, shape: tuple[int, ...], field: str, name: str) -> Tensor:

@@ -153,7 +153,7 @@ def test_png_and_jpg_are_accepted_where_there_is_no_tiff(data_dir):
 def test_unicode_ids_and_a_byte_order_mark_are_read(data_dir):
     image_path(data_dir, 0).rename(data_dir / "train_images" / "łódź-前列腺.tiff")
     write_rows(data_dir, [["łódź-前列腺", "radboud", " 1 ", "3+3"]], encoding="utf-8-sig")
-    (example,) = load_all(config(data_dir))
+    (example,) = load_all(config(data_dir)).test
     assert (example.image_id, example.target) == ("łódź-前列腺", 1)
 
 
