@@ -47,7 +47,6 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         DataError: there are none, or they are damaged.
-
     """
     return _read(folder, _WEIGHTS, load_file)
 

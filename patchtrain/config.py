@@ -36,7 +36,6 @@ class TrialConfig:
 
     Raises:
         ConfigError: a field has a wrong value, or fields contradict each other.
-
     """
 
     task: Task = "classification"
@@ -217,7 +216,6 @@ class TrialConfig:
 
         Raises:
             ConfigError: an unknown key, a value of the wrong type, or a broken rule.
-
         """
         from pydantic import ValidationError
 
@@ -253,7 +251,6 @@ class TrialConfig:
 
         Raises:
             ConfigError: no such file, not YAML, or see `from_mapping`.
-
         """
         try:
             values = yaml.safe_load(Path(path).read_text())
@@ -282,7 +279,6 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         ConfigError: a string without `=`, or a value that is not YAML.
-
     """
     values = {}
     for override in overrides:

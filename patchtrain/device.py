@@ -12,7 +12,6 @@ def resolve_device(name: str) -> torch.device:
 
     Raises:
         ConfigError: another name, or a CUDA device that is not there.
-
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -34,7 +34,6 @@ class Engine:
     Args:
         guard: already entered; holds the budget and names the device.
         batches_per_epoch, epochs: decide how the learning rate falls.
-
     """
 
     def __init__(
@@ -90,7 +89,6 @@ class Engine:
         Raises:
             BudgetExceeded: more memory than the budget.
             LossNotFinite: the loss is infinite or not a number.
-
         """
         self._method.start(batch)
         total = 0.0

@@ -26,7 +26,6 @@ class BudgetExceeded(torch.OutOfMemoryError):
         budget_bytes: the budget that was in force.
         needed_bytes: what was live when the budget was crossed, at least.
         phase: the part of the step that crossed it (`fill`, `inner_iteration`, `validation`, ...).
-
     """
 
     def __init__(self, message: str, *, budget_bytes: int, needed_bytes: int, phase: str) -> None:

@@ -15,7 +15,6 @@ def fuse(latent: Tensor, global_feature: Tensor, fusion: str) -> Tensor:
     Args:
         fusion: `add`: Z + g, [B, d, m, n] (the paper's for classification); `concat`: channels
             [Z, g], [B, 2d, m, n].
-
     """
     everywhere = global_feature.to(latent.dtype)[:, :, None, None]
     if fusion == "add":

@@ -53,7 +53,6 @@ class ImageSource(ABC):
     Attributes:
         path: the file.
         level_sizes: (height, width) in px of each resolution stored, the full one first.
-
     """
 
     def __init__(self, path: Path, level_sizes: list[tuple[int, int]]) -> None:
@@ -76,7 +75,6 @@ class ImageSource(ABC):
         Raises:
             ValueError: the box is empty or reaches outside the image; nothing is padded.
             DataError: the pixels are damaged.
-
         """
         box = Box(*box)
         inside = box.top >= 0 and box.left >= 0 and box.height > 0 and box.width > 0
@@ -95,7 +93,6 @@ class ImageSource(ABC):
         Raises:
             ValueError: a side is below 1.
             DataError: the pixels are damaged.
-
         """
         if min(height_px, width_px) < 1:
             raise ValueError(f"a thumbnail of {height_px} x {width_px} px has no pixels")
@@ -156,7 +153,6 @@ def open_image(path: str | Path) -> ImageSource:
     Raises:
         DataError: missing, empty, a truncated TIFF, no image, or of a kind that is not read.
             Damaged pixels of other files are found when they are read.
-
     """
     path = Path(path)
     if not path.exists():

@@ -24,7 +24,6 @@ class PatchGrid:
 
     Raises:
         ConfigError: the patch does not divide both sides of the image.
-
     """
 
     image_height: int
@@ -67,7 +66,6 @@ class PatchGrid:
 
         Raises:
             ValueError: the image has another size, or a position lies outside the grid.
-
         """
         rows, cols = self._rows_and_cols(positions)
         return self._as_grid(image)[rows, :, cols]
@@ -77,7 +75,6 @@ class PatchGrid:
 
         Raises:
             ValueError: sizes do not match, or a position lies outside the grid.
-
         """
         rows, cols = self._rows_and_cols(positions)
         wanted = (len(rows), self.patch_size, self.patch_size, out.shape[-1])
@@ -90,7 +87,6 @@ class PatchGrid:
 
         Raises:
             ValueError: k is not in 1..mn.
-
         """
         if not 1 <= k <= self.num_patches:
             raise ValueError(f"k={k} positions cannot be drawn from {self.num_patches} patches")

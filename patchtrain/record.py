@@ -183,7 +183,10 @@ def write_rows(path: Path, record_type: type, rows: Sequence[Mapping[str, Any]])
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of the Parquet file `path`; none where there is no such file."""
-    return pq.read_table(path).to_pylist() if path.exists() else []
+    if not path.exists():
+        return []
+    # read at once: a file put in its place meanwhile would be mixed with this one
+    return pq.read_table(pa.BufferReader(path.read_bytes())).to_pylist()
 
 
 def write_json(path: Path, record: TrialRecord) -> None:

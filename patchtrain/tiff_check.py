@@ -53,7 +53,6 @@ def check_tiff(path: Path) -> None:
 
     Raises:
         DataError: it does not; it was cut short, or its directories are damaged.
-
     """
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
@@ -89,7 +88,6 @@ def _pages(file: BinaryIO) -> Iterator[_Page]:
 
     Raises:
         EOFError: a directory is missing or lies outside the file.
-
     """
     layout = _layout(_read(file, 0, 4))
     assert layout is not None, "callers ask is_tiff first"
@@ -150,7 +148,6 @@ def _read(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
 
     Raises:
         EOFError: the file ends before.
-
     """
     size_bytes = os.fstat(file.fileno()).st_size
     if offset + num_bytes > size_bytes:

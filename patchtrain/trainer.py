@@ -55,13 +55,11 @@ OnBatch = Callable[[Progress], None]
 
 
 def check(config: TrialConfig) -> None:
-    """Find out what can be found out without reading images or taking memory.
+    """Find out what can be found out without data and without taking memory.
 
     Raises:
         ConfigError: a name that is not known, a device that is not there, networks that cannot
             take such patches.
-        DataError: the data set's folder or its table is wrong.
-
     """
     resolve_device(config.device)
     check_network(config)
@@ -76,8 +74,8 @@ class Trainer:
         data: the images; None loads what `config` names.
 
     Raises:
-        ConfigError, DataError: see `check`; and images that cannot be used.
-
+        ConfigError: see `check`.
+        DataError: the data set is missing, damaged or inconsistent.
     """
 
     def __init__(
@@ -134,7 +132,6 @@ class Trainer:
             BudgetExceeded: more memory than the budget, in training or validation.
             LossNotFinite: the loss is infinite or not a number.
             DataError: an image became unreadable.
-
         """
         engine = self.engine
         guard = self._guard
@@ -208,7 +205,6 @@ class Trainer:
         Raises:
             DataError: no checkpoint there, or a damaged one.
             ConfigError: it is of another configuration.
-
         """
         state = load_state(folder)
         _check_same(self.config, state["config"], folder)
@@ -229,7 +225,6 @@ class Trainer:
 
         Raises:
             DataError: no checkpoint there, or a damaged one.
-
         """
         weights = load_weights(folder)
         engine = self.engine

@@ -24,7 +24,6 @@ def parse_bytes(text: str | int) -> int:
 
     Raises:
         ValueError: not a size, or not positive; the message says what is expected.
-
     """
     rule = "write a positive size with its unit, such as 8GB (10^9), 8GiB (2^30) or 512MiB"
     if isinstance(text, bool) or not isinstance(text, (int, str)):

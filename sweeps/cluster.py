@@ -43,6 +43,15 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
 
 
+def working_dir() -> Path:
+    """Return the folder that relative paths of results are meant in.
+
+    The current one, but the home folder in a job that was submitted with a working directory:
+    that is a copy, which Ray removes after the job.
+    """
+    return Path.home() if _has_job_working_dir() else Path.cwd()
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[bool]:
     """Context: connected to the cluster at `address`, or to one started here for the while.
@@ -99,10 +108,14 @@ def _runtime_env() -> dict[str, list[str]] | None:
 
     None inside a job that was submitted with a working directory: its workers have that.
     """
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    if "working_dir" in (job.get("runtime_env") or {}):
+    if _has_job_working_dir():
         return None
     return {"py_modules": [str(ROOT / "patchtrain"), str(ROOT / "sweeps")]}
+
+
+def _has_job_working_dir() -> bool:
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return "working_dir" in (job.get("runtime_env") or {})
 
 
 def _check_answers(address: str) -> None:
@@ -119,14 +132,27 @@ def _check_answers(address: str) -> None:
             "use `ray job submit`, or give host:port from a machine of the cluster"
         )
     host, separator, port = address.rpartition(":")
-    if not (separator and host and port.isdecimal()):
+    if not (separator and host and port.isdecimal() and int(port) < 2**16):
         raise ConfigError(
             f"--address {address!r} is no address; write host:port, e.g. 10.0.0.1:6379"
         )
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise _no_answer(address, str(error)) from None
+    if not (os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(address)):
+        raise _no_answer(address, "what listens there is something else")
+
+
+def _speaks_grpc(address: str) -> bool:
+    import grpc  # type: ignore[import-untyped]  # of ray[default]
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_CONNECT_TIMEOUT_S)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
 
 
 def _no_answer(address: str, reason: str) -> ConfigError:

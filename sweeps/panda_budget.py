@@ -10,7 +10,8 @@ if __name__ == "__main__":
     # members of their package: `sweeps/` itself on the path would shadow other names.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from sweeps.run import Preset, Sweep, main
+from sweeps.plan import Preset, Sweep
+from sweeps.run import main
 
 _SMALL = {
     "backbone": "test_resnet",
@@ -35,14 +36,14 @@ SWEEP = Sweep(
         num_trials=60,
     ),
     sample=Preset(
-        settings=_SMALL | {"image_size": 512, "epochs": 2},
+        settings=_SMALL | {"image_size": 512, "epochs": 3},
         budgets=("50MB", "100MB"),
         num_trials=12,
         max_inner_iterations=4,
     ),
     smoke=Preset(
         settings=_SMALL | {"image_size": 256, "epochs": 1},
-        budgets=("20MB", "50MB"),
+        budgets=("30MB", "80MB"),
         num_trials=4,
         max_inner_iterations=2,
     ),

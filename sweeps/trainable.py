@@ -15,6 +15,7 @@ import torch
 from ray import tune
 
 from patchtrain.config import TrialConfig
+from patchtrain.models.network import aggregator_name
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.tasks.classification import Classification
 from patchtrain.trainer import Trainer
@@ -137,7 +138,7 @@ def unstarted_record(
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(TrialRecord)
         if hasattr(config, field.name)
-    }
+    } | {"aggregator": aggregator_name(config)}
     return TrialRecord(
         **settings,
         trial_id=trial_id,

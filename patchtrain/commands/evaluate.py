@@ -35,7 +35,6 @@ def evaluate(
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
-
     """
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: no config.yaml there; give a folder that `train --out` wrote")

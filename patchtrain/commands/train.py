@@ -38,7 +38,6 @@ def train(config_path: Path, overrides: Sequence[str], out: Path, *, resume: boo
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
-
     """
     config = TrialConfig.load(config_path, overrides)
     if config.data_dir is not None:
@@ -104,7 +103,6 @@ def _check_out(out: Path, resume: bool) -> None:
 
     Raises:
         ConfigError: names the folder and the remedy.
-
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; give a folder")

@@ -26,7 +26,6 @@ def parse_budget(text: str | int, field: str = "budget") -> int:
 
     Raises:
         ConfigError: not a positive size; names `field`.
-
     """
     try:
         return parse_bytes(text)
@@ -64,7 +63,6 @@ class MemoryGuard:
 
     Args:
         budget_bytes: None enforces nothing; peaks are reported all the same.
-
     """
 
     cap_level = "meter"
@@ -249,7 +247,6 @@ def guard_for(device: torch.device, budget_bytes: int | None) -> MemoryGuard:
 
     Raises:
         ConfigError: a CUDA device that cannot hold the budget, or a budget below its context.
-
     """
     kind = CudaGuard if device.type == "cuda" else MemoryGuard
     return kind(device, budget_bytes)

@@ -44,7 +44,6 @@ def timeline_info(timeline: Sequence[TimelinePoint], budget_bytes: int | None) -
 
     Raises:
         ValueError: the timeline is empty.
-
     """
     if not timeline:
         raise ValueError("the timeline is empty; record at least one batch")

@@ -68,7 +68,6 @@ class MemoryMeter(TorchDispatchMode):
     Args:
         device_type: storages of other device types are ignored.
         limit_bytes: live bytes above this raise `BudgetExceeded`; None never does.
-
     """
 
     def __init__(self, device_type: str = "cpu", limit_bytes: int | None = None) -> None:
@@ -89,7 +88,8 @@ class MemoryMeter(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """Tell torch not to wrap `__torch_dispatch__`: its guard against compilation, of no use
-        here, costs more on every operation than the meter itself."""
+        here, costs more on every operation than the meter itself.
+        """
         return False
 
     def __torch_dispatch__(

@@ -56,7 +56,6 @@ class Method(ABC):
 
         Args:
             generator: on the host; draws which patches are sampled.
-
         """
 
     @abstractmethod

@@ -31,7 +31,6 @@ def check_aggregator(name: str) -> None:
 
     Raises:
         ConfigError: names the value and the nearest known names.
-
     """
     if name not in (SMALL_CNN, ATTENTION):
         check_name("aggregator", name)
@@ -43,7 +42,6 @@ def build_aggregator(name: str, in_features: int, grid_size: int, num_classes: i
     Args:
         name: `small_cnn`, `attention` or a timm name.
         grid_size: m = n; decides how much a timm network may stride.
-
     """
     check_aggregator(name)
     if name == SMALL_CNN:

@@ -25,7 +25,6 @@ def check_name(field: str, name: str) -> None:
 
     Raises:
         ConfigError: names `field` and the nearest known names.
-
     """
     if not isinstance(name, str) or not timm.is_model(name):
         near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
@@ -42,7 +41,6 @@ def build_backbone(name: str, weights: str, norm: str) -> nn.Module:
 
     Raises:
         ConfigError: unknown name, or weights that cannot be had.
-
     """
     check_name("backbone", name)
     if weights == "pretrained":

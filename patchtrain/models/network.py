@@ -45,7 +45,6 @@ def build_network(config: TrialConfig, num_classes: int) -> Network:
 
     Raises:
         ConfigError: unknown names, or weights that cannot be had.
-
     """
     backbone = build_backbone(config.backbone, config.weights, config.norm)
     features = feature_dim(backbone)
@@ -69,7 +68,6 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
 
     Raises:
         ConfigError: names the setting, the reason and the remedy.
-
     """
     batch_size = batch_size or config.batch_size
     check_name("backbone", config.backbone)

@@ -1,17 +1,21 @@
 """The command line: what a sweep becomes, and bad input that ends before anything starts."""
 
+import socket
+import time
+
 import pytest
 
 from patchtrain.record import TrialStatus
 from sweeps.panda_budget import SWEEP
-from sweeps.run import _line, _parser, main, make_plan
+from sweeps.plan import make_plan, parser
+from sweeps.run import _line, main
 from sweeps.trainable import unstarted_record
 
 FAST = ["--smoke-test"]
 
 
 def plan_of(*arguments):
-    return make_plan(SWEEP, _parser(SWEEP).parse_args(arguments))
+    return make_plan(SWEEP, parser(SWEEP).parse_args(arguments))
 
 
 def test_without_data_the_sample_preset_is_used():
@@ -87,6 +91,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, tmp_path, 
     assert error.count("\n") == 1
     assert "Traceback" not in error
     assert not out.exists()
+
+
+def test_an_address_where_something_else_listens_is_refused_in_time(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        started_at = time.monotonic()
+        assert main(SWEEP, [*FAST, "--out", str(tmp_path / "run"), "--address", address]) == 2
+    assert time.monotonic() - started_at < 30
+    assert "no Ray cluster answers" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_without_its_table_ends_before_ray(tmp_path, capsys):

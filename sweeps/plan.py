@@ -1,0 +1,237 @@
+"""`Plan`: the sweep that a command line asks for, checked as far as that goes without Ray.
+
+Every sweep script is a `Sweep`: its defaults. Knows nothing of how a plan is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from patchtrain.config import TrialConfig, parse_overrides
+from patchtrain.errors import ConfigError
+from patchtrain.memory.budget import parse_budget
+from sweeps import cluster
+from sweeps.spaces import Space, patch_sizes, patch_space
+
+_FREE = ("budget", "device", "num_workers")
+"""Settings that may differ when a sweep is resumed: they decide where a trial runs, not on what."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Defaults of a sweep for one purpose; every one can be overridden on the command line."""
+
+    settings: Mapping[str, Any]
+    """Names and values of `TrialConfig`."""
+    budgets: tuple[str, ...]
+    num_trials: int
+    max_inner_iterations: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What tells one sweep script from another."""
+
+    name: str
+    """Recorded with every trial; also names the default RUN_DIR."""
+    description: str
+    full: Preset
+    """On the real data set."""
+    sample: Preset
+    """On generated sample data."""
+    smoke: Preset
+    """To see within a minute that everything works."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep as asked for on the command line, checked as far as that goes without Ray."""
+
+    sweep: str
+    space: Space
+    budgets_bytes: tuple[int, ...]
+    num_trials: int
+    seed: int
+    out: Path
+    max_concurrent: int | None
+    """Trials at a time; None: as many as fit."""
+    gpu_memory_bytes: int | None
+    """Memory of a GPU; None: asked of the cluster."""
+
+    def description(self) -> dict[str, Any]:
+        """Return the content of `sweep.json`."""
+        settings = dataclasses.asdict(self.space.base)
+        for name in (*self.space.distributions, *_FREE):
+            del settings[name]
+        return {
+            "sweep": self.sweep,
+            "budgets_bytes": list(self.budgets_bytes),
+            "space": self.space.describe(),
+            "settings": settings,
+            "num_trials": self.num_trials,
+            "seed": self.seed,
+            "command": shlex.join(["python", *sys.argv]),
+            "started_at": datetime.now(timezone.utc).isoformat(),
+            "versions": {name: version(name) for name in ("ray", "optuna", "torch", "timm")},
+        }
+
+
+def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
+    """Return the plan that `options` ask for.
+
+    Raises:
+        ConfigError: an option or setting is wrong.
+    """
+    preset = sweep.full
+    if options.smoke_test:
+        preset = sweep.smoke
+    elif options.data_dir is None:
+        preset = sweep.sample
+    overrides = parse_overrides(options.set)
+    base = _base(preset, options, overrides)
+    if base.budget is not None:
+        raise ConfigError(f"--set budget={base.budget}: a sweep has several; use --budgets")
+    return Plan(
+        sweep=sweep.name,
+        space=patch_space(
+            base,
+            fixed=set(overrides),
+            max_inner_iterations=preset.max_inner_iterations,
+        ),
+        budgets_bytes=_budgets(options.budgets or preset.budgets),
+        num_trials=_at_least_one(
+            "--num-trials",
+            preset.num_trials if options.num_trials is None else options.num_trials,
+        ),
+        seed=base.seed,
+        max_concurrent=None
+        if options.max_concurrent is None
+        else _at_least_one("--max-concurrent", options.max_concurrent),
+        gpu_memory_bytes=options.gpu_memory and parse_budget(options.gpu_memory, "--gpu-memory"),
+        out=cluster.working_dir() / Path(options.out or f"runs/{sweep.name}").expanduser(),
+    )
+
+
+def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, Any]) -> TrialConfig:
+    """Return what all trials share, from the preset, the options and `--set`, in rising rank."""
+    names = ("data_dir", "image_size", "backbone", "method", "epochs", "seed")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.skip_bad_images:
+        given["skip_bad_images"] = True
+    values = {**preset.settings, **given, **overrides}
+    if "patch_size" not in overrides:  # any that divides the image: the space varies it
+        image_size = TrialConfig.from_mapping({**values, "patch_size": 1}).image_size
+        values["patch_size"] = patch_sizes(image_size)[0]
+    return _with_absolute_paths(TrialConfig.from_mapping(values))
+
+
+def _budgets(texts: Sequence[str]) -> tuple[int, ...]:
+    """Return the budgets in bytes, ascending."""
+    budgets = [parse_budget(text, "--budgets") for text in texts]
+    for index, budget in enumerate(budgets):
+        if budget in budgets[:index]:
+            raise ConfigError(
+                f"--budgets {texts[index]} is given twice ({budget} bytes); give each once"
+            )
+    return tuple(sorted(budgets))
+
+
+def _at_least_one(option: str, number: int) -> int:
+    if number < 1:
+        raise ConfigError(f"{option} {number} must be at least 1; raise it")
+    return number
+
+
+def _with_absolute_paths(config: TrialConfig) -> TrialConfig:
+    """Return `config` with paths that mean the same in every worker's directory."""
+    paths: dict[str, Any] = {}
+    for name in ("data_dir", "split_file", "weights"):
+        value = getattr(config, name)
+        if value is not None and (name != "weights" or Path(value).is_file()):
+            paths[name] = str(Path(value).expanduser().absolute())
+    return dataclasses.replace(config, **paths)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see --help")
+
+
+def parser(sweep: Sweep) -> argparse.ArgumentParser:
+    """Return the parser of a sweep script; it raises `ConfigError`, and `--help` exits."""
+    made = _Parser(prog=f"{sweep.name}.py", description=sweep.description)
+    add = made.add_argument
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help="the data set (default: small generated sample data)",
+    )
+    add(
+        "--budgets",
+        nargs="+",
+        metavar="SIZE",
+        help="memory budgets, such as 4GB (10^9) or 4GiB (2^30) "
+        f"(default: {' '.join(sweep.full.budgets)}; sample data: {' '.join(sweep.sample.budgets)})",
+    )
+    add(
+        "--num-trials",
+        type=int,
+        metavar="N",
+        help="trials of the whole sweep, over all budgets "
+        f"(default: {sweep.full.num_trials}; sample data: {sweep.sample.num_trials})",
+    )
+    add("--epochs", type=int, metavar="E", help="epochs of a trial")
+    add("--image-size", type=int, metavar="PX", help="side that images are fitted into")
+    add("--backbone", metavar="NAME", help="feature extractor, by its timm name")
+    add("--method", metavar="M", help="how an image is trained on")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other setting of a trial; one that the sweep would vary stays fixed",
+    )
+    add(
+        "--out",
+        metavar="RUN_DIR",
+        help=f"folder of the results (default: runs/{sweep.name}; in a submitted job in the home "
+        "folder); on a cluster of several nodes, one that all of them share",
+    )
+    add("--resume", action="store_true", help="go on with the sweep in RUN_DIR")
+    add(
+        "--address",
+        metavar="A",
+        help="Ray cluster: host:port or auto (default: this machine)",
+    )
+    add(
+        "--max-concurrent",
+        type=int,
+        metavar="K",
+        help="trials at a time (default: what fits)",
+    )
+    add(
+        "--gpu-memory",
+        metavar="SIZE",
+        help="memory of a GPU (default: asked of the cluster)",
+    )
+    add("--seed", type=int, metavar="S", help="seed of search and trials")
+    add(
+        "--skip-bad-images",
+        action="store_true",
+        help="go on without images that cannot be read; how many is recorded",
+    )
+    add(
+        "--smoke-test",
+        action="store_true",
+        help="a few tiny trials, to see that all works",
+    )
+    return made
