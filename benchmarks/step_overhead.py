@@ -103,7 +103,8 @@ def _passes(config: TrialConfig, engine: Engine) -> Callable[[], None]:
     num_sampled = config.batch_size * config.num_sampled
     num_filled = config.batch_size * config.num_patches
     side = config.patch_size
-    ready = torch.randn(num_filled, 3, side, side, device=device)
+    raw = np.random.default_rng(1).integers(0, 256, (num_filled, side, side, 3), np.uint8)
+    ready = engine._feeder.pixels(raw)  # in the layout that the step uses
     targets = torch.arange(config.batch_size, device=device)
     with torch.no_grad():
         dim = network.backbone(ready[:2]).shape[1]
