@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 _UNIT_BYTES = {
     "B": 1,
@@ -36,7 +37,8 @@ def parse_bytes(text: str | int) -> int:
         match = _SIZE.fullmatch(text)
         if match is None or match[2].upper() not in _UNIT_BYTES:
             raise ValueError(rule)
-        num_bytes = int(float(match[1]) * _UNIT_BYTES[match[2].upper()])
+        # exactly: in floating point 4.095KB would be 4094 bytes
+        num_bytes = int(Decimal(match[1]) * _UNIT_BYTES[match[2].upper()])
     if num_bytes <= 0:
         raise ValueError(rule)
     return num_bytes
