@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any, TextIO
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
+from patchtrain.output import check_writable
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
@@ -83,7 +83,7 @@ class RunFolder:
         Raises:
             ConfigError: it cannot; says why and what to do.
         """
-        _check_writable(self.path)
+        check_writable(self.path)
         held = _content(self.path)
         if not resume:
             if held:
@@ -213,15 +213,6 @@ class RunFolder:
 def _content(path: Path) -> set[str]:
     """Return the names in the folder `path` that a sweep would clash with."""
     return {entry.name for entry in path.iterdir()} - {"lock"} if path.is_dir() else set()
-
-
-def _check_writable(path: Path) -> None:
-    """Check, without writing, that the folder `path` could be made and written."""
-    existing = next(p for p in (path, *path.parents) if p.exists())
-    if not existing.is_dir():
-        raise ConfigError(f"--out {path} cannot be made: {existing} is a file; give another folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"--out {path}: {existing} cannot be written; give another folder")
 
 
 def _check_same(path: Path, description: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError
 from patchtrain.memory.figure import draw_timeline, timeline_info
+from patchtrain.output import check_writable
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
@@ -104,13 +104,9 @@ def _check_out(out: Path, resume: bool) -> None:
     Raises:
         ConfigError: names the folder and the remedy.
     """
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; give a folder")
+    check_writable(out)
     if out.is_dir() and any(out.iterdir()) and not resume:
         raise ConfigError(f"--out {out} is not empty; give another folder, or --resume to go on")
-    nearest = next(parent for parent in (out.resolve(), *out.resolve().parents) if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise ConfigError(f"--out {out} cannot be written ({nearest}); give a writable folder")
 
 
 def _finished_record(out: Path) -> TrialRecord | None:

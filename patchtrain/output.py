@@ -1,0 +1,29 @@
+"""Whether a folder of results can be written, found out before there are results to lose."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from patchtrain.errors import ConfigError
+
+
+def check_writable(folder: Path) -> None:
+    """Try to write where `folder` is or will be; leaves nothing behind.
+
+    Permissions tell too little: root may do anything, but not on a read-only disk.
+
+    Raises:
+        ConfigError: it cannot be written; names `--out`, the folder and the reason.
+    """
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"--out {folder}: {nearest} is a file; give another folder")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".patchtrain-", dir=nearest):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--out {folder} cannot be written ({nearest}: {error.strerror}); "
+            "give a folder that can"
+        ) from None
