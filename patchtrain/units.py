@@ -17,6 +17,9 @@ _UNIT_BYTES = {
     "GIB": 2**30,
     "TIB": 2**40,
 }
+MAX_BYTES = 2**63 - 1
+"""What a column of whole numbers holds."""
+
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([A-Za-z]+)\s*")
 
 
@@ -39,7 +42,7 @@ def parse_bytes(text: str | int) -> int:
             raise ValueError(rule)
         # exactly: in floating point 4.095KB would be 4094 bytes
         num_bytes = int(Decimal(match[1]) * _UNIT_BYTES[match[2].upper()])
-    if num_bytes <= 0:
+    if not 0 < num_bytes <= MAX_BYTES:
         raise ValueError(rule)
     return num_bytes
 
