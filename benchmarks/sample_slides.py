@@ -107,7 +107,9 @@ def _run(config: TrialConfig) -> dict[str, Any]:
 
 def _report(arguments: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> str:
     accuracy = {
-        method: [row["metric"] for row in rows if row["method"] == method] for method in METHODS
+        # a trial without a metric predicts nothing right
+        method: [row["metric"] or 0.0 for row in rows if row["method"] == method]
+        for method in METHODS
     }
     peak_bytes = {row["method"]: row["peak_allocated_bytes"] for row in rows}
     first = rows[0]
@@ -118,7 +120,9 @@ def _report(arguments: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> st
         f"{arguments.image_size} px, patch {arguments.patch_size} px, S "
         f"{arguments.sampling_rate:.0%}, J {arguments.inner_iterations}, {arguments.backbone} + "
         f"{arguments.aggregator}, {arguments.epochs} epochs, budget {arguments.budget}; seeds "
-        f"{', '.join(map(str, arguments.seeds))}. Chance is 0.167. CPU; {first['versions']}",
+        f"{', '.join(map(str, arguments.seeds))}. Chance is 0.167. `downsampled` has no inner "
+        f"iterations, so it takes 1/{arguments.inner_iterations} of the others' optimizer steps. "
+        f"CPU; {first['versions']}",
         "",
         "| method | accuracy, mean | spread (min to max) | peak |",
         "| --- | --- | --- | --- |",

@@ -30,8 +30,8 @@ def save_checkpoint(
     torch.save(optimizer, temporary / _OPTIMIZER)
     (temporary / _STATE).write_text(json.dumps(state, indent=2) + "\n")
     older = _older(folder)
-    shutil.rmtree(older, ignore_errors=True)
-    if folder.exists():
+    if folder.exists():  # else `older` may be the only whole one
+        shutil.rmtree(older, ignore_errors=True)
         folder.rename(older)
     temporary.rename(folder)
     shutil.rmtree(older, ignore_errors=True)
@@ -60,7 +60,7 @@ def load_optimizer(folder: Path) -> dict[str, Any]:
 
 def load_state(folder: Path) -> dict[str, Any]:
     """Return the rest of the state. Raises as `load_weights`."""
-    return _read(folder, _STATE, lambda path: json.loads(path.read_text()))
+    return _read(folder, _STATE, lambda path: dict(json.loads(path.read_text())))
 
 
 def _read(folder: Path, name: str, reader: Any) -> Any:

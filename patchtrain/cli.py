@@ -10,27 +10,40 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from patchtrain.errors import ConfigError, DataError
+from patchtrain.errors import BudgetExceeded, ConfigError, DataError
 
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY = 0, 1, 2, 3
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names; return its status."""
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         return int(arguments.run(arguments))
     except (ConfigError, DataError) as error:
-        print(f"patchtrain: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return _say(str(error), EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        print("patchtrain: interrupted", file=sys.stderr)
-        return 130
+        return _say("interrupted", EXIT_INTERRUPTED)
+    except Exception as error:
+        out_of_memory = isinstance(error, BudgetExceeded)
+        text = str(error) if out_of_memory else f"{type(error).__name__}: {error}"
+        return _say(text, EXIT_OUT_OF_MEMORY if out_of_memory else EXIT_FAILED)
+
+
+def _say(text: str, status: int) -> int:
+    print(f"patchtrain: {' '.join(text.split())}", file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="patchtrain",
         description="Train one vision model on high-resolution images inside a memory budget.",
     )

@@ -139,6 +139,13 @@ class TrialConfig:
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(choices)}")
+        for name in (*_POSITIVE_INTEGERS, "seed", "split_seed", "sample_seed"):
+            if getattr(self, name) > _MAX_INTEGER:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at most {_MAX_INTEGER}")
+        if self.num_workers > _MAX_WORKERS:
+            raise ConfigError(
+                f"num_workers={self.num_workers} must be at most {_MAX_WORKERS}; a few are enough"
+            )
         for name in _POSITIVE_INTEGERS:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1; raise it")
@@ -188,10 +195,11 @@ class TrialConfig:
                 f"is no grid for method={self.method}; use smaller patches, or method=full"
             )
         if self.method in PATCH_METHODS and self.image_size % self.patch_size:
+            near = _divisors_near(self.image_size, self.patch_size)
+            remedy = f"use one of {_join(near)}, or an image_size" if near else "use an image_size"
             raise ConfigError(
                 f"patch_size={self.patch_size} does not divide image_size={self.image_size}; "
-                f"use one of {_join(_divisors_near(self.image_size, self.patch_size))}, or an "
-                f"image_size that is a multiple of {self.patch_size}"
+                f"{remedy} that is a multiple of {self.patch_size}"
             )
 
     @property
@@ -269,6 +277,29 @@ class TrialConfig:
             raise ConfigError(f"{path}: holds no `key: value` lines; write one a line")
         return cls.from_mapping(values | parse_overrides(overrides))
 
+    def with_absolute_paths(self) -> TrialConfig:
+        """Return the configuration with paths that mean the same in every folder."""
+        paths: dict[str, Any] = {}
+        for name in ("data_dir", "split_file", "weights"):
+            value = getattr(self, name)
+            if value is not None and not (name == "weights" and value in ("none", "pretrained")):
+                paths[name] = str(Path(value).expanduser().absolute())
+        return dataclasses.replace(self, **paths)
+
+    def check_resumes(self, saved: TrialConfig, folder: Path) -> None:
+        """Refuse to go on with a trial of the configuration `saved`, found in `folder`.
+
+        Raises:
+            ConfigError: they differ in more than where the trial runs; names the first difference.
+        """
+        for field in dataclasses.fields(self):
+            mine, theirs = getattr(self, field.name), getattr(saved, field.name)
+            if field.name not in ("device", "num_workers") and mine != theirs:
+                raise ConfigError(
+                    f"{field.name}={mine!r} differs from {theirs!r} of the trial in {folder}; "
+                    "resume with the same configuration, or give another --out"
+                )
+
     def dump(self, path: Path) -> None:
         """Write the configuration as YAML that `load` reads back."""
         path.write_text(yaml.safe_dump(dataclasses.asdict(self), sort_keys=False))
@@ -291,6 +322,9 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {override!r}: the value is not YAML; quote it") from None
     return values
 
+
+_MAX_INTEGER = 2**31 - 1
+_MAX_WORKERS = 256
 
 _POSITIVE_INTEGERS = (
     "image_size",
@@ -333,7 +367,7 @@ def _wanted(name: str) -> str:
 
 def _divisors_near(image_size: int, patch_size: int) -> list[int]:
     """The up to four divisors of `image_size` nearest to `patch_size`, from 16 px up."""
-    divisors = [d for d in range(min(16, image_size), image_size + 1) if image_size % d == 0]
+    divisors = [d for d in range(16, image_size // 2 + 1) if image_size % d == 0]
     return sorted(sorted(divisors, key=lambda d: abs(math.log(d / patch_size)))[:4])
 
 

@@ -98,6 +98,8 @@ class ImageSource(ABC):
             raise ValueError(f"a thumbnail of {height_px} x {width_px} px has no pixels")
         level = self._level_for(height_px, width_px)
         level_height, level_width = self.level_sizes[level]
+        if min(level_height, level_width) < 1:
+            raise DataError(f"{self.path}: has no pixels; restore it from the original")
         # averaging whole blocks is fast; the last factor of 2 is left to the better filter
         block_rows = max(1, level_height // (2 * height_px))
         block_cols = max(1, level_width // (2 * width_px))

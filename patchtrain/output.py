@@ -16,7 +16,10 @@ def check_writable(folder: Path) -> None:
     Raises:
         ConfigError: it cannot be written; names `--out`, the folder and the reason.
     """
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    try:
+        nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    except OSError as error:  # a name too long, or a folder that may not be entered
+        raise ConfigError(f"--out {folder}: {error.strerror}; give another folder") from None
     if not nearest.is_dir():
         raise ConfigError(f"--out {folder}: {nearest} is a file; give another folder")
     try:

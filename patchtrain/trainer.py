@@ -207,7 +207,7 @@ class Trainer:
             ConfigError: it is of another configuration.
         """
         state = load_state(folder)
-        _check_same(self.config, state["config"], folder)
+        self.config.check_resumes(TrialConfig.from_mapping(state["config"]), folder)
         weights, optimizer = load_weights(folder), load_optimizer(folder)
         engine = self.engine
         assert self._guard is not None
@@ -402,16 +402,6 @@ def _metrics(
 ) -> Mapping[str, float | None]:
     targets = np.array([example.target for example in examples], dtype=np.int64)
     return engine.task.metrics(outputs, targets)
-
-
-def _check_same(config: TrialConfig, saved: Mapping[str, Any], folder: Path) -> None:
-    free = {"device", "num_workers"}
-    for name, value in asdict(config).items():
-        if name not in free and saved.get(name) != value:
-            raise ConfigError(
-                f"{name}={value!r} differs from {saved.get(name)!r} of the checkpoint in {folder}; "
-                "resume with the same configuration, or train into another folder"
-            )
 
 
 def _seed(*numbers: int) -> int:

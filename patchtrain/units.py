@@ -51,6 +51,8 @@ def format_bytes(num_bytes: float | None) -> str:
     """Return `num_bytes` for people, in decimal units (`4.0GB`, `83.2MB`); None is `unknown`."""
     if num_bytes is None or math.isnan(num_bytes):
         return "unknown"
+    if abs(num_bytes) >= 10**4 * _UNIT_BYTES["TB"]:  # `%g` would write an exponent
+        return f"{num_bytes / _UNIT_BYTES['TB']:.0f}TB"
     for unit in ("TB", "GB", "MB", "KB"):
         if abs(num_bytes) >= _UNIT_BYTES[unit]:
             return f"{num_bytes / _UNIT_BYTES[unit]:.4g}{unit}"

@@ -131,7 +131,7 @@ def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, A
     if "patch_size" not in overrides:  # any that divides the image: the space varies it
         image_size = TrialConfig.from_mapping({**values, "patch_size": 1}).image_size
         values["patch_size"] = patch_sizes(image_size)[0]
-    return _with_absolute_paths(TrialConfig.from_mapping(values))
+    return TrialConfig.from_mapping(values).with_absolute_paths()
 
 
 def _budgets(texts: Sequence[str]) -> tuple[int, ...]:
@@ -149,16 +149,6 @@ def _at_least_one(option: str, number: int) -> int:
     if number < 1:
         raise ConfigError(f"{option} {number} must be at least 1; raise it")
     return number
-
-
-def _with_absolute_paths(config: TrialConfig) -> TrialConfig:
-    """Return `config` with paths that mean the same in every worker's directory."""
-    paths: dict[str, Any] = {}
-    for name in ("data_dir", "split_file", "weights"):
-        value = getattr(config, name)
-        if value is not None and (name != "weights" or Path(value).is_file()):
-            paths[name] = str(Path(value).expanduser().absolute())
-    return dataclasses.replace(config, **paths)
 
 
 class _Parser(argparse.ArgumentParser):

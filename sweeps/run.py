@@ -204,9 +204,11 @@ def _check_trials(plan: Plan) -> None:
     from patchtrain.datasets import load_dataset
     from patchtrain.trainer import check
 
-    for size in plan.space.choices("patch_size"):
+    sizes = plan.space.choices("patch_size")
+    for size in sizes:
         check(dataclasses.replace(plan.space.base, patch_size=size))
-    load_dataset(plan.space.base)  # reads every image once; what it finds is kept for the trials
+    # reads every image once, what it finds is kept; the largest patch finds every small image
+    load_dataset(dataclasses.replace(plan.space.base, patch_size=max(sizes)))
 
 
 def _report(out: Path) -> None:

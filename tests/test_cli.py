@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import TINY
 
 from patchtrain.cli import main
 from patchtrain.config import TrialConfig
@@ -318,5 +317,83 @@ def test_evaluate_refuses_what_train_did_not_write(tmp_path, capsys):
     assert "no config.yaml there" in capsys.readouterr().err
 
 
-def test_the_tiny_configuration_of_the_tests_is_on_the_cpu():
-    assert TINY.device == SETTINGS["device"] == "cpu"
+def test_resume_before_the_first_checkpoint_still_knows_the_configuration(
+    trained, config_path, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.yaml").write_bytes((trained / "config.yaml").read_bytes())
+    changed = ["--set", "learning_rate=0.5", "--out", str(out), "--resume"]
+    assert main(["train", str(config_path), *changed]) == 2
+    assert "learning_rate=0.5 differs from 0.001" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["config.yaml"]
+
+
+def test_resume_leaves_the_folder_of_something_else_alone(config_path, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("precious")
+    assert main(["train", str(config_path), "--out", str(out), "--resume"]) == 2
+    assert "holds no trial" in capsys.readouterr().err
+    (out / "config.yaml").write_text("mine: precious")
+    assert main(["train", str(config_path), "--out", str(out), "--resume"]) == 2
+    assert (out / "config.yaml").read_text() == "mine: precious"
+
+
+def test_a_killed_trial_goes_on_with_all_that_it_promises(trained, config_path, tmp_path):
+    """A real process, killed in the middle of its second epoch."""
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "patchtrain.cli", "train", str(config_path), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "memory.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "record.json").exists()
+    assert main(["train", str(config_path), "--out", str(out), "--resume"]) == 0
+    one, other = read_json(trained / "record.json"), read_json(out / "record.json")
+    assert one.metrics == other.metrics
+    assert {path.name for path in out.iterdir()} == {path.name for path in trained.iterdir()} - {
+        "predictions.parquet"
+    }
+
+
+@pytest.mark.parametrize("name", ["record.json", "epochs.parquet"])
+def test_a_damaged_result_is_named(trained, config_path, tmp_path, capsys, name):
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(trained, out)
+    if name != "record.json":
+        (out / "record.json").unlink()
+    cut_in_half(out / name)
+    assert main(["train", str(config_path), "--out", str(out), "--resume"]) == 2
+    err = capsys.readouterr().err
+    assert f"{name}: is damaged" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("setting", ["backbone=resnet18", "method=downsampled", "fusion=concat"])
+def test_evaluate_refuses_settings_that_the_weights_fix(trained, capsys, setting):
+    assert main(["evaluate", str(trained), "--set", setting]) == 2
+    assert "saved weights fix it" in capsys.readouterr().err
+
+
+def test_evaluate_keeps_to_its_budget(trained, capsys):
+    assert main(["evaluate", str(trained), "--set", "budget=1MB"]) == 3
+    err = capsys.readouterr().err
+    assert "out of memory" in err
+    assert err.count("\n") == 1
+
+
+def test_arguments_that_are_none_are_one_line(tmp_path, capsys):
+    for arguments in (["nope"], ["sample-data", "nope", str(tmp_path)], ["train"]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1

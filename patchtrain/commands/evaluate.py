@@ -11,12 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from patchtrain.config import TrialConfig
+from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.datasets import ClassificationData, Example, load_all
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.record import atomic_path
 from patchtrain.trainer import Trainer
+
+FREE_SETTINGS = ("batch_size", "budget", "device", "num_workers", "skip_bad_images")
+"""What `--set` may change: how the measurement runs, not what is measured."""
 
 
 def evaluate(
@@ -38,9 +41,16 @@ def evaluate(
     """
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: no config.yaml there; give a folder that `train --out` wrote")
+    for name in parse_overrides(overrides):
+        if name not in FREE_SETTINGS:
+            raise ConfigError(
+                f"--set {name}: saved weights fix it; only {', '.join(FREE_SETTINGS)} may be set"
+            )
     config = TrialConfig.load(folder / "config.yaml", overrides)
+    # the weights to start from are not those to measure
+    config = replace(config, weights="none")
     if data_dir is not None:
-        config = replace(config, data_dir=str(data_dir.resolve()))
+        config = replace(config, data_dir=str(data_dir.expanduser().resolve()))
     data = load_all(config)
     split, examples = _choose(folder, data, split)
     chosen = replace(data, train=(), val=examples, test=())
@@ -74,7 +84,13 @@ def _choose(
         row.values["image_id"]: row.values["split"]
         for row in read_table(folder / "split.csv", ("image_id", "split"))
     }
-    examples = tuple(e for e in everything if split_of.get(e.image_id) == (split or "val"))
+    wanted = {name for name, its in split_of.items() if its == (split or "val")}
+    examples = tuple(e for e in everything if e.image_id in wanted)
+    if examples and len(examples) < len(wanted):
+        raise DataError(
+            f"{data.data_dir}: holds {len(examples)} of the {len(wanted)} images of split "
+            f"{split or 'val'}; put the others there, or use --split all"
+        )
     if examples:
         return split or "val", examples
     if split is None:

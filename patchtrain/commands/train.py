@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from patchtrain.checkpoint import has_checkpoint
 from patchtrain.commands.progress import TrialProgress
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, DataError
 from patchtrain.memory.figure import draw_timeline, timeline_info
 from patchtrain.output import check_writable
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
     TrialStatus,
+    atomic_path,
     read_json,
     read_rows,
     write_json,
@@ -40,11 +41,11 @@ def train(config_path: Path, overrides: Sequence[str], out: Path, *, resume: boo
         ConfigError, DataError: bad input; nothing was written.
     """
     config = TrialConfig.load(config_path, overrides)
-    if config.data_dir is not None:
-        config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
+    config = config.with_absolute_paths()
     _check_out(out, resume)
-    if resume and (finished := _finished_record(out)) is not None:
+    if resume:
         _check_unchanged(config, out)
+    if resume and (finished := _finished_record(out)) is not None:
         print(f"nothing to resume: {out} is {finished.status.value}")
         return _EXIT_STATUS[finished.status]
     trainer = Trainer(config, trial_id=out.resolve().name)
@@ -67,7 +68,7 @@ def _run(trainer: Trainer, out: Path) -> int:
     except torch.OutOfMemoryError as caught:
         error = caught
     _start_out(trainer, out)
-    rows = [row for row in read_rows(out / "epochs.parquet") if row["epoch"] <= trainer.epochs_done]
+    rows = [row for row in _epoch_rows(out) if row["epoch"] <= trainer.epochs_done]
     if error is None:
         try:
             _run_epochs(trainer, out, rows)
@@ -78,10 +79,7 @@ def _run(trainer: Trainer, out: Path) -> int:
             error = caught
     record = trainer.record(error)
     write_json(out / "record.json", record)
-    if trainer.timeline:
-        info = timeline_info(trainer.timeline, trainer.config.budget)
-        title = f"{record.method} {record.backbone}, image {record.image_size} px"
-        draw_timeline(info, title, out / "memory.png")
+    _draw_memory(trainer, out)
     _report(record, out)
     return _EXIT_STATUS[record.status]
 
@@ -95,7 +93,17 @@ def _run_epochs(trainer: Trainer, out: Path, rows: list[dict[str, Any]]) -> None
             rows.append(epoch.to_row())
             write_rows(out / "epochs.parquet", EpochRecord, rows)
             trainer.save(out / "checkpoint")
+            _draw_memory(trainer, out)
             progress.on_epoch(epoch)
+
+
+def _draw_memory(trainer: Trainer, out: Path) -> None:
+    """Draw the timeline once it is there: it is of the first epoch, which no resumed run sees."""
+    path = out / "memory.png"
+    if trainer.timeline and not path.exists():
+        config = trainer.config
+        title = f"{config.method} {config.backbone}, image {config.image_size} px"
+        draw_timeline(timeline_info(trainer.timeline, config.budget), title, path)
 
 
 def _check_out(out: Path, resume: bool) -> None:
@@ -113,21 +121,39 @@ def _finished_record(out: Path) -> TrialRecord | None:
     """Return the record of a trial that came to its own end; a failed one may be tried again."""
     if not (out / "record.json").exists():
         return None
-    record = read_json(out / "record.json")
+    try:
+        record = read_json(out / "record.json")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{out / 'record.json'}: is damaged ({error}); remove it to go on from the checkpoint"
+        ) from None
     return None if record.status is TrialStatus.FAILED else record
 
 
+def _epoch_rows(out: Path) -> list[dict[str, Any]]:
+    try:
+        return read_rows(out / "epochs.parquet")
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{out / 'epochs.parquet'}: is damaged ({reason}); remove it to go on without it"
+        ) from None
+
+
 def _check_unchanged(config: TrialConfig, out: Path) -> None:
-    if (out / "config.yaml").exists() and TrialConfig.load(out / "config.yaml") != config:
-        raise ConfigError(
-            f"--resume: {out} holds a finished trial of another configuration; give another --out"
-        )
+    """Refuse to go on in a folder of something else, or of another configuration."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / "config.yaml").is_file():
+        raise ConfigError(f"--resume: {out} holds no trial (no config.yaml); give another --out")
+    config.check_resumes(TrialConfig.load(out / "config.yaml"), out)
 
 
 def _start_out(trainer: Trainer, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        trainer.config.dump(out / "config.yaml")
+        with atomic_path(out / "config.yaml") as temporary:
+            trainer.config.dump(temporary)
         write_split(out / "split.csv", trainer.data)
     except OSError as error:
         raise ConfigError(

@@ -7,6 +7,7 @@ where .tif, .png and .jpg are accepted too.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from patchtrain.datasets.verify import find_bad_images
 from patchtrain.errors import DataError
 
 GRADES = ("0", "1", "2", "3", "4", "5")
+_MAX_ID_BYTES = 200
+
 CLASS_NAMES = tuple(f"ISUP {grade}" for grade in GRADES)
 
 _LAYOUT = "PANDA is a folder with train.csv and train_images/<image_id>.tiff"
@@ -84,7 +87,7 @@ def _read_labels(data_dir: Path) -> list[Example]:
     if not data_dir.is_dir():
         raise DataError(f"data_dir={data_dir}: is no folder; {_LAYOUT}; correct data_dir")
     path = data_dir / "train.csv"
-    if not path.exists():
+    if not os.path.lexists(path):
         raise DataError(f"{path}: does not exist; {_LAYOUT}; put it there, or correct data_dir")
     suffixes = _suffixes_by_stem(data_dir / "train_images")
     examples: dict[str, Example] = {}
@@ -92,7 +95,10 @@ def _read_labels(data_dir: Path) -> list[Example]:
         image_id, grade = values["image_id"], values["isup_grade"]
         where = f"{path} line {line}: image_id {image_id!r}"
         if not _is_file_name(image_id):
-            raise DataError(f"{where} must be a plain file name without folders; correct it")
+            raise DataError(
+                f"{where} must be a plain file name of at most {_MAX_ID_BYTES} bytes, without "
+                "folders; correct it"
+            )
         if image_id in examples:
             raise DataError(f"{where} is listed twice; remove one of the lines")
         if grade not in GRADES:
@@ -110,7 +116,12 @@ def _suffixes_by_stem(folder: Path) -> dict[str, str]:
     """Return stem -> suffix of the images in `folder`; the preferred of several."""
     if not folder.is_dir():
         raise DataError(f"{folder}: does not exist; {_LAYOUT}; put the images there")
-    names = [path.name for path in folder.iterdir()]
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be read ({error.strerror}); correct its permissions"
+        ) from None
     return {
         name.removesuffix(suffix): suffix
         for suffix in reversed(_SUFFIXES)
@@ -120,7 +131,9 @@ def _suffixes_by_stem(folder: Path) -> dict[str, str]:
 
 
 def _is_file_name(image_id: str) -> bool:
-    return bool(image_id) and image_id not in (".", "..") and not set(image_id) & set("/\\\0")
+    if image_id in ("", ".", "..") or len(image_id.encode()) > _MAX_ID_BYTES:
+        return False
+    return image_id.isprintable() and not set(image_id) & set("/\\")
 
 
 def _usable(config: TrialConfig, data_dir: Path, listed: Sequence[Example]) -> list[Example]:

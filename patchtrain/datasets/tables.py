@@ -50,6 +50,8 @@ def _check_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> 
     if not found:
         raise DataError(f"{path}: is empty; write a header with {', '.join(columns)}, then rows")
     for name in columns:
+        if found.count(name) > 1:
+            raise DataError(f"{path}: has the column {name} twice; remove one of them")
         if name not in found:
             names = ", ".join(map(repr, found))
             names = names if len(names) <= 100 else names[:100] + "..."

@@ -42,19 +42,26 @@ class Peak:
     process_bytes: int | None
     phase: str
     by_category: Mapping[str, int]
-    """What the tensors of `allocated_bytes` were for; on CUDA without the libraries' workspace."""
+    """What the tensors of `allocated_bytes` were for; on CUDA without the libraries' workspace, and
+    empty once the attribution is stopped."""
 
     def merged(self, other: Peak | None) -> Peak:
-        """Return the higher of two peaks; each kind of bytes is the higher of its own."""
+        """Return the higher of two peaks; each kind of bytes is the higher of its own.
+
+        What it was for comes from the other where the higher one does not know.
+        """
         if other is None:
             return self
-        higher = self if self.allocated_bytes >= other.allocated_bytes else other
+        higher, lower = self, other
+        if other.allocated_bytes >= self.allocated_bytes:
+            higher, lower = other, self
+        known = lower if lower.by_category and not higher.by_category else higher
         return Peak(
             allocated_bytes=higher.allocated_bytes,
             reserved_bytes=_higher(self.reserved_bytes, other.reserved_bytes),
             process_bytes=_higher(self.process_bytes, other.process_bytes),
-            phase=higher.phase,
-            by_category=higher.by_category,
+            phase=known.phase,
+            by_category=known.by_category,
         )
 
 
@@ -192,7 +199,7 @@ class CudaGuard(MemoryGuard):
             if self._context_bytes is None
             else reserved_bytes + self._context_bytes,
             phase=self._meter.peak_phase,
-            by_category=dict(self._meter.peak_by_category),
+            by_category=dict(self._meter.peak_by_category) if self._attributing else {},
         )
 
     @property

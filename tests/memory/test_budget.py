@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -95,6 +97,15 @@ def test_merged_peaks_keep_the_higher_of_each_kind():
     assert (merged.allocated_bytes, merged.reserved_bytes, merged.phase) == (5, 9, "5")
     assert merged.process_bytes is None
     assert peak(5, 6).merged(None) == peak(5, 6)
+
+
+def test_what_the_peak_was_for_stays_with_a_later_peak_that_does_not_know():
+    known = replace(peak(5, 6), by_category={"latent": 5})
+    for later in (peak(5, 6), peak(7, 6)):
+        merged = later.merged(known)
+        assert merged.by_category == {"latent": 5}
+        assert merged.allocated_bytes == later.allocated_bytes
+        assert merged.phase == "5"
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -12,6 +12,7 @@ from patchtrain.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
 from patchtrain.fusion import fuse
+from patchtrain.latent import LatentBlock
 from patchtrain.patches import PatchGrid
 
 AGGREGATORS = ["same", "small_cnn", "attention"]
@@ -69,13 +70,13 @@ def test_sampling_every_patch_gives_the_gradient_of_one_big_graph(method, fusion
     assert relative_error(ours, gradients(engine.network)) < 1e-5
 
 
-def test_the_comparison_fails_when_features_are_detached(monkeypatch):
+def test_the_comparison_finds_sampled_features_that_are_detached(monkeypatch):
     config = tiny(sampling_rate=1.0)
     engine, guard = build_engine(config)
     batch = random_batch(config)
-    unsampled = engine._method._patches
+    whole = LatentBlock.replace
     monkeypatch.setattr(
-        engine._method, "_patches", lambda batch, cells: np.zeros_like(unsampled(batch, cells))
+        LatentBlock, "replace", lambda self, cells, new: whole(self, cells, new.detach())
     )
     with guard:
         patch_method_gradients(engine, batch)
