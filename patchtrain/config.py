@@ -29,6 +29,9 @@ Precision = Literal["fp32", "bf16"]
 PATCH_METHODS: frozenset[str] = frozenset({"local_global", "patchgd"})
 """Methods that cut the image into a grid of patches and keep a latent block."""
 
+PLACEMENT_SETTINGS = ("device", "num_workers")
+"""Settings that decide where a trial runs, not what it does: they may change when it goes on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
@@ -294,7 +297,7 @@ class TrialConfig:
         """
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(saved, field.name)
-            if field.name not in ("device", "num_workers") and mine != theirs:
+            if field.name not in PLACEMENT_SETTINGS and mine != theirs:
                 raise ConfigError(
                     f"{field.name}={mine!r} differs from {theirs!r} of the trial in {folder}; "
                     "resume with the same configuration, or give another --out"

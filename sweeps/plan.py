@@ -16,14 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from patchtrain.config import TrialConfig, parse_overrides
+from patchtrain.config import PLACEMENT_SETTINGS, TrialConfig, parse_overrides
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import parse_budget
 from sweeps import cluster
 from sweeps.spaces import Space, patch_sizes, patch_space
 
-_FREE = ("budget", "device", "num_workers")
-"""Settings that may differ when a sweep is resumed: they decide where a trial runs, not on what."""
+_FREE = ("budget", *PLACEMENT_SETTINGS)
+"""Settings that may differ when a sweep is resumed; budgets are compared as the sweep's own."""
 
 
 @dataclass(frozen=True, kw_only=True)

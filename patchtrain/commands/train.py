@@ -45,9 +45,10 @@ def train(config_path: Path, overrides: Sequence[str], out: Path, *, resume: boo
     _check_out(out, resume)
     if resume:
         _check_unchanged(config, out)
-    if resume and (finished := _finished_record(out)) is not None:
-        print(f"nothing to resume: {out} is {finished.status.value}")
-        return _EXIT_STATUS[finished.status]
+        finished = _finished_record(out)
+        if finished is not None:
+            print(f"nothing to resume: {out} is {finished.status.value}")
+            return _EXIT_STATUS[finished.status]
     trainer = Trainer(config, trial_id=out.resolve().name)
     if resume and has_checkpoint(out / "checkpoint"):
         trainer.load(out / "checkpoint")
