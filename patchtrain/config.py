@@ -21,10 +21,12 @@ from patchtrain.memory.budget import parse_budget
 
 Task = Literal["classification"]
 Dataset = Literal["panda"]
-MethodName = Literal["local_global", "patchgd", "downsampled", "full"]
+MethodName = Literal["local_global", "patchgd", "downsampled", "full", "checkpointed"]
 Fusion = Literal["add", "concat"]
 Norm = Literal["batch", "frozen", "group"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Microbatch = Literal["auto", "none"]
+OptimizerKernel = Literal["auto", "fused", "foreach", "loop"]
 
 PATCH_METHODS: frozenset[str] = frozenset({"local_global", "patchgd"})
 """Methods that cut the image into a grid of patches and keep a latent block."""
@@ -101,8 +103,12 @@ class TrialConfig:
     safetensors file."""
 
     norm: Norm = "batch"
-    """`batch`: as the backbone has it; `frozen`: batch norm with fixed statistics; `group`: batch
+    """`batch`: as the backbone has it, with statistics over one image's sampled patches (over the
+    batch for methods without patches); `frozen`: batch norm with fixed statistics; `group`: batch
     norm replaced by group norm."""
+
+    drop_rate: float = 0.0
+    """Dropout of features before classifiers (timm's `drop_rate`), in backbone and aggregator."""
 
     batch_size: int = 4
     """Images per batch. The paper: at most 4."""
@@ -119,10 +125,21 @@ class TrialConfig:
     weight_decay: float = 0.01
 
     precision: Precision = "fp32"
-    """`bf16`: the forward passes run under autocast; parameters stay in fp32."""
+    """`bf16`, `fp16`: the forward passes run under autocast; parameters stay in fp32. `fp16` scales
+    the loss."""
 
-    patch_microbatch: Literal["none"] = "none"
-    """Patches pushed through the backbone at once with gradients. `none`: all that are sampled."""
+    channels_last: bool | Literal["auto"] = "auto"
+    """Memory layout of images and convolutions: channels together (faster on tensor cores and
+    CPUs). `auto`: on the CPU."""
+
+    optimizer_kernel: OptimizerKernel = "auto"
+    """How AdamW runs: `fused` (no temporaries), `foreach` (fast without it, holds temporaries of
+    all parameters), `loop` (those of one). `auto`: `fused`, the least memory."""
+
+    patch_microbatch: int | Microbatch = "none"
+    """Patches pushed through the backbone at once; changes memory and time, never the gradient.
+    `none`: all that get gradients; `auto`: as many as the budget holds. With `norm: batch` at least
+    one image's (for methods without patches, which it then does not change, the batch)."""
 
     budget: int | None = None
     """Memory in bytes that the trial may hold on its device; in YAML also `4GB`, `512MiB`.
@@ -142,6 +159,7 @@ class TrialConfig:
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(choices)}")
+        self._check_microbatch()
         for name in (*_POSITIVE_INTEGERS, "seed", "split_seed", "sample_seed"):
             if getattr(self, name) > _MAX_INTEGER:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at most {_MAX_INTEGER}")
@@ -160,7 +178,22 @@ class TrialConfig:
         self._check_numbers()
         self._check_geometry()
 
+    def _check_microbatch(self) -> None:
+        value = self.patch_microbatch
+        known = (
+            value in get_args(Microbatch) if isinstance(value, str) else 1 <= value <= _MAX_INTEGER
+        )
+        if not known:
+            raise ConfigError(
+                f"patch_microbatch={value!r} is not accepted; use auto, none or the number of "
+                "patches at once, e.g. 8"
+            )
+
     def _check_numbers(self) -> None:
+        if not 0 <= self.drop_rate < 1:
+            raise ConfigError(
+                f"drop_rate={self.drop_rate} must be at least 0 and below 1; e.g. 0.2"
+            )
         if not 0 < self.sampling_rate <= 1:
             raise ConfigError(
                 f"sampling_rate={self.sampling_rate} must be above 0 and at most 1; "
@@ -239,11 +272,11 @@ class TrialConfig:
                 raise ConfigError(f"{key}={values[key]!r} is no setting of a trial; {hint}")
         if values.get("budget") is not None:
             values["budget"] = parse_budget(values["budget"])
-        for name, choices in _choices().items():
-            if name in values and values[name] is None and "none" in choices:
+        for name in ("weights", "patch_microbatch"):
+            if name in values and values[name] is None:
                 values[name] = "none"
         for key, value in values.items():
-            if isinstance(value, bool) and cls.__dataclass_fields__[key].type != "bool":
+            if isinstance(value, bool) and "bool" not in str(cls.__dataclass_fields__[key].type):
                 raise ConfigError(f"{key}={value!r} is a truth value; give {_wanted(key)}")
         try:
             return _adapter().validate_python(values)
@@ -252,6 +285,10 @@ class TrialConfig:
             name = str(first["loc"][0])
             if name in _choices():
                 wanted = f"use one of {', '.join(_choices()[name])}"
+            elif name == "patch_microbatch":
+                wanted = "use auto, none or the number of patches at once, e.g. 8"
+            elif name == "channels_last":
+                wanted = "use auto, true or false"
             else:
                 wanted = f"give {_wanted(name)}"
             raise ConfigError(f"{name}={first['input']!r} is not accepted; {wanted}") from None
@@ -357,7 +394,7 @@ def _choices() -> dict[str, tuple[str, ...]]:
         "fusion": get_args(Fusion),
         "norm": get_args(Norm),
         "precision": get_args(Precision),
-        "patch_microbatch": ("none",),
+        "optimizer_kernel": get_args(OptimizerKernel),
     }
 
 

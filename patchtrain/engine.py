@@ -9,17 +9,21 @@ Shapes: B batch, K classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from patchtrain.batch import DeviceFeeder, HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import GRADIENTS, OPTIMIZER, PARAMETERS
 from patchtrain.methods import MethodTools, build_method
-from patchtrain.models import build_network
+from patchtrain.microbatch import Chunk, Encoder
+from patchtrain.models import Network, build_network, lay_out, memory_layout
+from patchtrain.optimizer import LossScaler, build_optimizer
 from patchtrain.schedule import learning_rate_at
 from patchtrain.tasks import Classification, Task
 
@@ -45,29 +49,39 @@ class Engine:
         batches_per_epoch: int,
         epochs: int,
     ) -> None:
+        assert config.patch_microbatch != "auto", "the caller chooses it, knowing the estimate"
         self._config = config
         self._guard = guard
         self.task: Task = Classification(num_classes)
         torch.manual_seed(config.seed)
         with guard.doing("setup"), guard.allocating(PARAMETERS), guard.device:
-            self.network = build_network(config, num_classes).train()
+            self.network = self._build_network(num_classes)
         for parameter in self.network.parameters():
             parameter.register_post_accumulate_grad_hook(self._count_gradient)
-        # one fused kernel: the fewest temporaries and the fewest launches
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
+        self.optimizer = build_optimizer(config, self.network.parameters())
+        with guard.allocating(OPTIMIZER):
+            self._scaler = LossScaler(guard.device, enabled=config.precision == "fp16")
+        feeder = self._feeder_type(guard, memory_layout(config, guard.device))
+        encoder = Encoder(
+            self.network.backbone,
+            feeder,
+            guard,
+            microbatch=None if config.patch_microbatch == "none" else config.patch_microbatch,
+            autocast=self._autocast,
+            representative=self._representative,
         )
-        self._feeder = DeviceFeeder(guard.device, guard)
+        self._feeder = feeder
         self._method = build_method(
-            config, MethodTools(self.network, self.task, self._feeder, guard)
+            config, MethodTools(self.network, self.task, feeder, encoder, guard, self._autocast)
         )
         iterations_per_epoch = batches_per_epoch * self._method.iterations_per_batch
         self._num_steps = epochs * math.ceil(iterations_per_epoch / config.accumulation_steps)
         self._accumulated = 0
         self.steps_done = 0
+
+    # what a run that only counts memory does otherwise: it has no values to read and no pixels
+    _feeder_type = DeviceFeeder
+    _representative: Callable[[Sequence[Chunk]], Sequence[Chunk]] | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -84,7 +98,7 @@ class Engine:
         """Train on `batch` and return its mean loss over the inner iterations.
 
         Args:
-            generator: on the host; draws which patches are sampled.
+            generator: on the host; draws which patches are sampled and seeds dropout.
 
         Raises:
             BudgetExceeded: more memory than the budget.
@@ -94,11 +108,9 @@ class Engine:
         total = 0.0
         for _ in range(self._method.iterations_per_batch):
             with self._guard.doing("inner_iteration"):
-                loss = self._method.loss(generator)
-                (loss / self._config.accumulation_steps).backward()
+                loss = self._method.backward(generator, self._scaled)
             with self._guard.on_host():
-                value = loss.item()
-            del loss
+                value = self._read_loss(loss)
             if not math.isfinite(value):
                 raise LossNotFinite(
                     f"loss is {value} after {self.steps_done} optimizer steps; lower "
@@ -108,6 +120,7 @@ class Engine:
             self._accumulated += 1
             if self._accumulated == self._config.accumulation_steps:
                 self._step()
+        self._method.finish()
         return total / self._method.iterations_per_batch
 
     def finish_epoch(self) -> None:
@@ -121,13 +134,17 @@ class Engine:
         with self._guard.doing("validation"), torch.no_grad():
             outputs = self._method.predict(batch).float()
             with self._guard.on_host():
-                values = outputs.cpu().numpy().copy()
+                values = self._read_outputs(outputs)
         self.network.train()
         return values
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed engine needs beside the network's weights."""
-        return {"optimizer": self.optimizer.state_dict(), "steps_done": self.steps_done}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "steps_done": self.steps_done,
+        }
 
     def load_state(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
         """Take up from `weights` of the network and `state` (see `state`), both on the host."""
@@ -137,16 +154,38 @@ class Engine:
         for slots in self.optimizer.state.values():
             tensors = [value for value in slots.values() if isinstance(value, torch.Tensor)]
             self._guard.adopt(tensors, OPTIMIZER)
+        self._scaler.load_state_dict(state["scaler"])
         self.steps_done = state["steps_done"]
 
     def _step(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         with self._guard.doing("optimizer"), self._guard.allocating(OPTIMIZER):
-            self.optimizer.step()
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
         self._accumulated = 0
         self.steps_done += 1
+
+    def _build_network(self, num_classes: int) -> Network:
+        network = build_network(self._config, num_classes).train()
+        lay_out(network, memory_layout(self._config, self._guard.device))
+        return network
+
+    def _autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self._config.precision == "fp16" else torch.bfloat16
+        return torch.autocast(
+            self._guard.device.type, dtype=dtype, enabled=self._config.precision != "fp32"
+        )
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return self._scaler.scale(loss / self._config.accumulation_steps)
+
+    def _read_loss(self, loss: Tensor) -> float:
+        return loss.item()
+
+    def _read_outputs(self, outputs: Tensor) -> np.ndarray:
+        return outputs.cpu().numpy().copy()
 
     def _count_gradient(self, parameter: torch.Tensor) -> None:
         assert parameter.grad is not None

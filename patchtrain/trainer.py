@@ -190,6 +190,7 @@ class Trainer:
             "config": asdict(self.config),
             "epochs_done": self.epochs_done,
             "steps_done": engine_state["steps_done"],
+            "scaler": engine_state["scaler"],
             "peak": peak,
             "metrics": dict(self._metrics),
             "train_time_s": self._train_time_s,
@@ -212,7 +213,7 @@ class Trainer:
         engine = self.engine
         assert self._guard is not None
         with self._guard:
-            engine.load_state(weights, {"optimizer": optimizer, "steps_done": state["steps_done"]})
+            engine.load_state(weights, {**state, "optimizer": optimizer})
         self.epochs_done = state["epochs_done"]
         self.peak = None if state["peak"] is None else Peak(**state["peak"])
         self._metrics = state["metrics"]

@@ -12,7 +12,7 @@ def test_pixels_are_normalised_per_channel_and_counted_as_input():
     image = np.zeros((1, 2, 3, 3), np.uint8)
     image[0, 1, 2] = (255, 128, 0)
     with guard:
-        pixels = DeviceFeeder(guard.device, guard).pixels(image)
+        pixels = DeviceFeeder(guard, torch.channels_last).pixels(image)
     assert pixels.shape == (1, 3, 2, 3)
     wanted = [
         (v / 255 - m) / s for v, m, s in zip((255, 128, 0), CHANNEL_MEAN, CHANNEL_STD, strict=True)
@@ -27,7 +27,7 @@ def test_a_copy_on_the_cpu_does_not_share_the_hosts_memory():
     guard = MemoryGuard(torch.device("cpu"), None)
     host = np.array([1, 2])
     with guard:
-        targets = DeviceFeeder(guard.device, guard).targets(host)
+        targets = DeviceFeeder(guard, torch.channels_last).targets(host)
     host[0] = 9
     assert targets.tolist() == [1, 2]
 

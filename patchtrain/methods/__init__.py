@@ -3,13 +3,14 @@
 from patchtrain.config import TrialConfig
 from patchtrain.methods.base import Method, MethodTools
 from patchtrain.methods.downsampled import Downsampled
-from patchtrain.methods.full import Full
+from patchtrain.methods.full import Checkpointed, Full
 from patchtrain.methods.local_global import LocalGlobal
 from patchtrain.methods.patchgd import PatchGd
 
 __all__ = ["Method", "MethodTools", "build_method"]
 
 _METHODS: dict[str, type[Method]] = {
+    "checkpointed": Checkpointed,
     "downsampled": Downsampled,
     "full": Full,
     "local_global": LocalGlobal,

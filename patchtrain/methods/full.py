@@ -1,10 +1,13 @@
-"""`full`: the whole image at full size through an ordinary classifier."""
+"""`full` and `checkpointed`: the whole image at full size through an ordinary classifier."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from patchtrain.batch import HostBatch
+from patchtrain.config import TrialConfig
+from patchtrain.errors import ConfigError
+from patchtrain.methods.base import MethodTools
 from patchtrain.methods.downsampled import Downsampled
 
 
@@ -12,4 +15,20 @@ class Full(Downsampled):
     """Trains on every pixel at once: the reference, as far as memory goes."""
 
     def _whole_images(self, batch: HostBatch) -> np.ndarray:
-        return np.stack(batch.images)
+        return batch.whole()
+
+
+class Checkpointed(Full):
+    """`full` with activation checkpointing (Chen et al. 2016): the backbone keeps what lies between
+    its blocks and computes the rest again in the backward pass. What a user would try first.
+    """
+
+    def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
+        super().__init__(config, tools)
+        try:
+            tools.network.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+        except (AssertionError, AttributeError, NotImplementedError):
+            raise ConfigError(
+                f"backbone={config.backbone!r} has no activation checkpointing in timm; use "
+                "method=full or another backbone"
+            ) from None

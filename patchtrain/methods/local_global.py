@@ -12,20 +12,30 @@ from patchtrain.batch import HostBatch
 from patchtrain.fusion import fuse
 from patchtrain.latent import LatentBlock
 from patchtrain.methods.patchgd import PatchGd
+from patchtrain.microbatch import Inputs
 
 
 class LocalGlobal(PatchGd):
     """PatchGD, and in each inner iteration the global patch runs through the same backbone, with
     gradient; its feature g joins Z by `fusion`.
 
-    Global and sampled patches run in one pass, so that batch norm sees in training the mixture that
-    its running statistics describe in evaluation.
+    An image's global patch runs with its sampled patches, so that batch norm sees in training the
+    mixture that its running statistics describe in evaluation.
     """
 
-    def _extra(self, batch: HostBatch) -> np.ndarray:
-        """Return the global patches, uint8 [B, p, p, 3]."""
-        return batch.resized(self._config.patch_size)
+    extra_inputs = 1
 
-    def _joint(self, latent: LatentBlock, extra_features: Tensor) -> Tensor:
-        """Return Z_g of Z and the global features [B, d]."""
-        return fuse(latent.on_grid(), extra_features, self._config.fusion)
+    def _extra(self, batch: HostBatch) -> list[np.ndarray]:
+        """Return the global patches, uint8 [B, 1, p, p, 3], in a list."""
+        return [batch.resized(self._config.patch_size)[:, None]]
+
+    def _extra_features(self, batch: HostBatch) -> Tensor:
+        """Return the features [B, 1, d] of the global patches in evaluation mode."""
+        patches = batch.resized(self._config.patch_size)
+        inputs = Inputs(len(batch), lambda start, stop: patches[start:stop], group=1)
+        return self._encoder.encode(inputs, self._at_once(batch))[:, None]
+
+    def _joint(self, latent: LatentBlock, extra_features: Tensor | None) -> Tensor:
+        """Return Z_g of Z and the global features [B, 1, d]."""
+        assert extra_features is not None
+        return fuse(latent.on_grid(), extra_features[:, 0], self._config.fusion)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import check_name
+from patchtrain.models.backbones import check_name, dropout
 
 SMALL_CNN = "small_cnn"
 ATTENTION = "attention"
@@ -36,20 +36,25 @@ def check_aggregator(name: str) -> None:
         check_name("aggregator", name)
 
 
-def build_aggregator(name: str, in_features: int, grid_size: int, num_classes: int) -> nn.Module:
+def build_aggregator(
+    name: str, in_features: int, grid_size: int, num_classes: int, drop_rate: float = 0.0
+) -> nn.Module:
     """Return the network B x in_features x m x n -> B x K.
 
     Args:
         name: `small_cnn`, `attention` or a timm name.
         grid_size: m = n; decides how much a timm network may stride.
+        drop_rate: see `TrialConfig`.
     """
     check_aggregator(name)
     if name == SMALL_CNN:
-        return SmallCnn(in_features, num_classes)
+        return SmallCnn(in_features, num_classes, drop_rate)
     if name == ATTENTION:
-        return AttentionPooling(in_features, num_classes)
+        return AttentionPooling(in_features, num_classes, drop_rate)
     try:
-        network = timm.create_model(name, in_chans=in_features, num_classes=num_classes)
+        network = timm.create_model(
+            name, in_chans=in_features, num_classes=num_classes, **dropout(drop_rate)
+        )
         paths = layers_to_unstride(name, allowed_reduction(grid_size))
     except (AssertionError, RuntimeError, TypeError) as error:
         raise ConfigError(
@@ -64,7 +69,9 @@ def build_aggregator(name: str, in_features: int, grid_size: int, num_classes: i
 class SmallCnn(nn.Module):
     """Two 3x3 convolutions, average pooling and a linear layer: the kind of head of PatchGD."""
 
-    def __init__(self, in_features: int, num_classes: int, hidden: int = 256) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, drop_rate: float = 0.0, hidden: int = 256
+    ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(in_features, hidden, 3, padding=1, bias=False),
@@ -75,6 +82,7 @@ class SmallCnn(nn.Module):
             nn.ReLU(inplace=True),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
+            nn.Dropout(drop_rate),
             nn.Linear(hidden, num_classes),
         )
 
@@ -89,11 +97,14 @@ class AttentionPooling(nn.Module):
     Blind to where a cell lies, unlike the convolutional aggregators.
     """
 
-    def __init__(self, in_features: int, num_classes: int, hidden: int = 128) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, drop_rate: float = 0.0, hidden: int = 128
+    ) -> None:
         super().__init__()
         self.value = nn.Linear(in_features, hidden)
         self.gate = nn.Linear(in_features, hidden)
         self.score = nn.Linear(hidden, 1)
+        self.dropout = nn.Dropout(drop_rate)
         self.classifier = nn.Linear(in_features, num_classes)
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -101,7 +112,7 @@ class AttentionPooling(nn.Module):
         cells = latent.flatten(2).transpose(1, 2)
         gated = torch.tanh(self.value(cells)) * torch.sigmoid(self.gate(cells))
         weights = self.score(gated).softmax(dim=1)
-        return self.classifier((weights * cells).sum(dim=1))
+        return self.classifier(self.dropout((weights * cells).sum(dim=1)))
 
 
 def allowed_reduction(grid_size: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from pathlib import Path
+from typing import Any
 
 import timm
 from huggingface_hub.utils import logging as hub_logging
@@ -32,12 +33,12 @@ def check_name(field: str, name: str) -> None:
         raise ConfigError(f"{field}={name!r} is no network of timm; {hint}")
 
 
-def build_backbone(name: str, weights: str, norm: str) -> nn.Module:
+def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -> nn.Module:
     """Return the network B x 3 x p x p -> B x d, with pooled features and no classifier.
 
     Args:
         weights: `none`, `pretrained` or the path of a safetensors file.
-        norm: see `TrialConfig.norm`.
+        norm, drop_rate: see `TrialConfig`.
 
     Raises:
         ConfigError: unknown name, or weights that cannot be had.
@@ -46,7 +47,14 @@ def build_backbone(name: str, weights: str, norm: str) -> nn.Module:
     if weights == "pretrained":
         hub_logging.set_verbosity_error()  # each retry of a failing download would print a line
     try:
-        network = timm.create_model(name, pretrained=weights == "pretrained", num_classes=0)
+        network = timm.create_model(
+            name, pretrained=weights == "pretrained", num_classes=0, **dropout(drop_rate)
+        )
+    except TypeError as error:
+        raise ConfigError(
+            f"backbone={name!r} cannot be built with drop_rate={drop_rate} ({error}); use 0, or "
+            "another backbone"
+        ) from None
     except Exception as error:
         if weights != "pretrained":
             raise
@@ -62,6 +70,11 @@ def build_backbone(name: str, weights: str, norm: str) -> nn.Module:
     elif norm == "frozen":
         freeze_batch_norm(network)
     return network
+
+
+def dropout(drop_rate: float) -> dict[str, Any]:
+    """Return the argument of timm's builders; some networks know none, so 0 says nothing."""
+    return {"drop_rate": drop_rate} if drop_rate else {}
 
 
 def feature_dim(backbone: nn.Module) -> int:

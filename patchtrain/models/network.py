@@ -46,18 +46,42 @@ def build_network(config: TrialConfig, num_classes: int) -> Network:
     Raises:
         ConfigError: unknown names, or weights that cannot be had.
     """
-    backbone = build_backbone(config.backbone, config.weights, config.norm)
+    backbone = build_backbone(config.backbone, config.weights, config.norm, config.drop_rate)
     features = feature_dim(backbone)
     name = aggregator_name(config)
     if name is None:
         return Network(backbone, nn.Linear(features, num_classes))
     if config.method == "local_global" and config.fusion == "concat":
         features *= 2
-    aggregator = build_aggregator(name, features, config.grid_size, num_classes)
+    aggregator = build_aggregator(
+        name, features, config.grid_size, num_classes, drop_rate=config.drop_rate
+    )
     # `frozen` keeps a pretrained backbone's statistics; an aggregator has none to keep
     if config.norm == "group":
         use_group_norm(aggregator)
     return Network(backbone, aggregator)
+
+
+def memory_layout(config: TrialConfig, device: torch.device) -> torch.memory_format:
+    """Return how images lie in memory on `device`: CPU convolutions run 1.4 to 2 times faster on
+    channels that lie together.
+    """
+    wanted = config.channels_last
+    together = device.type == "cpu" if wanted == "auto" else wanted
+    return torch.channels_last if together else torch.contiguous_format
+
+
+def lay_out(network: nn.Module, layout: torch.memory_format) -> None:
+    """Lay the weights of convolutions out as `layout`, where a device's kernels want them so.
+
+    CPU kernels lay weights out by themselves.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.device.type != "cpu":
+            weight = module.weight
+            module.weight = nn.Parameter(
+                weight.detach().contiguous(memory_format=layout), weight.requires_grad
+            )
 
 
 def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
@@ -75,14 +99,15 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
     if name is not None:
         check_aggregator(name)
     if config.weights != "none":
-        build_backbone(config.backbone, config.weights, config.norm)
+        build_backbone(config.backbone, config.weights, config.norm, config.drop_rate)
     network = _build_on_meta(replace(config, weights="none")).train()
     with torch.device("meta"), torch.no_grad():
         num_inputs, side = batch_size, config.image_size
         if config.method == "downsampled":
             side = config.patch_size
         elif config.method in PATCH_METHODS:
-            num_inputs *= config.num_sampled + (config.method == "local_global")
+            # batch norm sees the inputs of one image at a time
+            num_inputs = config.num_sampled + (config.method == "local_global")
             side = config.patch_size
         shape: tuple[int, ...] = (num_inputs, 3, side, side)
         features = _probe(network.backbone, shape, "backbone", config.backbone)

@@ -34,7 +34,7 @@ def patch_method_gradients(engine: Engine, batch: HostBatch) -> None:
     """One inner iteration with evaluation-mode norms, up to the gradients."""
     engine.network.eval()
     engine._method.start(batch)
-    engine._method.loss(generator()).backward()
+    engine._method.backward(generator())
 
 
 def one_graph_loss(engine: Engine, config: TrialConfig, batch: HostBatch) -> Tensor:
@@ -99,7 +99,7 @@ def test_only_sampled_patches_get_gradient(method):
         features = engine._method._latent._features.requires_grad_()
         engine._method._latent.detach = lambda: None  # keep Z as the leaf that gradient reaches
         engine._method._latent._features = features.clone()
-        engine._method.loss(generator(5)).backward()
+        engine._method.backward(generator(5))
 
     stale = features.grad.abs().sum(dim=2) > 0  # of rows that were not replaced
     expected = torch.ones_like(stale)
@@ -128,7 +128,7 @@ def test_pixels_of_unsampled_patches_do_not_change_the_backbones_gradient_path(m
             changed[32 * row : 32 * row + 32, 32 * col : 32 * col + 32] = 255
             engine._method._batch = HostBatch([changed], batch.targets)
             engine._method._latent._features = filled.clone()
-            engine._method.loss(generator(3)).backward()
+            engine._method.backward(generator(3))
             return gradients(engine.network.backbone)
 
         other = (position + 1) % 16
@@ -145,7 +145,7 @@ def test_training_and_validation_read_the_same_scores_in_evaluation_mode(aggrega
     batch = random_batch(config)
     with guard:
         engine._method.start(batch)
-        loss = engine._method.loss(generator())
+        loss = engine._method.backward(generator())
         scores = engine._method.predict(batch)
         again = engine.task.loss(scores, engine._feeder.targets(batch.targets))
     torch.testing.assert_close(loss, again, rtol=1e-5, atol=1e-6)
