@@ -254,6 +254,13 @@ class TrialConfig:
         # the tolerance undoes rounding: 0.29 * 100 is 28.999999999999996
         return max(1, math.floor(self.sampling_rate * self.num_patches + 1e-9))
 
+    @property
+    def inputs_per_image(self) -> int:
+        """Inputs of the backbone per image and inner iteration: sampled patches and global one."""
+        if self.method not in PATCH_METHODS:
+            return 1
+        return self.num_sampled + (self.method == "local_global")
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TrialConfig:
         """Return the configuration that `values` (YAML keys) describe, defaults for the rest.

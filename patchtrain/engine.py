@@ -9,7 +9,7 @@ Shapes: B batch, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class Engine:
         self.optimizer = build_optimizer(config, self.network.parameters())
         with guard.allocating(OPTIMIZER):
             self._scaler = LossScaler(guard.device, enabled=config.precision == "fp16")
-        feeder = self._feeder_type(guard, memory_layout(config, guard.device))
+        feeder = self._feeder_type(guard, self._layout())
         encoder = Encoder(
             self.network.backbone,
             feeder,
@@ -79,9 +79,8 @@ class Engine:
         self._accumulated = 0
         self.steps_done = 0
 
-    # what a run that only counts memory does otherwise: it has no values to read and no pixels
-    _feeder_type = DeviceFeeder
-    _representative: Callable[[Sequence[Chunk]], Sequence[Chunk]] | None = None
+    _feeder_type: type[DeviceFeeder] = DeviceFeeder
+    # what `memory.dry_run` does otherwise has a method of its own below
 
     @property
     def learning_rate(self) -> float:
@@ -111,6 +110,7 @@ class Engine:
                 loss = self._method.backward(generator, self._scaled)
             with self._guard.on_host():
                 value = self._read_loss(loss)
+            del loss
             if not math.isfinite(value):
                 raise LossNotFinite(
                     f"loss is {value} after {self.steps_done} optimizer steps; lower "
@@ -169,8 +169,14 @@ class Engine:
 
     def _build_network(self, num_classes: int) -> Network:
         network = build_network(self._config, num_classes).train()
-        lay_out(network, memory_layout(self._config, self._guard.device))
+        lay_out(network, self._layout())
         return network
+
+    def _layout(self) -> torch.memory_format:
+        return memory_layout(self._config, self._guard.device)
+
+    def _representative(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        return chunks
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self._config.precision == "fp16" else torch.bfloat16

@@ -24,7 +24,7 @@ class LatentBlock:
             raise ValueError(
                 f"{features.shape[1]} features do not fill a {num_rows} x {num_cols} grid"
             )
-        self._features = features
+        self._features = features.detach()
         self._num_rows, self._num_cols = num_rows, num_cols
         self._image_index = torch.arange(features.shape[0], device=features.device)[:, None]
 

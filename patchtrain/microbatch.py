@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from patchtrain.batch import DeviceFeeder
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import ACTIVATIONS
+from patchtrain.models.backbones import norms_over_inputs
 from patchtrain.randomness import PerInputRandomness, draw_seed
 
 
@@ -56,7 +57,7 @@ def chunks_of(num: int, size: int) -> list[Chunk]:
 
 def normalises_over_inputs(backbone: nn.Module) -> bool:
     """Return whether a training pass of `backbone` mixes its inputs by statistics over them."""
-    return any(module.training for module in _norms_with_statistics(backbone))
+    return any(module.training for module in norms_over_inputs(backbone))
 
 
 class Encoded:
@@ -105,14 +106,14 @@ class Encoder:
         *,
         microbatch: int | None,
         autocast: Callable[[], AbstractContextManager[object]],
-        representative: Callable[[Sequence[Chunk]], Sequence[Chunk]] | None = None,
+        representative: Callable[[Sequence[Chunk]], Sequence[Chunk]],
     ) -> None:
         self._backbone = backbone
         self._feeder = feeder
         self._guard = guard
         self._microbatch = microbatch
         self._autocast = autocast
-        self._representative = representative or (lambda chunks: chunks)
+        self._representative = representative
         self._grouped = normalises_over_inputs(backbone)
         self._draws_random_numbers = True  # until a training pass has shown that it does not
         self._last_pass: tuple[int, range] | None = None
@@ -226,15 +227,10 @@ def chunk_size(num: int, group: int, wanted: int | None, *, grouped: bool) -> in
     return max(group, wanted // group * group) if grouped else wanted
 
 
-def _norms_with_statistics(network: nn.Module) -> list[nn.Module]:
-    # batch norm, and its kin that keep running statistics without being a subclass of it
-    return [m for m in network.modules() if getattr(m, "running_var", None) is not None]
-
-
 @contextmanager
 def _statistics_kept(network: nn.Module) -> Iterator[None]:
     """Context: training passes inside leave the running statistics of `network` as they are."""
-    norms = _norms_with_statistics(network)
+    norms = norms_over_inputs(network)
     before = [(norm.momentum, norm._buffers.get("num_batches_tracked")) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0  # type: ignore[assignment]

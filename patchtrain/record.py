@@ -75,7 +75,8 @@ class TrialRecord:
     peak_latent_bytes: int | None = None
     peak_input_bytes: int | None = None
     cap_level: str | None = None
-    """How the budget was enforced: `meter`, `allocator` or `none`."""
+    """What held the budget: `none`, `meter` (CPU), or on CUDA `allocator` or `allocator+watchdog`,
+    with `+unknown_context`, `+mig` and `+mps` where they apply (see `memory.cuda`)."""
     metric_name: str
     metric: float | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)

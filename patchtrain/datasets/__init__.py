@@ -7,7 +7,7 @@ from pathlib import Path
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import ClassificationData, Example, ImageDataset
 from patchtrain.datasets.cache import panda_sample_dir
-from patchtrain.datasets.panda import load_all_panda, load_panda
+from patchtrain.datasets.panda import CLASS_NAMES, load_all_panda, load_panda
 from patchtrain.datasets.samples import write_panda_sample
 from patchtrain.datasets.split import read_split, write_split
 
@@ -17,6 +17,7 @@ __all__ = [
     "ImageDataset",
     "load_all",
     "load_dataset",
+    "num_classes",
     "read_split",
     "write_panda_sample",
     "write_split",
@@ -25,6 +26,12 @@ __all__ = [
 _LOADERS = {"panda": load_panda}
 _ALL_LOADERS = {"panda": load_all_panda}
 _SAMPLE_DIRS = {"panda": panda_sample_dir}
+_NUM_CLASSES = {"panda": len(CLASS_NAMES)}
+
+
+def num_classes(name: str) -> int:
+    """Return the number of classes of the data set `name`, which need not be there."""
+    return _NUM_CLASSES[name]
 
 
 def load_dataset(config: TrialConfig) -> ClassificationData:

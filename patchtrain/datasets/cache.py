@@ -1,26 +1,13 @@
-"""The folder for what can be made again: generated samples and results of image checks."""
+"""Generated sample data, made on first use and kept in the cache."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from pathlib import Path
 
+from patchtrain.cache import cache_dir
 from patchtrain.datasets.samples import SAMPLE_VERSION, write_panda_sample
-
-
-def cache_dir() -> Path:
-    """Return the cache folder, which need not exist.
-
-    `$PATCHTRAIN_CACHE`, else `patchtrain` in `$XDG_CACHE_HOME`, else in `~/.cache`.
-    """
-    own = os.environ.get("PATCHTRAIN_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG rules tell to ignore relative paths
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "patchtrain"
 
 
 def panda_sample_dir(num_images: int, image_size: int, seed: int) -> Path:

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from patchtrain.cache import cache_dir
 from patchtrain.datasets.base import Example
-from patchtrain.datasets.cache import cache_dir
 from patchtrain.errors import DataError
 from patchtrain.images import fit_square, open_image
 from patchtrain.record import atomic_path

@@ -1,24 +1,23 @@
 """The budget: the memory a trial may hold on its device, as people write it and as it is enforced.
 
 `guard_for` gives the one interface behind which every device enforces and reports: on the CPU the
-`MemoryMeter` raises at the block that crosses the budget; on CUDA the caching allocator is capped
-at the budget less the measured context, and the meter only tells what the memory is for.
+`MemoryMeter` raises at the block that crosses the budget; on CUDA `memory.cuda` caps torch's
+allocator and watches the process, and the meter only tells what the memory is for.
 Knows nothing of models or training.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
 import torch
 
-from patchtrain.errors import BudgetExceeded, ConfigError
+from patchtrain.errors import ConfigError
 from patchtrain.memory.meter import MemoryMeter, TimelinePoint
-from patchtrain.units import format_bytes, parse_bytes
+from patchtrain.units import parse_bytes
 
 
 def parse_budget(text: str | int, field: str = "budget") -> int:
@@ -147,133 +146,19 @@ class MemoryGuard:
         return self.budget_bytes
 
 
-class CudaGuard(MemoryGuard):
-    """Enforces one trial's budget on a CUDA device by a cap on torch's caching allocator.
-
-    The meter runs until `stop_attribution` for what the memory is for; its cost per operation
-    would otherwise slow down short kernels.
-    """
-
-    cap_level = "allocator"
-
-    def __init__(self, device: torch.device, budget_bytes: int | None) -> None:
-        device = torch.device("cuda", device.index or 0)
-        super().__init__(device, budget_bytes)
-        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-        self._context_bytes = _context_bytes(device)
-        self._attributing = True
-        self._metering = False
-        if budget_bytes is not None:
-            self._cap(budget_bytes)
-
-    def __enter__(self) -> MemoryGuard:
-        if self._attributing:
-            super().__enter__()
-            self._metering = True
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._metering:
-            super().__exit__(error_type, error, traceback)
-            self._metering = False
-        if isinstance(error, torch.OutOfMemoryError) and not isinstance(error, BudgetExceeded):
-            raise self._as_budget_exceeded(error) from error
-
-    def start_peak(self) -> None:
-        """Start a new peak from what is held now."""
-        super().start_peak()
-        torch.cuda.reset_peak_memory_stats(self.device)
-
-    def peak(self) -> Peak:
-        """Return the most that was held since `start_peak`, as the allocator counted it."""
-        reserved_bytes = torch.cuda.max_memory_reserved(self.device)
-        return Peak(
-            allocated_bytes=torch.cuda.max_memory_allocated(self.device),
-            reserved_bytes=reserved_bytes,
-            process_bytes=None
-            if self._context_bytes is None
-            else reserved_bytes + self._context_bytes,
-            phase=self._meter.peak_phase,
-            by_category=dict(self._meter.peak_by_category) if self._attributing else {},
-        )
-
-    @property
-    def live_bytes(self) -> int:
-        """What is held now, as the allocator counts it."""
-        return torch.cuda.memory_allocated(self.device)
-
-    def stop_attribution(self) -> None:
-        """Stop telling what memory is for; the cap and the peaks stay."""
-        self._attributing = False
-
-    def release(self) -> None:
-        """Give cached memory back to the device and lift the cap."""
-        torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(1.0, self.device)
-
-    def _meter_limit_bytes(self) -> int | None:
-        return None
-
-    def _cap(self, budget_bytes: int) -> None:
-        total_bytes = torch.cuda.get_device_properties(self.device).total_memory
-        context_bytes = self._context_bytes or 0
-        if budget_bytes > total_bytes:
-            raise ConfigError(
-                f"budget={format_bytes(budget_bytes)} is more than {self.device} has "
-                f"({format_bytes(total_bytes)}); lower it"
-            )
-        if budget_bytes <= context_bytes:
-            raise ConfigError(
-                f"budget={format_bytes(budget_bytes)} does not hold CUDA's own context "
-                f"({format_bytes(context_bytes)}); raise it"
-            )
-        fraction = (budget_bytes - context_bytes) / total_bytes
-        torch.cuda.set_per_process_memory_fraction(fraction, self.device)
-
-    def _as_budget_exceeded(self, error: torch.OutOfMemoryError) -> BudgetExceeded:
-        held_bytes = torch.cuda.max_memory_allocated(self.device)
-        budget_bytes = (
-            self.budget_bytes or torch.cuda.get_device_properties(self.device).total_memory
-        )
-        reason = " ".join(str(error).split())
-        return BudgetExceeded(
-            f"out of memory on {self.device}, budget {budget_bytes} bytes: {reason}",
-            budget_bytes=budget_bytes,
-            needed_bytes=held_bytes,
-            phase=self._meter.phase,
-        )
-
-
 def guard_for(device: torch.device, budget_bytes: int | None) -> MemoryGuard:
     """Return the guard that enforces `budget_bytes` on `device`.
 
     Raises:
         ConfigError: a CUDA device that cannot hold the budget, or a budget below its context.
     """
-    kind = CudaGuard if device.type == "cuda" else MemoryGuard
-    return kind(device, budget_bytes)
+    if device.type == "cuda":
+        from patchtrain.memory.cuda import CudaGuard  # built on this module
+
+        return CudaGuard(device, budget_bytes)
+    return MemoryGuard(device, budget_bytes)
 
 
 def _higher(one: int | None, other: int | None) -> int | None:
     known = [value for value in (one, other) if value is not None]
     return max(known) if known else None
-
-
-def _context_bytes(device: torch.device) -> int | None:
-    """Device memory this process holds outside torch's allocator; None where NVML cannot tell."""
-    torch.zeros(1, device=device)  # creates the context
-    with suppress(Exception):  # no driver library, no permission, or a container hides processes
-        import pynvml
-
-        pynvml.nvmlInit()
-        uuid = str(torch.cuda.get_device_properties(device).uuid)
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-            if process.pid == os.getpid() and process.usedGpuMemory:
-                return max(0, process.usedGpuMemory - torch.cuda.memory_reserved(device))
-    return None

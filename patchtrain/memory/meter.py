@@ -20,6 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchtrain.errors import BudgetExceeded
+from patchtrain.memory.trace import ALLOCATE, FREE, MOVE_IN, MOVE_OUT, TraceRecorder
 from patchtrain.units import format_bytes
 
 BLOCK_BYTES = 512
@@ -58,7 +59,10 @@ class _Block:
     """One live storage: its finalizer, its size and what it is for."""
 
     reference: weakref.ref[torch.UntypedStorage]
+    number: int
+    exact_bytes: int
     num_bytes: int
+    """Rounded up to whole blocks."""
     category: str
 
 
@@ -79,10 +83,13 @@ class MemoryMeter(TorchDispatchMode):
         self.peak_phase = self.phase
         self.peak_by_category = dict.fromkeys(CATEGORIES, 0)
         self.timeline: list[TimelinePoint] = []
+        self.trace: TraceRecorder | None = None
+        """Takes down every allocation and free where it is set."""
         self._recording = False
         self._device_type = device_type
         self._live = dict.fromkeys(CATEGORIES, 0)
         self._blocks: dict[int, _Block] = {}
+        self._num_seen = 0
         self._category = ACTIVATIONS
 
     @classmethod
@@ -144,9 +151,11 @@ class MemoryMeter(TorchDispatchMode):
                 with self.allocating(category):
                     self._see(tensor)
             elif block.category != category:
+                self._note(MOVE_OUT, block)
                 self._count(block.category, -block.num_bytes)
                 block.category = category
                 self._count(category, block.num_bytes)
+                self._note(MOVE_IN, block)
 
     def reset_peak(self) -> None:
         """Start a new peak from what is live now."""
@@ -154,24 +163,39 @@ class MemoryMeter(TorchDispatchMode):
         self._note_peak()
 
     def _see(self, tensor: torch.Tensor) -> None:
-        if tensor.device.type != self._device_type:
-            return
         storage = tensor.untyped_storage()
         key = id(storage)
         block = self._blocks.get(key)
-        num_bytes = rounded(storage.nbytes())
         if block is None:
-            reference = weakref.ref(storage, lambda _: self._free(key))
-            self._blocks[key] = _Block(reference, num_bytes, self._category)
-            self._count(self._category, num_bytes)
-        elif block.num_bytes != num_bytes:  # resized in place
-            grown = num_bytes - block.num_bytes
-            block.num_bytes = num_bytes
-            self._count(block.category, grown)
+            if tensor.device.type == self._device_type:
+                reference = weakref.ref(storage, lambda _: self._free(key))
+                self._add(key, reference, storage.nbytes(), self._category)
+        elif block.exact_bytes != storage.nbytes():  # resized in place
+            self._free(key)
+            self._add(key, block.reference, storage.nbytes(), block.category)
+
+    def _add(
+        self,
+        key: int,
+        reference: weakref.ref[torch.UntypedStorage],
+        exact_bytes: int,
+        category: str,
+    ) -> None:
+        block = _Block(reference, self._num_seen, exact_bytes, rounded(exact_bytes), category)
+        self._num_seen += 1
+        self._blocks[key] = block
+        self._note(ALLOCATE, block)
+        self._count(category, block.num_bytes)
 
     def _free(self, key: int) -> None:
         block = self._blocks.pop(key)
+        self._note(FREE, block)
         self._count(block.category, -block.num_bytes)
+
+    def _note(self, kind: int, block: _Block) -> None:
+        if self.trace is not None and block.category is not _HOST:
+            category = CATEGORIES.index(block.category)
+            self.trace.add(kind, block.number, block.exact_bytes, category, self.phase)
 
     def _count(self, category: str, num_bytes: int) -> None:
         if category is _HOST:

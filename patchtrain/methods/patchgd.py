@@ -8,6 +8,8 @@ K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,6 +53,16 @@ class PatchGd(Method):
         with self._guard.doing("fill"):
             self._latent = self._fill(batch)
 
+    def backward(
+        self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor] = lambda loss: loss
+    ) -> Tensor:
+        """Add the gradients of one inner iteration (see `Method`) and keep nothing of it but Z."""
+        loss = super().backward(generator, scaled)
+        assert self._latent is not None
+        self._latent.detach()
+        self._positions = None
+        return loss
+
     def finish(self) -> None:
         """Let go of the batch and its Z."""
         self._batch = self._latent = self._targets = self._positions = None
@@ -64,12 +76,11 @@ class PatchGd(Method):
 
     def _encode(self, generator: torch.Generator) -> Encoded:
         """Run k newly sampled patches and e further inputs an image through the backbone."""
-        assert self._batch is not None and self._latent is not None
+        assert self._batch is not None
         batch = self._batch
         positions = self._sample(len(batch), generator)
         with self._guard.allocating(INPUT):
             self._positions = self._feeder.targets(positions)
-        self._latent.detach()
         by_image = np.concatenate(
             [batch.patches(self._grid, positions), *self._extra(batch)], axis=1
         )

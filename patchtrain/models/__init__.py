@@ -3,9 +3,19 @@
 from patchtrain.models.network import (
     Network,
     build_network,
+    build_on_meta,
     check_network,
     lay_out,
     memory_layout,
+    mixes_inputs,
 )
 
-__all__ = ["Network", "build_network", "check_network", "lay_out", "memory_layout"]
+__all__ = [
+    "Network",
+    "build_network",
+    "build_on_meta",
+    "check_network",
+    "lay_out",
+    "memory_layout",
+    "mixes_inputs",
+]

@@ -90,6 +90,11 @@ def use_group_norm(network: nn.Module) -> None:
                 setattr(parent, name, _as_group_norm(child))
 
 
+def norms_over_inputs(network: nn.Module) -> list[nn.Module]:
+    """Return the layers of `network` that keep running statistics: batch norm and its kin."""
+    return [m for m in network.modules() if getattr(m, "running_var", None) is not None]
+
+
 def freeze_batch_norm(network: nn.Module) -> None:
     """Make each batch norm use its running statistics, in training too, and never update them."""
     for module in network.modules():

@@ -8,6 +8,7 @@ Shapes: B batch, p patch side in px, d features, m n grid, K classes.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,13 @@ from torch import Tensor, nn
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.models.aggregators import build_aggregator, check_aggregator, resolve_name
-from patchtrain.models.backbones import build_backbone, check_name, feature_dim, use_group_norm
+from patchtrain.models.backbones import (
+    build_backbone,
+    check_name,
+    feature_dim,
+    norms_over_inputs,
+    use_group_norm,
+)
 
 
 class Network(nn.Module):
@@ -62,6 +69,17 @@ def build_network(config: TrialConfig, num_classes: int) -> Network:
     return Network(backbone, aggregator)
 
 
+@cache
+def _mixes_inputs(backbone: str, norm: str) -> bool:
+    network = build_on_meta(TrialConfig(method="full", backbone=backbone, norm=norm), 2)  # type: ignore[arg-type]
+    return any(layer.training for layer in norms_over_inputs(network.backbone.train()))
+
+
+def mixes_inputs(config: TrialConfig) -> bool:
+    """Return whether a training pass of the backbone takes statistics over its inputs."""
+    return _mixes_inputs(config.backbone, config.norm)
+
+
 def memory_layout(config: TrialConfig, device: torch.device) -> torch.memory_format:
     """Return how images lie in memory on `device`: CPU convolutions run 1.4 to 2 times faster on
     channels that lie together.
@@ -100,14 +118,14 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
         check_aggregator(name)
     if config.weights != "none":
         build_backbone(config.backbone, config.weights, config.norm, config.drop_rate)
-    network = _build_on_meta(replace(config, weights="none")).train()
+    network = build_on_meta(config, num_classes=2).train()
     with torch.device("meta"), torch.no_grad():
         num_inputs, side = batch_size, config.image_size
         if config.method == "downsampled":
             side = config.patch_size
         elif config.method in PATCH_METHODS:
-            # batch norm sees the inputs of one image at a time
-            num_inputs = config.num_sampled + (config.method == "local_global")
+            # what batch norm sees at a time
+            num_inputs = config.inputs_per_image
             side = config.patch_size
         shape: tuple[int, ...] = (num_inputs, 3, side, side)
         features = _probe(network.backbone, shape, "backbone", config.backbone)
@@ -118,13 +136,14 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
             _probe(network.head, shape, "aggregator", name)
 
 
-def _build_on_meta(config: TrialConfig) -> Network:
+def build_on_meta(config: TrialConfig, num_classes: int) -> Network:
     """Return the network without memory; built with it first where timm computes on tensors."""
+    config = replace(config, weights="none")
     try:
         with torch.device("meta"):
-            return build_network(config, num_classes=2).to("meta")
+            return build_network(config, num_classes).to("meta")
     except RuntimeError:
-        return build_network(config, num_classes=2).to("meta")
+        return build_network(config, num_classes).to("meta")
 
 
 def _probe(network: nn.Module, shape: tuple[int, ...], field: str, name: str) -> Tensor:

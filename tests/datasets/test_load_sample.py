@@ -8,7 +8,8 @@ import pytest
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import cache, load_all, load_dataset, write_panda_sample
-from patchtrain.datasets.cache import cache_dir, panda_sample_dir
+from patchtrain.cache import cache_dir
+from patchtrain.datasets.cache import panda_sample_dir
 from patchtrain.errors import ConfigError
 
 SMALL = {"image_size": 64, "patch_size": 32, "sample_num_images": 12}

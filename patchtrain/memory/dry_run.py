@@ -1,0 +1,216 @@
+"""A trial's step without data and without memory: what it would allocate, event by event.
+
+The engine that trains runs here too, under torch's `FakeTensorMode` (tensors without content) and
+the meter. Left out is what repeats: of equal chunks the third and later ones, of equal inner
+iterations all but those that find something new in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from patchtrain.batch import DeviceFeeder, HostBatch
+from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.engine import Engine
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.memory.meter import PARAMETERS
+from patchtrain.memory.trace import Trace, TraceRecorder
+from patchtrain.microbatch import Chunk
+from patchtrain.models import Network, build_network, memory_layout
+from patchtrain.patches import PatchGrid
+
+
+def shortened(config: TrialConfig) -> TrialConfig:
+    """Return `config` with as few inner iterations as show all that happens in memory.
+
+    The first batch must end after an optimizer step, and the second must meet all that a batch can
+    meet: gradients held from the batch before, where they can be, and from the iteration before.
+    """
+    iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
+    if config.accumulation_steps == 1:
+        wanted, accumulation = 1, 1
+    elif iterations % config.accumulation_steps == 0:
+        wanted, accumulation = 2, 2
+    else:
+        wanted, accumulation = 3, 2
+    return replace(config, inner_iterations=wanted, accumulation_steps=accumulation)
+
+
+_ATEN = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class ShapeBatch(HostBatch):
+    """A batch of which only the shapes are known: every pixel is the same byte."""
+
+    @classmethod
+    def of(cls, num_images: int, side_px: int) -> ShapeBatch:
+        """Return a batch of square images."""
+        image = _blank(side_px, side_px, 3)
+        return cls([image] * num_images, np.zeros(num_images, dtype=np.int64))
+
+    def whole(self) -> np.ndarray:
+        """Return every image at full size, uint8 [B, H, W, 3]."""
+        return _blank(len(self), *self.images[0].shape)
+
+    def patches(self, grid: PatchGrid, positions: np.ndarray) -> np.ndarray:
+        """Return the patches at `positions` [B, k], uint8 [B, k, p, p, 3]."""
+        return _blank(*positions.shape, grid.patch_size, grid.patch_size, 3)
+
+    def cells(self, grid: PatchGrid, start: int, stop: int) -> np.ndarray:
+        """Return the patches `start` to `stop`, uint8 [N, p, p, 3]."""
+        return _blank(stop - start, grid.patch_size, grid.patch_size, 3)
+
+    def resized(self, side_px: int) -> np.ndarray:
+        """Return the images resized, uint8 [B, side, side, 3]."""
+        return _blank(len(self), side_px, side_px, 3)
+
+
+class _ShapeFeeder(DeviceFeeder):
+    """Feeds shapes."""
+
+    def _on_host(self, array: np.ndarray) -> Tensor:
+        dtype = torch.uint8 if array.dtype == np.uint8 else torch.int64
+        return torch.empty(array.shape, dtype=dtype)
+
+
+class _DryEngine(Engine):
+    """The engine, with nothing to read from its tensors."""
+
+    _feeder_type = _ShapeFeeder
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        num_classes: int,
+        guard: MemoryGuard,
+        network: Network,
+        fake_mode: FakeTensorMode,
+        target: torch.device,
+    ) -> None:
+        self._ready = network
+        self._fake_mode = fake_mode
+        self._target = target
+        super().__init__(config, num_classes, guard, batches_per_epoch=1, epochs=1)
+
+    def _build_network(self, num_classes: int) -> Network:
+        for module in self._ready.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        tensors[name] = self._fake_mode.from_tensor(tensor)  # type: ignore[assignment]
+        network, self._ready = self._ready, None  # type: ignore[assignment]
+        self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
+        return network
+
+    def _layout(self) -> torch.memory_format:
+        return memory_layout(self._config, self._target)
+
+    def _representative(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        # the first finds no gradients, the second does, the others find what the second found
+        return chunks[:2]
+
+    def _read_loss(self, loss: Tensor) -> float:
+        return 0.0
+
+    def _read_outputs(self, outputs: Tensor) -> np.ndarray:
+        return np.empty(0)
+
+
+class _TracingGuard(MemoryGuard):
+    """Enforces nothing and takes down what is allocated and freed."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"), None)
+        self.recorder = self._meter.trace = TraceRecorder()
+
+
+class _NoRandomFills(TorchDispatchMode):
+    """Leaves out the random numbers of new weights: the time and memory that they would take."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags and func._schema.name.endswith("_"):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+class _AsKernelsDo(TorchDispatchMode):
+    """Results of norms as kernels give them: fake ones have the statistics of 16-bit inputs in 16
+    bits, kernels in fp32. Batch norm's are made here, as torch takes long to work them out.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as in `MemoryMeter`
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is _ATEN.native_batch_norm.default:
+            pixels, training = args[0], args[5]
+            num_statistics = pixels.shape[1] if training else 0
+            statistics = (torch.empty(num_statistics, dtype=torch.float32) for _ in range(2))
+            return torch.empty_like(pixels), *statistics
+        if func is _ATEN.native_batch_norm_backward.default:
+            pixels, weight = args[1], args[2]
+            scale = pixels.new_empty(0) if weight is None else weight
+            results = (torch.empty_like(r) for r in (pixels, scale, scale))
+            return tuple(r if wanted else None for r, wanted in zip(results, args[9], strict=True))
+        result = func(*args, **(kwargs or {}))
+        if func in self._norms and args[0].element_size() < 4:
+            output, *statistics = result
+            return output, *(value.to(torch.float32) for value in statistics)
+        return result
+
+    _norms = (_ATEN.native_group_norm.default, _ATEN.native_layer_norm.default)
+
+
+def dry_run(config: TrialConfig, num_classes: int, target: torch.device) -> Trace:
+    """Return what training and validation of `config` allocate and free.
+
+    Args:
+        target: the device to be trained on, which need not be there.
+
+    Raises:
+        ConfigError: the network cannot be built or trained.
+    """
+    config = shortened(replace(config, weights="none", budget=None, device="cpu"))
+    try:
+        return _run(config, num_classes, target, num_first=1)
+    except ValueError:  # batch norm over a batch of pooled values wants two images
+        return _run(config, num_classes, target, num_first=min(2, config.batch_size))
+
+
+def _run(config: TrialConfig, num_classes: int, target: torch.device, num_first: int) -> Trace:
+    """Run a batch of `num_first` images, which only brings the optimizer's state into being, a
+    whole batch and its validation.
+    """
+    guard = _TracingGuard()
+    with torch.random.fork_rng(devices=[]):
+        with _NoRandomFills():
+            network = build_network(config, num_classes).train()
+        fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with fake_mode, _AsKernelsDo(), guard:
+            engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
+            del network
+            generator = torch.Generator()
+            whole = ShapeBatch.of(config.batch_size, config.image_size)
+            engine.train_batch(ShapeBatch.of(num_first, config.image_size), generator)
+            engine.train_batch(whole, generator)
+            engine.finish_epoch()
+            engine.predict(whole)
+            return guard.recorder.trace()
+
+
+def _blank(*shape: int) -> np.ndarray:
+    return np.broadcast_to(np.uint8(0), shape)
