@@ -1,4 +1,4 @@
-"""`patchtrain train|evaluate|sample-data`: reads arguments, shows progress, maps ends to statuses.
+"""`patchtrain train|estimate|evaluate|sample-data`: reads arguments, maps ends to statuses.
 
 Exit status: 0 done; 1 went wrong while running; 2 bad input (one line on stderr, nothing written);
 3 the trial ran out of memory (its record is written).
@@ -59,6 +59,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
+    estimate = commands.add_parser("estimate", help="predict the peak memory, without running")
+    estimate.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    _add_settings(estimate)
+    estimate.add_argument("--budget", metavar="SIZE", help="say whether it fits, e.g. 8GB")
+    estimate.add_argument(
+        "--max",
+        dest="maximised",
+        metavar="SETTING",
+        help="give the largest sampling_rate, patch_size, batch_size or image_size that fits",
+    )
+    estimate.add_argument(
+        "--quick", action="store_true", help="leave out what would lower the peak"
+    )
+    estimate.add_argument("--json", action="store_true", help="print JSON")
+    estimate.set_defaults(run=_estimate)
+
     evaluate = commands.add_parser("evaluate", help="measure saved weights, write predictions")
     evaluate.add_argument("folder", type=Path, metavar="DIR", help="what `train --out` wrote")
     evaluate.add_argument("--data", type=Path, metavar="DIR2", help="another data folder")
@@ -102,6 +118,19 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.skip_bad_images:
         overrides.append("skip_bad_images=true")
     return train(arguments.config, overrides, arguments.out, resume=arguments.resume)
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    from patchtrain.commands.estimate import estimate
+
+    return estimate(
+        arguments.config,
+        arguments.overrides,
+        budget=arguments.budget,
+        maximised=arguments.maximised,
+        quick=arguments.quick,
+        as_json=arguments.json,
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -60,8 +60,14 @@ class TrialRecord:
     accumulation_steps: int
     learning_rate: float
     patch_microbatch: str
+    """As it was configured."""
+    patch_microbatch_used: int | None = None
+    """Patches at once in training; None: all."""
     budget_bytes: int | None
     predicted_peak_bytes: int | None = None
+    """What the estimate said before the start: tensors' peak, and on CUDA libraries' workspace."""
+    predicted_reserved_bytes: int | None = None
+    """What it said that torch's CUDA allocator would hold."""
     peak_allocated_bytes: int | None = None
     peak_reserved_bytes: int | None = None
     peak_process_bytes: int | None = None

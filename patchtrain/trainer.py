@@ -9,8 +9,9 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from patchtrain.device import resolve_device
 from patchtrain.engine import Engine
 from patchtrain.errors import BudgetExceeded, ConfigError
 from patchtrain.memory.budget import MemoryGuard, Peak, guard_for
+from patchtrain.memory.estimate import Estimate, check_fits, estimate
 from patchtrain.memory.meter import TimelinePoint
 from patchtrain.models import check_network
 from patchtrain.models.network import aggregator_name
@@ -110,14 +112,33 @@ class Trainer:
         """Whether all epochs are done."""
         return self.epochs_done >= self.config.epochs
 
+    @cached_property
+    def estimate(self) -> Estimate:
+        """What the trial will hold at most; its `config` has the chunk that `auto` stands for."""
+        num_images = max(1, len(self.data.train))
+        config = self.config
+        return estimate(replace(config, batch_size=min(config.batch_size, num_images)))
+
+    def check_fits(self) -> None:
+        """Refuse to start where not even the smallest chunk that `auto` may choose will fit.
+
+        Raises:
+            BudgetExceeded: says by how much, and what would.
+        """
+        if self.config.patch_microbatch == "auto" and self.config.budget is not None:
+            check_fits(self.estimate, self.config.budget)
+
     @property
     def engine(self) -> Engine:
         """The network and its optimizer, built within the budget at the first call."""
         if self._engine is None:
+            config = self.config
+            if config.patch_microbatch == "auto":
+                config = replace(config, patch_microbatch=self.estimate.config.patch_microbatch)
             self._guard = guard_for(self.device, self.config.budget)
             with self._guard as guard:
                 self._engine = Engine(
-                    self.config,
+                    config,
                     len(self.data.class_names),
                     guard,
                     batches_per_epoch=-(-len(self.data.train) // self.config.batch_size),
@@ -236,6 +257,8 @@ class Trainer:
     def record(self, error: BaseException | None = None) -> TrialRecord:
         """Return what the trial left behind, with its status from `error` and `finished`."""
         config, peak = self.config, self.peak
+        predicted: Estimate | None = self.__dict__.get("estimate")  # if it was asked for
+        used = config.patch_microbatch if predicted is None else predicted.config.patch_microbatch
         if self._guard is not None and peak is None:  # it ended while the network was built
             peak = self._guard.peak()
         by_category = {} if peak is None else peak.by_category
@@ -263,6 +286,11 @@ class Trainer:
             accumulation_steps=config.accumulation_steps,
             learning_rate=config.learning_rate,
             patch_microbatch=str(config.patch_microbatch),
+            patch_microbatch_used=used if isinstance(used, int) else None,
+            predicted_peak_bytes=None if predicted is None else predicted.predicted_peak_bytes,
+            predicted_reserved_bytes=None
+            if predicted is None
+            else predicted.predicted_reserved_bytes,
             budget_bytes=config.budget,
             peak_allocated_bytes=None if peak is None else peak.allocated_bytes,
             peak_reserved_bytes=None if peak is None else peak.reserved_bytes,

@@ -134,7 +134,9 @@ def _smallest_gpu_bytes(node_ids: Sequence[str]) -> int:
     def memory_of_gpu() -> int:
         import torch
 
-        return torch.cuda.get_device_properties(0).total_memory
+        from patchtrain.memory.driver import Gpu
+
+        return Gpu(torch.device("cuda", 0)).total_bytes
 
     asked = [
         memory_of_gpu.options(

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from patchtrain.config import PLACEMENT_SETTINGS, TrialConfig, parse_overrides
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import parse_budget
+from patchtrain.memory.estimate import check_budget
 from sweeps import cluster
 from sweeps.spaces import Space, patch_sizes, patch_space
 
@@ -100,6 +101,9 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
     base = _base(preset, options, overrides)
     if base.budget is not None:
         raise ConfigError(f"--set budget={base.budget}: a sweep has several; use --budgets")
+    budgets_bytes = _budgets(options.budgets or preset.budgets)
+    for budget_bytes in budgets_bytes:
+        check_budget(dataclasses.replace(base, budget=budget_bytes))
     return Plan(
         sweep=sweep.name,
         space=patch_space(
@@ -107,7 +111,7 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
             fixed=set(overrides),
             max_inner_iterations=preset.max_inner_iterations,
         ),
-        budgets_bytes=_budgets(options.budgets or preset.budgets),
+        budgets_bytes=budgets_bytes,
         num_trials=_at_least_one(
             "--num-trials",
             preset.num_trials if options.num_trials is None else options.num_trials,

@@ -88,6 +88,8 @@ class BudgetTrainable(tune.Trainable):
     def _ready_trainer(self) -> Trainer:
         if self._trainer is None:
             self._trainer = Trainer(self._config, trial_id=self._trial_id, sweep=self._sweep)
+            _ = self._trainer.estimate  # recorded with whatever the trial will measure
+            self._trainer.check_fits()
             if self._checkpoint is not None and (Path(self._checkpoint) / _STATE).is_dir():
                 self._trainer.load(Path(self._checkpoint) / _STATE)
         return self._trainer
@@ -138,7 +140,10 @@ def unstarted_record(
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(TrialRecord)
         if hasattr(config, field.name)
-    } | {"aggregator": aggregator_name(config)}
+    } | {
+        "aggregator": aggregator_name(config),
+        "patch_microbatch": str(config.patch_microbatch),
+    }
     return TrialRecord(
         **settings,
         trial_id=trial_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -163,13 +164,115 @@ def test_resuming_a_finished_trial_does_nothing(trained, config_path, capsys):
 
 def test_out_of_memory_exits_3_and_is_recorded(config_path, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["train", str(config_path), "--set", "budget=6MB", "--out", str(out)]) == 3
+    assert main(["train", str(config_path), "--set", "budget=20MB", "--out", str(out)]) == 3
     record = read_json(out / "record.json")
     assert record.status.value == "out_of_memory"
-    assert record.budget_bytes == 6 * 10**6
+    assert record.budget_bytes == 20 * 10**6 < record.predicted_peak_bytes
+    said = capsys.readouterr()
+    assert "over the budget of 20MB; see `patchtrain estimate`" in said.out
+    assert said.err.startswith("patchtrain: out_of_memory: out of memory in ")
+    assert said.err.count("\n") == 1
+
+
+def test_a_budget_below_the_networks_is_refused_with_what_they_need(config_path, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["train", str(config_path), "--set", "budget=6MB", "--out", str(out)]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("patchtrain: out_of_memory: out of memory in ")
-    assert err.count("\n") == 1
+    needed = int(re.search(r"\((\d+) bytes\)", err)[1])
+    assert err.startswith("patchtrain: budget=6MB is below the ")
+    assert not out.exists()
+    assert main(["train", str(config_path), "--set", f"budget={needed}", "--out", str(out)]) == 3
+
+
+def test_the_prediction_is_the_peak(trained):
+    record = read_json(trained / "record.json")
+    assert record.predicted_peak_bytes == record.peak_allocated_bytes
+    assert record.predicted_reserved_bytes >= record.predicted_peak_bytes
+
+
+def estimated(config_path, capsys, *arguments) -> dict:
+    capsys.readouterr()
+    assert main(["estimate", str(config_path), "--json", "--quick", *arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_auto_trains_within_a_budget_that_all_patches_at_once_exceed(config_path, tmp_path, capsys):
+    many = ("--set", "norm=group", "--set", "sampling_rate=1.0")
+    whole = estimated(config_path, capsys, *many)["predicted_peak_bytes"]
+    least = estimated(config_path, capsys, *many, "--set", "patch_microbatch=1")
+    budget = (whole + least["predicted_peak_bytes"]) // 2
+    auto = (*many, "--set", "patch_microbatch=auto", "--set", f"budget={budget}")
+    chosen = estimated(config_path, capsys, *auto)["patch_microbatch"]
+    out = tmp_path / "out"
+    assert main(["train", str(config_path), *auto, "--out", str(out)]) == 0
+    record = read_json(out / "record.json")
+    assert record.patch_microbatch == "auto"
+    assert record.patch_microbatch_used == chosen > 1
+    assert record.peak_allocated_bytes == record.predicted_peak_bytes <= budget < whole
+
+
+def test_auto_that_cannot_fit_ends_before_training_and_says_what_would(
+    config_path, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    settings = ("--set", "patch_microbatch=auto", "--set", "budget=19.5MB")
+    assert main(["train", str(config_path), *settings, "--out", str(out)]) == 3
+    record = read_json(out / "record.json")
+    assert (record.status.value, record.epochs_done) == ("out_of_memory", 0)
+    assert "predicted out of memory in inner_iteration: even patch_microbatch=" in record.error
+    budget = int(re.search(r"or budget=(\d+)", record.error)[1])
+    enough = ("--set", "patch_microbatch=auto", "--set", f"budget={budget}")
+    assert main(["train", str(config_path), *enough, "--out", str(tmp_path / "other")]) == 0
+
+
+def test_estimate_says_whether_it_fits_what_is_largest_and_what_lowers_it(config_path, capsys):
+    data = ("--set", "data_dir=/nowhere")  # no data set is read
+    arguments = (str(config_path), *data, "--budget", "30MB", "--max", "batch_size")
+    assert main(["estimate", *arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fits"] is (found["needed_bytes"] <= 30 * 10**6) is True
+    assert sum(found["attribution"].values()) == found["predicted_peak_bytes"]
+    assert found["fixed_bytes"] < found["predicted_peak_bytes"] < found["predicted_reserved_bytes"]
+    needs = [knob["needed_bytes"] for knob in found["knobs"]]
+    assert needs == sorted(needs) and needs[-1] < found["needed_bytes"]
+    largest = found["largest"]["value"]
+    for value, fits in ((largest, True), (largest + 1, False)):
+        more = (*data, "--set", f"batch_size={value}", "--budget", "30MB")
+        assert estimated(config_path, capsys, *more)["fits"] is fits
+
+    assert main(["estimate", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert f"budget 30MB: fits (needs {found['needed_bytes'] / 1e6:.4g}MB" in said
+    assert f"largest batch_size that fits 30MB: {largest}" in said
+    assert f"{found['knobs'][0]['setting']}={found['knobs'][0]['value']}" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "device=tpu"], "device='tpu' is not supported"),
+        (["--budget", "8XB"], "--budget='8XB' is not a memory size"),
+        (["--max", "batch_size"], "--max batch_size: needs a budget"),
+        (["--budget", "1GB", "--max", "epochs"], "--max epochs: unknown; use one of"),
+        (["--set", "patch_microbatch=0"], "patch_microbatch=0 is not accepted; use auto, none"),
+        (["--set", "patch_microbatch=many"], "patch_microbatch='many' is not accepted; use auto"),
+        (["--set", "backbone=resnet999"], "backbone='resnet999' is no network of timm"),
+        (["--set", "method=full", "--max", "patch_size", "--budget", "1GB"], "it does not change"),
+        (["--set", "drop_rate=1.5"], "drop_rate=1.5 must be at least 0 and below 1"),
+    ],
+)
+def test_bad_input_to_estimate_is_one_line_and_2(config_path, capsys, arguments, message):
+    assert main(["estimate", str(config_path), *arguments]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_estimating_for_a_gpu_needs_none(config_path, capsys):
+    found = estimated(config_path, capsys, "--set", "device=cuda:3")
+    assert found["device"] == "cuda"
+    assert found["attribution"]["workspace"] > 0
+    assert found["needed_bytes"] > found["predicted_reserved_bytes"]
 
 
 def test_a_diverging_trial_exits_1_and_is_recorded(config_path, tmp_path, capsys):

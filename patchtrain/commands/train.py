@@ -15,6 +15,7 @@ from patchtrain.commands.progress import TrialProgress
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError, DataError
+from patchtrain.memory.estimate import check_budget
 from patchtrain.memory.figure import draw_timeline, timeline_info
 from patchtrain.output import check_writable
 from patchtrain.record import (
@@ -42,6 +43,7 @@ def train(config_path: Path, overrides: Sequence[str], out: Path, *, resume: boo
     """
     config = TrialConfig.load(config_path, overrides)
     config = config.with_absolute_paths()
+    check_budget(config)
     _check_out(out, resume)
     if resume:
         _check_unchanged(config, out)
@@ -65,6 +67,8 @@ def _run(trainer: Trainer, out: Path) -> int:
         print(f"skipped {trainer.data.num_skipped} images that cannot be read")
     error: BaseException | None = None
     try:
+        _say_prediction(trainer)
+        trainer.check_fits()
         _ = trainer.engine  # built before anything is written: it may refuse a setting
     except torch.OutOfMemoryError as caught:
         error = caught
@@ -83,6 +87,16 @@ def _run(trainer: Trainer, out: Path) -> int:
     _draw_memory(trainer, out)
     _report(record, out)
     return _EXIT_STATUS[record.status]
+
+
+def _say_prediction(trainer: Trainer) -> None:
+    predicted, budget_bytes = trainer.estimate, trainer.config.budget
+    line = f"predicted peak {format_bytes(predicted.predicted_peak_bytes)} in {predicted.phase}"
+    if trainer.config.patch_microbatch == "auto":
+        line += f", patch_microbatch {predicted.config.patch_microbatch}"
+    if budget_bytes is not None and not predicted.fits(budget_bytes):
+        line += f", over the budget of {format_bytes(budget_bytes)}; see `patchtrain estimate`"
+    print(line)
 
 
 def _run_epochs(trainer: Trainer, out: Path, rows: list[dict[str, Any]]) -> None:

@@ -214,28 +214,37 @@ def knobs(config: TrialConfig, base: Estimate) -> list[Knob]:
     return sorted(lower, key=lambda knob: knob.needed_bytes)
 
 
+def check_maximised(config: TrialConfig, name: str) -> None:
+    """Refuse a setting whose largest value cannot be asked for.
+
+    Raises:
+        ConfigError: unknown, or without influence on the memory of this method.
+    """
+    if name not in MAXIMISED:
+        raise ConfigError(f"--max {name}: unknown; use one of {', '.join(MAXIMISED)}")
+    patches = config.method in PATCH_METHODS
+    influences = {
+        "sampling_rate": patches,
+        "patch_size": patches or config.method == "downsampled",
+        "image_size": config.method != "downsampled",
+        "batch_size": True,
+    }
+    if not influences[name]:
+        raise ConfigError(
+            f"--max {name}: it does not change the memory of method={config.method}; use another "
+            "setting"
+        )
+
+
 def largest(config: TrialConfig, name: str, budget_bytes: int) -> Any | None:
     """Return the largest value of `name`, one of `MAXIMISED`, with which `config` fits; None where
     none does. Every other setting stays, so k grows with the grid as `sampling_rate` says.
 
     Raises:
-        ConfigError: `name` cannot be asked for, or has no influence on this method's memory.
+        ConfigError: see `check_maximised`.
     """
-    if name not in MAXIMISED:
-        raise ConfigError(f"--max {name}: unknown; use one of {', '.join(MAXIMISED)}")
+    check_maximised(config, name)
     patches = config.method in PATCH_METHODS
-    whole_images = config.method in ("full", "checkpointed")
-    without_influence = {
-        "sampling_rate": not patches,
-        "patch_size": whole_images,
-        "image_size": config.method == "downsampled",
-        "batch_size": False,
-    }
-    if without_influence[name]:
-        raise ConfigError(
-            f"--max {name}: it does not change the memory of method={config.method}; use another "
-            "setting"
-        )
     if config.patch_microbatch == "auto":  # fits where the smallest chunk does
         config = replace(config, patch_microbatch=1)
 

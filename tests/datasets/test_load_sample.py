@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from patchtrain.cache import cache_dir
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import cache, load_all, load_dataset, write_panda_sample
-from patchtrain.cache import cache_dir
 from patchtrain.datasets.cache import panda_sample_dir
 from patchtrain.errors import ConfigError
 

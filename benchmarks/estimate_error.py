@@ -1,0 +1,421 @@
+"""How exact the estimate of the peak is: predicted against metered, over many configurations.
+
+    python benchmarks/estimate_error.py
+
+Each configuration is predicted and then run for real on the CPU: the engine that trains, under the
+meter, on random pixels, for two whole batches and one of a single image, the end of an epoch and
+the validation of a whole batch. One child process a configuration, so that one run leaves nothing
+to the next. Methods, shapes and networks are listed here; the other settings are drawn with a seed.
+Prints a table and writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import random
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from patchtrain.batch import HostBatch
+from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.datasets import num_classes
+from patchtrain.engine import Engine
+from patchtrain.errors import ConfigError
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.memory.estimate import estimate
+from patchtrain.memory.meter import BLOCK_BYTES
+from patchtrain.memory.trace import ALLOCATE, FREE, Trace
+from patchtrain.models import check_network
+
+BACKBONES = ("resnet18", "resnet50", "mobilenetv2_100", "convnext_tiny")
+
+PATCH_SHAPES = (
+    # image_size, patch_size, k, batch_size at most
+    (256, 64, 1, 4),
+    (512, 64, 16, 4),
+    (512, 64, 64, 2),
+    (512, 128, 3, 4),
+    (512, 128, 12, 3),
+    (512, 256, 1, 3),
+    (512, 256, 3, 2),
+    (1024, 512, 1, 1),
+)
+"""Shapes of the methods with patches; no pass with gradient has more than about 0.6 megapixels."""
+
+MAX_RUN_S = 240
+MAX_RUN_BYTES = 10 * 10**9
+
+MAX_ERROR_PERCENT = 0.5
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Predict and run every configuration and report."""
+    arguments = _parser().parse_args(argv)
+    configs = configurations(arguments.seed)[: arguments.only]
+    started = time.perf_counter()
+    rows: list[Row] = []
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["patchtrain.memory.estimate", "timm"])
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["PATCHTRAIN_CACHE"] = cache  # nothing predicted before is known
+        with context.Pool(arguments.jobs, maxtasksperchild=1) as pool:
+            for row in pool.imap(_compare, configs):
+                rows.append(row)
+                print(f"{len(rows)}/{len(configs)} {row.line()}", flush=True)
+    report = _report(rows, arguments.seed, time.perf_counter() - started)
+    print(report)
+    arguments.out.write_text(report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", type=int, metavar="N", help="the first N configurations")
+    parser.add_argument("--seed", type=int, default=0, help="of the settings that are drawn")
+    parser.add_argument("--jobs", type=int, default=1, help="configurations at once")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results" / "estimate_error.md"
+    )
+    return parser
+
+
+def configurations(seed: int) -> list[TrialConfig]:
+    """Return what is compared: every method, backbone and shape, other settings drawn."""
+    draw = random.Random(seed)
+    found = []
+    for shape in PATCH_SHAPES:
+        found += [_patches(draw, "local_global", backbone, *shape) for backbone in BACKBONES]
+    for backbone in BACKBONES:
+        for shape in draw.sample(PATCH_SHAPES, 2):
+            found.append(_patches(draw, "patchgd", backbone, *shape))
+        for method in ("downsampled", "full", "checkpointed"):
+            found.append(_whole_images(draw, method, backbone))
+    return found + _neighbours() + _corners()
+
+
+def _patches(
+    draw: random.Random, method: str, backbone: str, image: int, patch: int, k: int, batch: int
+) -> TrialConfig:
+    inner_iterations = draw.choice((1, 2, 3))
+    return _config(
+        method=method,
+        backbone=backbone,
+        aggregator=draw.choice(("same", "same", "small_cnn", "attention")),
+        image_size=image,
+        patch_size=patch,
+        sampling_rate=_rate(image, patch, k),
+        fusion=draw.choice(("add", "concat")),
+        inner_iterations=inner_iterations,
+        batch_size=draw.randint(1, batch),
+        **_drawn(draw),
+    )
+
+
+def _whole_images(draw: random.Random, method: str, backbone: str) -> TrialConfig:
+    side = draw.choice((128, 256, 384))
+    return _config(
+        method=method,
+        backbone=backbone,
+        image_size=1024 if method == "downsampled" else side,
+        patch_size=side,
+        batch_size=draw.randint(2, 4),
+        **_drawn(draw),
+    )
+
+
+def _drawn(draw: random.Random) -> dict[str, Any]:
+    return {
+        "norm": draw.choice(("batch", "batch", "frozen", "group")),
+        "precision": draw.choice(("fp32", "fp32", "bf16")),
+        "patch_microbatch": draw.choice(("none", "none", 1, 3, 8)),
+        "accumulation_steps": draw.choice((1, 1, 2, 3)),
+        "optimizer_kernel": draw.choice(("auto", "auto", "loop", "foreach")),
+    }
+
+
+def _neighbours() -> list[TrialConfig]:
+    """Return configurations that differ in k alone: the later ones come in closed form."""
+    one_chunk = [
+        _config(backbone="resnet18", image_size=512, patch_size=64, sampling_rate=k / 64)
+        for k in (8, 40, 13, 27, 64)
+    ]
+    chunks = [
+        _config(
+            method="patchgd",
+            backbone="mobilenetv2_100",
+            image_size=512,
+            patch_size=64,
+            sampling_rate=k / 64,
+            norm="group",
+            patch_microbatch=chunk,
+        )
+        for k, chunk in ((20, 3), (33, 3), (20, 4), (33, 5), (51, 7), (29, 6))
+    ]
+    return one_chunk + chunks
+
+
+def _corners() -> list[TrialConfig]:
+    small = {"backbone": "resnet18", "image_size": 256, "patch_size": 64, "sampling_rate": 0.25}
+    corners: list[dict[str, Any]] = [
+        {"precision": "fp16"},
+        {"precision": "fp16", "norm": "group", "patch_microbatch": 3, "accumulation_steps": 2},
+        {"optimizer_kernel": "fused"},
+        {"optimizer_kernel": "foreach"},
+        {"optimizer_kernel": "loop"},
+        {"optimizer_kernel": "foreach", "accumulation_steps": 3, "inner_iterations": 3},
+        {"drop_rate": 0.2, "norm": "group", "patch_microbatch": 3},
+        {"channels_last": False},
+        {"batch_size": 1, "norm": "group", "patch_microbatch": 1},
+        {"backbone": "resnet50", "precision": "bf16", "norm": "group", "patch_microbatch": 1},
+        {"backbone": "convnext_tiny", "precision": "bf16", "patch_microbatch": 1},
+    ]
+    return [_config(**{**small, **corner}) for corner in corners]
+
+
+def _config(**settings: Any) -> TrialConfig:
+    defaults = {"inner_iterations": 2, "batch_size": 2, "epochs": 1, "device": "cpu"}
+    return TrialConfig(**{**defaults, **settings})
+
+
+def _rate(image_size: int, patch_size: int, k: int) -> float:
+    return k / (image_size // patch_size) ** 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One configuration, predicted and run."""
+
+    config: TrialConfig
+    source: str
+    """Of the prediction: `dry run`, `closed form` or `cache`."""
+    predicted_bytes: int
+    predicted_phase: str
+    predicted_for: dict[str, int]
+    num_tensors: int
+    """Live at the predicted peak."""
+    predicted_s: float
+    metered_bytes: int | None
+    metered_phase: str | None
+    metered_for: dict[str, int]
+    metered_s: float
+    failure: str | None
+    """Why there was no run to the end."""
+
+    @property
+    def error_bytes(self) -> int | None:
+        """By how much the prediction is higher."""
+        return None if self.metered_bytes is None else self.predicted_bytes - self.metered_bytes
+
+    @property
+    def error_percent(self) -> float:
+        """Size of the error in % of what was metered."""
+        if self.error_bytes is None or self.metered_bytes is None:
+            return 0.0
+        return 100 * abs(self.error_bytes) / self.metered_bytes
+
+    @property
+    def blocks_too_low_per_tensor(self) -> float:
+        """By how many blocks of `BLOCK_BYTES` a tensor the prediction is too low."""
+        return max(0, -(self.error_bytes or 0)) / BLOCK_BYTES / self.num_tensors
+
+    def line(self) -> str:
+        """Return the row of the table."""
+        config = self.config
+        cells: list[Any] = [config.method, config.backbone]
+        if config.method in PATCH_METHODS:
+            shape = f"{config.image_size}/{config.patch_size}"
+            fusion = config.fusion if config.method == "local_global" else ""
+            cells += [config.aggregator, shape, config.num_sampled, config.inner_iterations, fusion]
+        else:
+            side = config.patch_size if config.method == "downsampled" else config.image_size
+            cells += ["", side, "", "", ""]
+        more = {
+            "drop": config.drop_rate or "",
+            "planar": "" if config.channels_last else "yes",
+        }
+        others = " ".join(f"{name} {value}" for name, value in more.items() if value)
+        cells += [
+            config.batch_size,
+            config.norm,
+            config.precision,
+            config.patch_microbatch,
+            config.accumulation_steps,
+            config.optimizer_kernel,
+            others,
+            self.source,
+            self.predicted_bytes,
+            self.failure if self.metered_bytes is None else self.metered_bytes,
+            "" if self.error_bytes is None else self.error_bytes,
+            f"{self.error_percent:.4f}",
+            self.num_tensors,
+            self.metered_phase,
+        ]
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+
+_HEADER = (
+    "method | backbone | aggregator | image/patch px | k | J | fusion | batch | norm | precision | "
+    "chunk | accumulation | optimizer | other | source | predicted bytes | metered bytes | "
+    "error bytes | error % | tensors | phase of the peak"
+)
+
+
+def _compare(config: TrialConfig) -> Row:
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_RUN_BYTES, resource.RLIM_INFINITY))
+    predicted = estimate(config)
+    started = time.perf_counter()
+    metered_bytes, phase, by_category, failure = None, None, {}, None
+    try:
+        peak = _metered(config)
+        metered_bytes, phase, by_category = peak.allocated_bytes, peak.phase, peak.by_category
+    except (RuntimeError, TimeoutError) as error:
+        failure = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+    return Row(
+        config=config,
+        source=predicted.source,
+        predicted_bytes=predicted.predicted_peak_bytes,
+        predicted_phase=predicted.phase,
+        predicted_for={name: value for name, value in predicted.attribution.items() if value},
+        num_tensors=_num_live_at_peak(predicted._trace),
+        predicted_s=predicted.seconds,
+        metered_bytes=metered_bytes,
+        metered_phase=phase,
+        metered_for={name: value for name, value in by_category.items() if value},
+        metered_s=time.perf_counter() - started,
+        failure=failure,
+    )
+
+
+def _metered(config: TrialConfig) -> Any:
+    """Return the metered peak of a run of `config` that reaches its steady state."""
+    pixels = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
+
+    def batch(num: int) -> HostBatch:
+        shape = (config.image_size, config.image_size, 3)
+        images = [pixels.integers(0, 256, shape, np.uint8) for _ in range(num)]
+        return HostBatch(images, np.arange(num) % num_classes(config.dataset))
+
+    sizes = [config.batch_size, config.batch_size]
+    if _takes_one_image(config):
+        sizes.append(1)
+    signal.signal(signal.SIGALRM, _out_of_time)
+    signal.alarm(MAX_RUN_S)
+    try:
+        with MemoryGuard(torch.device("cpu"), None) as guard:
+            engine = Engine(
+                config, num_classes(config.dataset), guard, batches_per_epoch=len(sizes), epochs=1
+            )
+            for size in sizes:
+                engine.train_batch(batch(size), generator)
+            engine.finish_epoch()
+            engine.predict(batch(config.batch_size))
+            return guard.peak()
+    finally:
+        signal.alarm(0)
+
+
+def _takes_one_image(config: TrialConfig) -> bool:
+    try:
+        check_network(config, batch_size=1)
+    except ConfigError:
+        return False
+    return True
+
+
+def _out_of_time(*_: object) -> None:
+    raise TimeoutError(f"over {MAX_RUN_S} s")
+
+
+def _num_live_at_peak(trace: Trace) -> int:
+    blocks = -(-trace.num_bytes // BLOCK_BYTES)
+    sign = np.where(trace.kind == ALLOCATE, 1, np.where(trace.kind == FREE, -1, 0))
+    top = int(np.cumsum(blocks * sign).argmax())
+    return int((sign * (trace.num_bytes > 0))[: top + 1].sum())
+
+
+def _report(rows: Sequence[Row], seed: int, seconds: float) -> str:
+    ran = [row for row in rows if row.error_bytes is not None]
+    errors = [row.error_bytes or 0 for row in ran]
+    worst = sorted(ran, key=lambda row: row.error_percent, reverse=True)
+    most = worst[0].error_percent
+    too_low = max(row.blocks_too_low_per_tensor for row in ran)
+    kept = most <= MAX_ERROR_PERCENT and too_low <= 1
+    sources = [row.source for row in ran]
+    counts = ", ".join(f"{sources.count(name)} {name}" for name in sorted(set(sources)))
+    same_phase = sum(row.predicted_phase == row.metered_phase for row in ran)
+    same_use = sum(row.predicted_for == row.metered_for for row in ran)
+    lines = [
+        "# Predicted peak against metered peak",
+        "",
+        f"{len(ran)} configurations on the CPU, seed {seed}, {seconds / 60:.0f} minutes; "
+        f"{_versions()}",
+        "",
+        f"Goal: no error over {MAX_ERROR_PERCENT} %, and never too low by more than one "
+        f"{BLOCK_BYTES}-byte block per tensor. {'Kept.' if kept else 'Missed.'}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| configurations | {len(ran)} ({counts}) |",
+        f"| without a run to the end | {len(rows) - len(ran)} |",
+        f"| exact to the byte | {errors.count(0)} |",
+        f"| largest error | {most:.4f} % |",
+        f"| most bytes too low | {max(0, -min(errors))} |",
+        f"| most blocks of {BLOCK_BYTES} bytes too low per live tensor | {too_low:.4f} |",
+        f"| most bytes too high | {max(0, *errors)} |",
+        f"| same phase of the peak | {same_phase} |",
+        f"| same bytes for parameters, gradients, activations, ... | {same_use} |",
+        "",
+        "Error: predicted minus metered. Chunk: `patch_microbatch`. Tensors: live at the predicted "
+        "peak.",
+        "",
+        "## The 10 worst",
+        "",
+        *_table(worst[:10]),
+        "",
+        "## All",
+        "",
+        *_table(rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    separator = "| " + " | ".join("---" for _ in _HEADER.split(" | ")) + " |"
+    return [f"| {_HEADER} |", separator, *(row.line() for row in rows)]
+
+
+def _versions() -> str:
+    found = {name: version(name) for name in ("torch", "timm")}
+    return json.dumps({"python": platform.python_version(), **found, "cpu": _processor()})
+
+
+def _processor() -> str:
+    """Return the processor's name and its features that decide which kernels run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    told = {key.strip(): value.strip() for key, value in told.items()}
+    wanted = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
+    features = [name for name in wanted if name in told.get("flags", "").split()]
+    return " ".join([told.get("model name", platform.machine()), f"x{os.cpu_count()}", *features])
+
+
+if __name__ == "__main__":
+    main()

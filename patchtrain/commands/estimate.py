@@ -1,0 +1,122 @@
+"""`patchtrain estimate`: the peak of a trial without running it, and what would lower it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from patchtrain.config import TrialConfig
+from patchtrain.errors import ConfigError
+from patchtrain.memory.budget import parse_budget
+from patchtrain.memory.estimate import Estimate, Knob, check_maximised, fixed_bytes, knobs, largest
+from patchtrain.memory.estimate import estimate as estimate_of
+from patchtrain.units import format_bytes
+
+
+def estimate(
+    config_path: Path,
+    overrides: Sequence[str],
+    *,
+    budget: str | None,
+    maximised: str | None,
+    quick: bool,
+    as_json: bool,
+) -> int:
+    """Print the predicted peak of the trial in `config_path`; no data set is read.
+
+    Args:
+        budget: asked whether it fits; None: the configuration's own.
+        maximised: setting whose largest value that fits the budget is wanted.
+        quick: leaves out what would lower the peak, which takes further estimates.
+
+    Raises:
+        ConfigError: bad input.
+    """
+    config = TrialConfig.load(config_path, overrides)
+    if budget is not None:
+        config = replace(config, budget=parse_budget(budget, "--budget"))
+    if maximised is not None:
+        check_maximised(config, maximised)
+        if config.budget is None:
+            raise ConfigError(f"--max {maximised}: needs a budget; give --budget too, e.g. 8GB")
+    found = estimate_of(config)
+    least = fixed_bytes(config)
+    if not as_json:
+        print(_described(found, least, config.budget), flush=True)
+    value = None if maximised is None else _largest(config, maximised)
+    lower = [] if quick else knobs(config, found)
+    if as_json:
+        print(json.dumps(_as_json(found, least, config.budget, lower, maximised, value), indent=2))
+        return 0
+    if maximised is not None:
+        wanted = f"{maximised} that fits {format_bytes(config.budget)}"
+        print(f"largest {wanted}: {'none does' if value is None else value}")
+    if not quick:
+        print(_lower(found, lower))
+    return 0
+
+
+def _largest(config: TrialConfig, name: str) -> Any | None:
+    assert config.budget is not None
+    return largest(config, name, config.budget)
+
+
+def _described(found: Estimate, least: int, budget_bytes: int | None) -> str:
+    lines = [
+        f"predicted peak      {_size(found.predicted_peak_bytes)} in {found.phase}",
+        *(
+            f"  {name:<18}{format_bytes(num_bytes)}"
+            for name, num_bytes in found.attribution.items()
+            if num_bytes
+        ),
+        f"predicted reserved  {_size(found.predicted_reserved_bytes)} by torch's CUDA allocator",
+        f"no less than        {_size(least)} for parameters, gradients and optimizer state",
+        f"patch_microbatch    {found.config.patch_microbatch}",
+    ]
+    if budget_bytes is not None:
+        needed = f"needs {_size(found.needed_bytes)}"
+        verdict = "fits" if found.fits(budget_bytes) else "does not fit"
+        over = found.needed_bytes - budget_bytes
+        by = f"{format_bytes(abs(over))} {'over' if over > 0 else 'left'}"
+        lines.append(f"budget {format_bytes(budget_bytes)}: {verdict} ({needed}, {by})")
+    return "\n".join(lines)
+
+
+def _lower(found: Estimate, lower: Sequence[Knob]) -> str:
+    if not lower:
+        return "no setting moved a step lowers the peak"
+    lines = ["what lowers it most, one setting a step lower:"]
+    for knob in lower:
+        share = 1 - knob.needed_bytes / found.needed_bytes
+        lines.append(
+            f"  {f'{knob.name}={knob.value}':<28}{format_bytes(knob.needed_bytes):>9}  -{share:.0%}"
+        )
+    return "\n".join(lines)
+
+
+def _as_json(
+    found: Estimate,
+    least: int,
+    budget_bytes: int | None,
+    lower: Sequence[Knob],
+    maximised: str | None,
+    value: Any | None,
+) -> dict[str, Any]:
+    return {
+        **found.to_json(),
+        "fixed_bytes": least,
+        "budget_bytes": budget_bytes,
+        "fits": None if budget_bytes is None else found.fits(budget_bytes),
+        "knobs": [
+            {"setting": knob.name, "value": knob.value, "needed_bytes": knob.needed_bytes}
+            for knob in lower
+        ],
+        "largest": None if maximised is None else {"setting": maximised, "value": value},
+    }
+
+
+def _size(num_bytes: int) -> str:
+    return f"{format_bytes(num_bytes)} ({num_bytes} bytes)"
