@@ -32,6 +32,7 @@ UNUSED_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "patchgd": ("fusion",),
     "downsampled": (*PATCH_SETTINGS, "fusion"),
     "full": ("patch_size", *PATCH_SETTINGS, "fusion"),
+    "checkpointed": ("patch_size", *PATCH_SETTINGS, "fusion"),
 }
 """Settings that a method records but does not read; a report that showed them would mislead."""
 

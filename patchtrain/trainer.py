@@ -115,8 +115,8 @@ class Trainer:
     @cached_property
     def estimate(self) -> Estimate:
         """What the trial will hold at most; its `config` has the chunk that `auto` stands for."""
-        num_images = max(1, len(self.data.train))
         config = self.config
+        num_images = len(self.data.train) or config.batch_size  # none where only predicting
         return estimate(replace(config, batch_size=min(config.batch_size, num_images)))
 
     def check_fits(self) -> None:

@@ -59,6 +59,12 @@ def estimate(
     return 0
 
 
+_DEVICES = {
+    "cpu": "cpu: a budget holds tensors alone; for a GPU that is not here, --set device=cuda",
+    "cuda": "cuda: a budget holds CUDA's context and the allocator's cache too",
+}
+
+
 def _largest(config: TrialConfig, name: str) -> Any | None:
     assert config.budget is not None
     return largest(config, name, config.budget)
@@ -75,6 +81,7 @@ def _described(found: Estimate, least: int, budget_bytes: int | None) -> str:
         f"predicted reserved  {_size(found.predicted_reserved_bytes)} by torch's CUDA allocator",
         f"no less than        {_size(least)} for parameters, gradients and optimizer state",
         f"patch_microbatch    {found.config.patch_microbatch}",
+        f"device              {_DEVICES[found.device]}",
     ]
     if budget_bytes is not None:
         needed = f"needs {_size(found.needed_bytes)}"

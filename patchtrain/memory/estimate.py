@@ -74,6 +74,11 @@ class Estimate:
         return sum(self.attribution.values())
 
     @property
+    def device(self) -> str:
+        """Kind of the device that it is for: `cpu` or `cuda`."""
+        return self._target.type
+
+    @property
     def phase(self) -> str:
         """Part of the step in which the peak is reached: `fill`, `inner_iteration`, ..."""
         return self._peak.phase
@@ -94,7 +99,7 @@ class Estimate:
         """A budget that is sure to hold it; on CUDA with an allowance for the context, and with the
         room that torch's allocator wants to see before it grows.
         """
-        if self._target.type == "cpu":
+        if self.device == "cpu":
             return self.predicted_peak_bytes
         _, num_bytes = self._requests()
         room_bytes = max(max(num_bytes) + 2 * 2**20, _ALLOCATOR_PAGE_BYTES)
@@ -104,7 +109,7 @@ class Estimate:
         """Whether a budget holds it. On CUDA it may do so below `needed_bytes`: torch's allocator
         gives unused cache back before it fails.
         """
-        if self._target.type == "cpu" or self.needed_bytes <= budget_bytes:
+        if self.device == "cpu" or self.needed_bytes <= budget_bytes:
             return self.needed_bytes <= budget_bytes
         # the allocator may overshoot its limit by less than a page
         limit_bytes = budget_bytes - CUDA_CONTEXT_BYTES - _ALLOCATOR_PAGE_BYTES
@@ -119,7 +124,7 @@ class Estimate:
             "attribution": dict(self.attribution),
             "phase": self.phase,
             "patch_microbatch": self.config.patch_microbatch,
-            "device": self._target.type,
+            "device": self.device,
             "source": self.source,
             "seconds": round(self.seconds, 4),
         }
@@ -130,7 +135,7 @@ class Estimate:
 
     @property
     def _workspace_bytes(self) -> int:
-        return 0 if self._target.type == "cpu" else CUDA_WORKSPACE_BYTES
+        return 0 if self.device == "cpu" else CUDA_WORKSPACE_BYTES
 
     def _simulated(self, limit_bytes: int | None) -> AllocatorPeak:
         return simulate(*self._requests(), limit_bytes=limit_bytes)
