@@ -71,9 +71,12 @@ class Encoded:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss`, a scalar made from `features`, to all parameters'."""
-        with self._encoder.recomputing():
-            loss.backward()
-        if self._second_run is not None:
+        if self._second_run is None:
+            with self._encoder.recomputing():
+                loss.backward()
+        else:
+            with self._encoder.guard.doing("head"):
+                loss.backward()
             gradient = self.features.grad
             assert gradient is not None, "the loss does not depend on the features"
             self.features.grad = None
@@ -110,7 +113,7 @@ class Encoder:
     ) -> None:
         self._backbone = backbone
         self._feeder = feeder
-        self._guard = guard
+        self.guard = guard
         self._microbatch = microbatch
         self._autocast = autocast
         self._representative = representative
@@ -165,7 +168,7 @@ class Encoder:
             stack.enter_context(_statistics_kept(self._backbone))
             if self._last_pass is not None:
                 seed, numbers = self._last_pass
-                stack.enter_context(PerInputRandomness(seed, numbers, self._guard.device))
+                stack.enter_context(PerInputRandomness(seed, numbers, self.guard.device))
             yield
 
     def _by_chunks(
@@ -175,10 +178,10 @@ class Encoder:
         for chunk in self._representative(chunks):
             part = self._forward(inputs, chunk, seed)
             if len(chunks) == 1:
-                self._guard.adopt([part], category)
+                self.guard.adopt([part], category)
                 return part
             if features is None:
-                with self._guard.allocating(category):
+                with self.guard.allocating(category):
                     features = part.new_empty((inputs.num, part.shape[1]))
             features[chunk.start : chunk.stop] = part
             del part
@@ -192,9 +195,11 @@ class Encoder:
             seed: of a training pass; None in evaluation mode.
         """
         size = chunk.stop - chunk.start
-        passes = chunks_of(size, inputs.group if self._grouped and seed is not None else size)
+        grouped = self._grouped and seed is not None
+        passes = chunks_of(size, inputs.group if grouped else size)
+        num_groups = inputs.num // inputs.group if grouped else 1
         parts = []
-        with self._autocast():
+        with self._autocast(), _momentum(self._backbone, lambda m: _share(m, num_groups)):
             for start, stop in passes:
                 numbers = range(chunk.start + start, chunk.start + stop)
                 with self._randomness(seed, numbers):
@@ -209,7 +214,7 @@ class Encoder:
         if seed is None or not self._draws_random_numbers:
             yield
             return
-        with PerInputRandomness(seed, numbers, self._guard.device) as randomness:
+        with PerInputRandomness(seed, numbers, self.guard.device) as randomness:
             yield
         self._draws_random_numbers = randomness.was_needed
         self._last_pass = (seed, numbers) if randomness.was_needed else None
@@ -231,18 +236,38 @@ def chunk_size(num: int, group: int, wanted: int | None, *, grouped: bool) -> in
 def _statistics_kept(network: nn.Module) -> Iterator[None]:
     """Context: training passes inside leave the running statistics of `network` as they are."""
     norms = norms_over_inputs(network)
-    before = [(norm.momentum, norm._buffers.get("num_batches_tracked")) for norm in norms]
+    counts = [norm._buffers.get("num_batches_tracked") for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0  # type: ignore[assignment]
         if "num_batches_tracked" in norm._buffers:
             norm._buffers["num_batches_tracked"] = None
     try:
+        with _momentum(network, lambda _: 0.0):
+            yield
+    finally:
+        for norm, count in zip(norms, counts, strict=True):
+            if "num_batches_tracked" in norm._buffers:
+                norm._buffers["num_batches_tracked"] = count
+
+
+@contextmanager
+def _momentum(
+    network: nn.Module, changed: Callable[[float | None], float | None]
+) -> Iterator[None]:
+    """Context: running statistics move by `changed(momentum)`."""
+    norms = norms_over_inputs(network)
+    before = [norm.momentum for norm in norms]
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = changed(momentum)  # type: ignore[assignment,arg-type]
+    try:
         yield
     finally:
-        for norm, (momentum, num_batches_tracked) in zip(norms, before, strict=True):
+        for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
-            if "num_batches_tracked" in norm._buffers:
-                norm._buffers["num_batches_tracked"] = num_batches_tracked
+
+
+def _share(momentum: float | None, num_groups: int) -> float | None:
+    """Return the momentum with which `num_groups` updates forget as much as one with `momentum`."""
+    return None if momentum is None else 1 - (1 - momentum) ** (1 / num_groups)
 
 
 @contextmanager

@@ -128,3 +128,19 @@ def test_the_last_chunk_may_be_smaller():
 )
 def test_groups_stay_whole_where_batch_norm_needs_them(wanted, grouped, size):
     assert chunk_size(12, 4, wanted, grouped=grouped) == size
+
+
+def test_running_statistics_move_once_an_iteration_however_many_images():
+    config = replace(SMALL, method="patchgd", sampling_rate=1.0)
+    batch = random_batch(config, num_images=1)
+    buffers = []
+    for num_images in (1, 3):
+        engine, guard = build_engine(replace(config, batch_size=num_images))
+        with guard:
+            engine._method.start(
+                type(batch)(batch.images * num_images, batch.targets.repeat(num_images))
+            )
+            engine._method._encode(generator())
+        buffers.append({n: b for n, b in engine.network.backbone.named_buffers() if "running" in n})
+    for name, once in buffers[0].items():
+        torch.testing.assert_close(buffers[1][name], once, rtol=1e-4, atol=1e-6)

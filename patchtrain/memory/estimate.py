@@ -21,7 +21,7 @@ from patchtrain.errors import BudgetExceeded, ConfigError
 from patchtrain.memory.allocator import AllocatorPeak, simulate
 from patchtrain.memory.closed_form import trace_of
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES, rounded
-from patchtrain.memory.trace import Trace
+from patchtrain.memory.trace import Trace, TracePeak
 from patchtrain.models import build_on_meta, mixes_inputs
 from patchtrain.units import format_bytes
 
@@ -80,7 +80,9 @@ class Estimate:
 
     @property
     def phase(self) -> str:
-        """Part of the step in which the peak is reached: `fill`, `inner_iteration`, ..."""
+        """Part of the step in which the peak is reached: `fill`, `inner_iteration` (the backbone),
+        `head`, `optimizer` or `validation`.
+        """
         return self._peak.phase
 
     @cached_property
@@ -130,7 +132,7 @@ class Estimate:
         }
 
     @cached_property
-    def _peak(self) -> Any:
+    def _peak(self) -> TracePeak:
         return self._trace.peak(BLOCK_BYTES, len(CATEGORIES))
 
     @property

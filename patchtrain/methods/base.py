@@ -69,7 +69,8 @@ class Method(ABC):
             scaled: makes of the loss what is differentiated.
         """
         encoded = self._encode(generator)
-        loss = self._loss(encoded.features)
+        with self._guard.doing("head"):
+            loss = self._loss(encoded.features)
         encoded.backward(scaled(loss))
         return loss.detach()
 

@@ -153,7 +153,8 @@ def _probe(network: nn.Module, shape: tuple[int, ...], field: str, name: str) ->
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(
             f"{field}={name!r} cannot be trained on inputs of shape {shape}: {reason}; use larger "
-            f"patches, more images a batch, norm=group, or another {field}"
+            f"patches, more of them (sampling_rate) or more images a batch, norm=group, or another "
+            f"{field}"
         ) from None
     if not (isinstance(output, Tensor) and output.ndim == 2):
         raise ConfigError(
