@@ -261,6 +261,11 @@ class TrialConfig:
             return 1
         return self.num_sampled + (self.method == "local_global")
 
+    @property
+    def inputs_per_group(self) -> int:
+        """Inputs of the backbone over which batch norm takes its statistics in a whole batch."""
+        return self.inputs_per_image if self.method in PATCH_METHODS else self.batch_size
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TrialConfig:
         """Return the configuration that `values` (YAML keys) describe, defaults for the rest.

@@ -67,6 +67,7 @@ class Engine:
             feeder,
             guard,
             microbatch=None if config.patch_microbatch == "none" else config.patch_microbatch,
+            whole_batch=(config.batch_size * config.inputs_per_image, config.inputs_per_group),
             autocast=self._autocast,
             representative=self._representative,
         )

@@ -96,6 +96,8 @@ class Encoder:
 
     Args:
         microbatch: inputs at once in a training pass; None: all.
+        whole_batch: inputs of a whole batch, and of a group in it. If they do not run at once, a
+            smaller last batch takes two passes too: in one it could hold more than a whole batch.
         autocast: makes the context of mixed precision.
         representative: returns which of a list of chunks to run; whoever only counts memory leaves
             out those that repeat others.
@@ -108,6 +110,7 @@ class Encoder:
         guard: MemoryGuard,
         *,
         microbatch: int | None,
+        whole_batch: tuple[int, int],
         autocast: Callable[[], AbstractContextManager[object]],
         representative: Callable[[Sequence[Chunk]], Sequence[Chunk]],
     ) -> None:
@@ -118,6 +121,8 @@ class Encoder:
         self._autocast = autocast
         self._representative = representative
         self._grouped = normalises_over_inputs(backbone)
+        num_inputs, group = whole_batch
+        self._at_once = self.chunk_size(num_inputs, group) == num_inputs
         self._draws_random_numbers = True  # until a training pass has shown that it does not
         self._last_pass: tuple[int, range] | None = None
         """Seed and inputs of the last forward pass that drew random numbers."""
@@ -144,7 +149,7 @@ class Encoder:
         """
         seed = draw_seed(generator)
         chunks = chunks_of(inputs.num, self.chunk_size(inputs.num, inputs.group))
-        if len(chunks) == 1:
+        if self._at_once:
             return Encoded(self, self._forward(inputs, chunks[0], seed), None)
         with torch.no_grad():
             features = self._by_chunks(inputs, chunks, seed, ACTIVATIONS)

@@ -115,9 +115,7 @@ class Trainer:
     @cached_property
     def estimate(self) -> Estimate:
         """What the trial will hold at most; its `config` has the chunk that `auto` stands for."""
-        config = self.config
-        num_images = len(self.data.train) or config.batch_size  # none where only predicting
-        return estimate(replace(config, batch_size=min(config.batch_size, num_images)))
+        return estimate(self._as_run())
 
     def check_fits(self) -> None:
         """Refuse to start where not even the smallest chunk that `auto` may choose will fit.
@@ -132,9 +130,8 @@ class Trainer:
     def engine(self) -> Engine:
         """The network and its optimizer, built within the budget at the first call."""
         if self._engine is None:
-            config = self.config
-            if config.patch_microbatch == "auto":
-                config = replace(config, patch_microbatch=self.estimate.config.patch_microbatch)
+            chosen = self.config.patch_microbatch == "auto"
+            config = self.estimate.config if chosen else self._as_run()
             self._guard = guard_for(self.device, self.config.budget)
             with self._guard as guard:
                 self._engine = Engine(
@@ -322,6 +319,11 @@ class Trainer:
         self._engine = None
         if self._guard is not None:
             self._guard.release()
+
+    def _as_run(self) -> TrialConfig:
+        """Return the configuration with the batch size that the training images allow."""
+        num_images = len(self.data.train) or self.config.batch_size  # none where only predicting
+        return replace(self.config, batch_size=min(self.config.batch_size, num_images))
 
     def _train(self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None) -> float:
         generator = torch.Generator().manual_seed(_seed(self.config.seed, self.epochs_done, 1))
