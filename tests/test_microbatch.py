@@ -118,20 +118,23 @@ def test_a_smaller_chunk_holds_less():
     assert len(set(peaks)) == len(peaks)
 
 
-@pytest.mark.parametrize("norm", ["batch", "group"])
-def test_a_smaller_last_batch_never_holds_more(norm):
+def test_a_smaller_last_batch_never_holds_more():
     """Three of four images would fit into one chunk; in one pass they would hold more."""
-    config = replace(SMALL, norm=norm, batch_size=4, aggregator="same", image_size=1024)
-    config = replace(config, sampling_rate=0.01, patch_microbatch=3 * config.inputs_per_image)
+    config = replace(
+        tiny(image_size=512, sampling_rate=0.02, batch_size=4),
+        aggregator="test_convnext",
+        norm="group",
+    )
+    config = replace(config, patch_microbatch=3 * config.inputs_per_image)
     peaks = []
-    for num_images in (4, 3, 2, 1):
+    for num_images in (4, 3):
         engine, guard = build_engine(config)
         with guard:
             engine.train_batch(random_batch(config, num_images=num_images), generator())
             guard.start_peak()
             engine.train_batch(random_batch(config, num_images=num_images), generator())
         peaks.append(guard.peak().allocated_bytes)
-    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[1] < peaks[0]
 
 
 def test_the_last_chunk_may_be_smaller():
