@@ -74,8 +74,11 @@ def trace_of(config: TrialConfig, num_classes: int, target: torch.device) -> tup
     known = family.get(member.variables)
     if known is not None:
         return known
-    check_network(config)
-    trace = dry_run(config, num_classes, target)
+    try:
+        trace = dry_run(config, num_classes, target)
+    except Exception:
+        check_network(config)  # says what is wrong with it
+        raise
     family.add(member.variables, trace)
     family.save(member.family)
     return trace, "dry run"

@@ -193,7 +193,7 @@ def dry_run(config: TrialConfig, num_classes: int, target: torch.device) -> Trac
 
 def _run(config: TrialConfig, num_classes: int, target: torch.device, num_first: int) -> Trace:
     """Run a batch of `num_first` images, which only brings the optimizer's state into being, a
-    whole batch and its validation.
+    whole batch and its validation; as many batches as a step takes where each is one iteration.
     """
     guard = _TracingGuard()
     with torch.random.fork_rng(devices=[]):
@@ -204,9 +204,11 @@ def _run(config: TrialConfig, num_classes: int, target: torch.device, num_first:
             engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
             del network
             generator = torch.Generator()
+            first = ShapeBatch.of(num_first, config.image_size)
             whole = ShapeBatch.of(config.batch_size, config.image_size)
-            engine.train_batch(ShapeBatch.of(num_first, config.image_size), generator)
-            engine.train_batch(whole, generator)
+            times = 1 if config.method in PATCH_METHODS else config.accumulation_steps
+            for batch in (first,) * times + (whole,) * times:
+                engine.train_batch(batch, generator)
             engine.finish_epoch()
             engine.predict(whole)
             return guard.recorder.trace()
