@@ -3,10 +3,11 @@
     python benchmarks/estimate_error.py
 
 Each configuration is predicted and then run for real on the CPU: the engine that trains, under the
-meter, on random pixels, for two whole batches and one of a single image, the end of an epoch and
-the validation of a whole batch. One child process a configuration, so that one run leaves nothing
-to the next. Methods, shapes and networks are listed here; the other settings are drawn with a seed.
-Prints a table and writes it.
+meter, on random pixels, for whole batches until nothing new can be in memory, a batch of a single
+image, the end of the epoch and the validation of a whole batch. One child process a configuration,
+so that no run leaves anything to the next; one for configurations that differ in k or chunk alone,
+so that the later ones are predicted in closed form. Methods, shapes and networks are listed here;
+the other settings are drawn with a seed. Prints a table and writes it.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ BACKBONES = ("resnet18", "resnet50", "mobilenetv2_100", "convnext_tiny")
 PATCH_SHAPES = (
     # image_size, patch_size, k, batch_size at most
     (256, 64, 1, 4),
-    (512, 64, 16, 4),
-    (512, 64, 64, 2),
-    (512, 128, 3, 4),
-    (512, 128, 12, 3),
-    (512, 256, 1, 3),
-    (512, 256, 3, 2),
+    (256, 64, 5, 3),
+    (512, 64, 64, 1),
+    (256, 128, 2, 4),
+    (384, 128, 8, 1),
+    (512, 256, 1, 2),
+    (512, 256, 3, 1),
     (1024, 512, 1, 1),
 )
-"""Shapes of the methods with patches; no pass with gradient has more than about 0.6 megapixels."""
+"""Shapes of the methods with patches; no pass with gradient has over 0.6 megapixels."""
 
-MAX_RUN_S = 240
+MAX_RUN_S = 600
 MAX_RUN_BYTES = 10 * 10**9
 
 MAX_ERROR_PERCENT = 0.5
@@ -65,7 +66,8 @@ MAX_ERROR_PERCENT = 0.5
 def main(argv: Sequence[str] | None = None) -> None:
     """Predict and run every configuration and report."""
     arguments = _parser().parse_args(argv)
-    configs = configurations(arguments.seed)[: arguments.only]
+    groups = configurations(arguments.seed)[: arguments.only]
+    num_configs = sum(map(len, groups))
     started = time.perf_counter()
     rows: list[Row] = []
     context = multiprocessing.get_context("forkserver")
@@ -73,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["PATCHTRAIN_CACHE"] = cache  # nothing predicted before is known
         with context.Pool(arguments.jobs, maxtasksperchild=1) as pool:
-            for row in pool.imap(_compare, configs):
-                rows.append(row)
-                print(f"{len(rows)}/{len(configs)} {row.line()}", flush=True)
+            for group_rows in pool.imap(_compare_all, groups):
+                for row in group_rows:
+                    rows.append(row)
+                    print(f"{len(rows)}/{num_configs} {row.line()}", flush=True)
     report = _report(rows, arguments.seed, time.perf_counter() - started)
     print(report)
     arguments.out.write_text(report)
@@ -83,33 +86,35 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", type=int, metavar="N", help="the first N configurations")
+    parser.add_argument("--only", type=int, metavar="N", help="the first N child processes")
     parser.add_argument("--seed", type=int, default=0, help="of the settings that are drawn")
-    parser.add_argument("--jobs", type=int, default=1, help="configurations at once")
+    parser.add_argument("--jobs", type=int, default=1, help="child processes at once")
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "results" / "estimate_error.md"
     )
     return parser
 
 
-def configurations(seed: int) -> list[TrialConfig]:
-    """Return what is compared: every method, backbone and shape, other settings drawn."""
+def configurations(seed: int) -> list[list[TrialConfig]]:
+    """Return what is compared: every method, backbone and shape, other settings drawn. One list a
+    child process.
+    """
     draw = random.Random(seed)
     found = []
     for shape in PATCH_SHAPES:
         found += [_patches(draw, "local_global", backbone, *shape) for backbone in BACKBONES]
     for backbone in BACKBONES:
-        for shape in draw.sample(PATCH_SHAPES, 2):
-            found.append(_patches(draw, "patchgd", backbone, *shape))
+        shape = draw.choice(PATCH_SHAPES)
+        found.append(_patches(draw, "patchgd", backbone, *shape))
         for method in ("downsampled", "full", "checkpointed"):
             found.append(_whole_images(draw, method, backbone))
-    return found + _neighbours() + _corners()
+    return [[config] for config in (*found, *_corners())] + _families()
 
 
 def _patches(
     draw: random.Random, method: str, backbone: str, image: int, patch: int, k: int, batch: int
 ) -> TrialConfig:
-    inner_iterations = draw.choice((1, 2, 3))
+    inner_iterations = draw.choice((1, 1, 2, 3))
     return _config(
         method=method,
         backbone=backbone,
@@ -125,13 +130,13 @@ def _patches(
 
 
 def _whole_images(draw: random.Random, method: str, backbone: str) -> TrialConfig:
-    side = draw.choice((128, 256, 384))
+    side = draw.choice((128, 160, 224))
     return _config(
         method=method,
         backbone=backbone,
         image_size=1024 if method == "downsampled" else side,
         patch_size=side,
-        batch_size=draw.randint(2, 4),
+        batch_size=draw.randint(2, 3),
         **_drawn(draw),
     )
 
@@ -141,30 +146,29 @@ def _drawn(draw: random.Random) -> dict[str, Any]:
         "norm": draw.choice(("batch", "batch", "frozen", "group")),
         "precision": draw.choice(("fp32", "fp32", "bf16")),
         "patch_microbatch": draw.choice(("none", "none", 1, 3, 8)),
-        "accumulation_steps": draw.choice((1, 1, 2, 3)),
+        "accumulation_steps": draw.choice((1, 1, 1, 2, 3)),
         "optimizer_kernel": draw.choice(("auto", "auto", "loop", "foreach")),
     }
 
 
-def _neighbours() -> list[TrialConfig]:
-    """Return configurations that differ in k alone: the later ones come in closed form."""
-    one_chunk = [
-        _config(backbone="resnet18", image_size=512, patch_size=64, sampling_rate=k / 64)
-        for k in (8, 40, 13, 27, 64)
+def _families() -> list[list[TrialConfig]]:
+    """Return lists of configurations that differ in k, or in k and the chunk."""
+    small = {"image_size": 512, "patch_size": 64, "batch_size": 1}
+    by_k = [
+        _config(backbone="resnet18", sampling_rate=k / 64, **small) for k in (8, 30, 13, 19, 27)
     ]
-    chunks = [
+    by_k_and_chunk = [
         _config(
             method="patchgd",
             backbone="mobilenetv2_100",
-            image_size=512,
-            patch_size=64,
-            sampling_rate=k / 64,
             norm="group",
+            sampling_rate=k / 64,
             patch_microbatch=chunk,
+            **small,
         )
-        for k, chunk in ((20, 3), (33, 3), (20, 4), (33, 5), (51, 7), (29, 6))
+        for k, chunk in ((20, 3), (28, 3), (20, 4), (25, 5), (31, 7), (29, 6), (17, 3))
     ]
-    return one_chunk + chunks
+    return [by_k, by_k_and_chunk]
 
 
 def _corners() -> list[TrialConfig]:
@@ -175,7 +179,7 @@ def _corners() -> list[TrialConfig]:
         {"optimizer_kernel": "fused"},
         {"optimizer_kernel": "foreach"},
         {"optimizer_kernel": "loop"},
-        {"optimizer_kernel": "foreach", "accumulation_steps": 3, "inner_iterations": 3},
+        {"optimizer_kernel": "foreach", "accumulation_steps": 2, "inner_iterations": 2},
         {"drop_rate": 0.2, "norm": "group", "patch_microbatch": 3},
         {"channels_last": False},
         {"batch_size": 1, "norm": "group", "patch_microbatch": 1},
@@ -186,7 +190,7 @@ def _corners() -> list[TrialConfig]:
 
 
 def _config(**settings: Any) -> TrialConfig:
-    defaults = {"inner_iterations": 2, "batch_size": 2, "epochs": 1, "device": "cpu"}
+    defaults = {"inner_iterations": 1, "batch_size": 2, "epochs": 1, "device": "cpu"}
     return TrialConfig(**{**defaults, **settings})
 
 
@@ -206,11 +210,9 @@ class Row:
     predicted_for: dict[str, int]
     num_tensors: int
     """Live at the predicted peak."""
-    predicted_s: float
     metered_bytes: int | None
     metered_phase: str | None
     metered_for: dict[str, int]
-    metered_s: float
     failure: str | None
     """Why there was no run to the end."""
 
@@ -273,11 +275,14 @@ _HEADER = (
 )
 
 
-def _compare(config: TrialConfig) -> Row:
+def _compare_all(configs: Sequence[TrialConfig]) -> list[Row]:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_RUN_BYTES, resource.RLIM_INFINITY))
+    return [_compare(config) for config in configs]
+
+
+def _compare(config: TrialConfig) -> Row:
     predicted = estimate(config)
-    started = time.perf_counter()
     metered_bytes, phase, by_category, failure = None, None, {}, None
     try:
         peak = _metered(config)
@@ -291,11 +296,9 @@ def _compare(config: TrialConfig) -> Row:
         predicted_phase=predicted.phase,
         predicted_for={name: value for name, value in predicted.attribution.items() if value},
         num_tensors=_num_live_at_peak(predicted._trace),
-        predicted_s=predicted.seconds,
         metered_bytes=metered_bytes,
         metered_phase=phase,
         metered_for={name: value for name, value in by_category.items() if value},
-        metered_s=time.perf_counter() - started,
         failure=failure,
     )
 
@@ -310,7 +313,7 @@ def _metered(config: TrialConfig) -> Any:
         images = [pixels.integers(0, 256, shape, np.uint8) for _ in range(num)]
         return HostBatch(images, np.arange(num) % num_classes(config.dataset))
 
-    sizes = [config.batch_size, config.batch_size]
+    sizes = [config.batch_size] * _num_batches(config)
     if _takes_one_image(config):
         sizes.append(1)
     signal.signal(signal.SIGALRM, _out_of_time)
@@ -327,6 +330,14 @@ def _metered(config: TrialConfig) -> Any:
             return guard.peak()
     finally:
         signal.alarm(0)
+
+
+def _num_batches(config: TrialConfig) -> int:
+    """Return how many batches show all: optimizer state, and gradients held while the next are
+    made, both at once in the fullest group of inner iterations.
+    """
+    iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
+    return max(2, -(-2 * config.accumulation_steps // iterations))
 
 
 def _takes_one_image(config: TrialConfig) -> bool:

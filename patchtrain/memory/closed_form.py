@@ -29,7 +29,7 @@ from patchtrain.memory.trace import Trace
 from patchtrain.models import check_network
 from patchtrain.record import atomic_path
 
-_MAX_POINTS = 8
+_MAX_POINTS = 5
 
 _NOT_OF_MEMORY = (
     "data_dir", "split_file", "split_seed", "val_fraction", "test_fraction", "skip_bad_images",
@@ -80,6 +80,7 @@ def trace_of(config: TrialConfig, num_classes: int, target: torch.device) -> tup
         check_network(config)  # says what is wrong with it
         raise
     family.add(member.variables, trace)
+    family.merge(_Family.load(member.family))  # other processes learn too
     family.save(member.family)
     return trace, "dry run"
 
@@ -126,6 +127,16 @@ class _Family:
             del self._points[next(iter(self._points))]
         self._points[variables] = trace.num_bytes
         self._sizes_at = _fit(self._points)
+
+    def merge(self, other: _Family) -> None:
+        """Take in the members of `other` that are not known here, as far as there is room."""
+        if self._events is None or other._events is None:
+            return
+        if self._events.same_events(other._events):
+            unknown = {v: sizes for v, sizes in other._points.items() if v not in self._points}
+            room = _MAX_POINTS - len(self._points)
+            self._points |= dict(list(unknown.items())[:room])
+            self._sizes_at = _fit(self._points)
 
     def save(self, name: str) -> None:
         """Write the family to disk; that it cannot be is no reason to stop."""
@@ -207,7 +218,7 @@ def _variables_and_passes(config: TrialConfig) -> tuple[tuple[int, ...], list[in
         variables.append(wanted)
         groups = wanted // group
     passes = [_few(group), groups]
-    for at_once in {wanted, max(group, wanted // group * group)}:
+    for at_once in (wanted, max(group, wanted // group * group)):
         for total in (num_inputs, num_filled, images):
             passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
             passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)

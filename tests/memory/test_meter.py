@@ -9,6 +9,8 @@ from torch import nn
 from patchtrain.errors import BudgetExceeded
 from patchtrain.memory.meter import (
     ACTIVATIONS,
+    BLOCK_BYTES,
+    CATEGORIES,
     GRADIENTS,
     INPUT,
     LATENT,
@@ -17,6 +19,7 @@ from patchtrain.memory.meter import (
     MemoryMeter,
     rounded,
 )
+from patchtrain.memory.trace import ALLOCATE, FREE, MOVE_IN, MOVE_OUT, TraceRecorder
 
 
 @pytest.mark.parametrize(("size", "block"), [(0, 0), (1, 512), (512, 512), (513, 1024)])
@@ -172,3 +175,91 @@ def test_timeline_records_every_change_while_wanted():
     assert [sum(point.live_bytes) for point in meter.timeline] == [512, 0]
     assert {point.phase for point in meter.timeline} == {"fill"}
     del ignored
+
+
+def traced(meter: MemoryMeter) -> TraceRecorder:
+    meter.trace = TraceRecorder()
+    return meter.trace
+
+
+def test_a_trace_adds_up_to_the_peak_that_the_meter_saw():
+    meter = MemoryMeter()
+    recorder = traced(meter)
+    train_two_steps(meter)
+    peak = recorder.trace().peak(BLOCK_BYTES, len(CATEGORIES))
+    assert peak.num_bytes == meter.peak_bytes
+    assert peak.phase == meter.peak_phase
+    assert dict(zip(CATEGORIES, peak.by_category, strict=True)) == meter.peak_by_category
+
+
+def test_a_trace_has_exact_sizes_categories_and_phases_in_order():
+    meter = MemoryMeter()
+    recorder = traced(meter)
+    with meter:
+        with meter.doing("fill"), meter.allocating(INPUT):
+            tensor = torch.empty(100)
+        meter.adopt([tensor], LATENT)
+        with meter.doing("step"):
+            del tensor
+    trace = recorder.trace()
+    assert trace.kind.tolist() == [ALLOCATE, MOVE_OUT, MOVE_IN, FREE]
+    assert trace.num_bytes.tolist() == [400] * 4
+    assert len(set(trace.block.tolist())) == 1
+    assert [CATEGORIES[number] for number in trace.category] == [INPUT, INPUT, LATENT, LATENT]
+    assert [trace.phases[number] for number in trace.phase] == ["fill", "setup", "setup", "step"]
+
+
+def test_a_block_has_a_number_of_its_own_though_memory_is_used_again():
+    meter = MemoryMeter()
+    recorder = traced(meter)
+    with meter:
+        for _ in range(50):
+            torch.empty(100)
+    trace = recorder.trace()
+    allocated = trace.block[trace.kind == ALLOCATE].tolist()
+    assert len(set(allocated)) == len(allocated) == 50
+
+
+def test_a_resized_storage_is_freed_and_allocated_in_the_trace():
+    meter = MemoryMeter()
+    recorder = traced(meter)
+    with meter:
+        with meter.allocating(INPUT):
+            tensor = torch.empty(128)
+        tensor.resize_(1024)
+        assert meter.live_bytes == 4096
+        del tensor
+    assert meter.live_bytes == 0
+    trace = recorder.trace()
+    assert trace.kind.tolist() == [ALLOCATE, FREE, ALLOCATE, FREE]
+    assert trace.num_bytes.tolist() == [512, 512, 4096, 4096]
+    first, second = trace.block[0], trace.block[2]
+    assert first != second
+    assert trace.block.tolist() == [first, first, second, second]
+    assert {CATEGORIES[number] for number in trace.category} == {INPUT}
+
+
+def test_a_storage_resized_within_its_block_changes_the_trace_and_not_the_count():
+    meter = MemoryMeter()
+    recorder = traced(meter)
+    with meter:
+        tensor = torch.empty(10)
+        tensor.resize_(20)
+        assert meter.live_bytes == 512
+    assert recorder.trace().num_bytes.tolist() == [40, 40, 80]
+
+
+def test_the_trace_leaves_the_host_out_and_takes_in_what_is_adopted_from_it():
+    meter = MemoryMeter()
+    recorder = traced(meter)
+    with meter:
+        with meter.on_host():
+            host, moved = torch.empty(1000), torch.empty(128)
+        meter.adopt([moved], OPTIMIZER)
+        del host
+    peak = recorder.trace().peak(BLOCK_BYTES, len(CATEGORIES))
+    assert peak.num_bytes == meter.peak_bytes == 512
+    assert dict(zip(CATEGORIES, peak.by_category, strict=True)) == meter.peak_by_category
+    del moved
+    requests = recorder.trace().requests()
+    assert requests[1] == [512, -512]
