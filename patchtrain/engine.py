@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,7 @@ class Engine:
     def _representative(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         return chunks
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> AbstractContextManager[object]:
         dtype = torch.float16 if self._config.precision == "fp16" else torch.bfloat16
         return torch.autocast(
             self._guard.device.type, dtype=dtype, enabled=self._config.precision != "fp32"

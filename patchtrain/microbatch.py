@@ -51,8 +51,13 @@ class Chunk(NamedTuple):
 
 
 def chunks_of(num: int, size: int) -> list[Chunk]:
-    """Return `num` inputs cut into chunks of `size`, the last one perhaps smaller."""
-    return [Chunk(start, min(start + size, num)) for start in range(0, num, size)]
+    """Return `num` inputs cut into chunks of `size`, the first one perhaps smaller.
+
+    The first chunk finds no gradients in memory, the others do; with the smaller one first, what
+    is held grows with the size of a chunk.
+    """
+    first = num % size or size
+    return [Chunk(max(0, stop - size), stop) for stop in range(first, num + 1, size)]
 
 
 def normalises_over_inputs(backbone: nn.Module) -> bool:

@@ -62,7 +62,7 @@ class TrialRecord:
     patch_microbatch: str
     """As it was configured."""
     patch_microbatch_used: int | None = None
-    """Patches at once in training; None: all."""
+    """Patches, the global one included, that went through the backbone at once in training."""
     budget_bytes: int | None
     predicted_peak_bytes: int | None = None
     """What the estimate said before the start: tensors' peak, and on CUDA libraries' workspace."""

@@ -31,7 +31,8 @@ from patchtrain.errors import BudgetExceeded, ConfigError
 from patchtrain.memory.budget import MemoryGuard, Peak, guard_for
 from patchtrain.memory.estimate import Estimate, check_fits, estimate
 from patchtrain.memory.meter import TimelinePoint
-from patchtrain.models import check_network
+from patchtrain.microbatch import chunk_size
+from patchtrain.models import check_network, mixes_inputs
 from patchtrain.models.network import aggregator_name
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
 
@@ -115,7 +116,8 @@ class Trainer:
     @cached_property
     def estimate(self) -> Estimate:
         """What the trial will hold at most; its `config` has the chunk that `auto` stands for."""
-        return estimate(self._as_run())
+        num_validated = min(self.config.batch_size, len(self.data.val)) or None
+        return estimate(self._as_run(), num_validated)
 
     def check_fits(self) -> None:
         """Refuse to start where not even the smallest chunk that `auto` may choose will fit.
@@ -255,7 +257,6 @@ class Trainer:
         """Return what the trial left behind, with its status from `error` and `finished`."""
         config, peak = self.config, self.peak
         predicted: Estimate | None = self.__dict__.get("estimate")  # if it was asked for
-        used = config.patch_microbatch if predicted is None else predicted.config.patch_microbatch
         if self._guard is not None and peak is None:  # it ended while the network was built
             peak = self._guard.peak()
         by_category = {} if peak is None else peak.by_category
@@ -283,7 +284,7 @@ class Trainer:
             accumulation_steps=config.accumulation_steps,
             learning_rate=config.learning_rate,
             patch_microbatch=str(config.patch_microbatch),
-            patch_microbatch_used=used if isinstance(used, int) else None,
+            patch_microbatch_used=self._patches_at_once(),
             predicted_peak_bytes=None if predicted is None else predicted.predicted_peak_bytes,
             predicted_reserved_bytes=None
             if predicted is None
@@ -319,6 +320,21 @@ class Trainer:
         self._engine = None
         if self._guard is not None:
             self._guard.release()
+
+    def _patches_at_once(self) -> int | None:
+        """Return how many patches go through the backbone at once; None if it is not chosen yet."""
+        config = self._as_run()
+        if config.patch_microbatch == "auto":
+            if "estimate" not in self.__dict__:
+                return None
+            config = self.estimate.config
+        wanted = config.patch_microbatch
+        return chunk_size(
+            config.batch_size * config.inputs_per_image,
+            config.inputs_per_group,
+            wanted if isinstance(wanted, int) else None,
+            grouped=mixes_inputs(config),
+        )
 
     def _as_run(self) -> TrialConfig:
         """Return the configuration with the batch size that the training images allow."""

@@ -137,8 +137,17 @@ def test_a_smaller_last_batch_never_holds_more():
     assert peaks[1] < peaks[0]
 
 
-def test_the_last_chunk_may_be_smaller():
-    assert chunks_of(7, 3) == [Chunk(0, 3), Chunk(3, 6), Chunk(6, 7)]
+def test_the_first_chunk_may_be_smaller():
+    assert chunks_of(7, 3) == [Chunk(0, 1), Chunk(1, 4), Chunk(4, 7)]
+    assert chunks_of(6, 3) == [Chunk(0, 3), Chunk(3, 6)]
+    assert chunks_of(2, 5) == [Chunk(0, 2)]
+
+
+def test_what_is_held_grows_with_the_chunk():
+    config = replace(SMALL, norm="group", backbone="resnet18")
+    sizes = range(1, config.batch_size * config.inputs_per_image)
+    peaks = [step(replace(config, patch_microbatch=size)).peak_bytes for size in sizes]
+    assert peaks == sorted(peaks)
 
 
 @pytest.mark.parametrize(

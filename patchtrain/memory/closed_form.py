@@ -25,6 +25,7 @@ import patchtrain
 from patchtrain.cache import cache_dir
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.memory.dry_run import dry_run, shortened
+from patchtrain.memory.meter import CATEGORIES
 from patchtrain.memory.trace import Trace
 from patchtrain.models import check_network
 from patchtrain.record import atomic_path
@@ -49,25 +50,33 @@ class Member:
     """[V]"""
 
 
-def member_of(config: TrialConfig, num_classes: int, target: torch.device) -> Member:
+def member_of(
+    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int
+) -> Member:
     """Return the family of `config`, which has a chunk that is not `auto`, and its place in it."""
     values = asdict(shortened(config))
     for name in _NOT_OF_MEMORY:
         del values[name]
-    variables, passes = _variables_and_passes(config)
-    described = [values, passes, num_classes, target.type, _versions()]
+    variables, passes = _variables_and_passes(config, num_validated)
+    described = [values, passes, num_classes, target.type, num_validated, _versions()]
     name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
     return Member(name, variables)
 
 
-def trace_of(config: TrialConfig, num_classes: int, target: torch.device) -> tuple[Trace, str]:
+def trace_of(
+    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
+) -> tuple[Trace, str]:
     """Return what `config` allocates and frees, and where that was had from: `cache` (this very one
     was run before), `closed form` or `dry run`.
+
+    Args:
+        num_validated: images of a validation batch; None: `config.batch_size`.
 
     Raises:
         ConfigError: the network cannot be built or trained.
     """
-    member = member_of(config, num_classes, target)
+    num_validated = num_validated or config.batch_size
+    member = member_of(config, num_classes, target, num_validated)
     family = _families.get(member.family)
     if family is None:
         family = _families[member.family] = _Family.load(member.family)
@@ -75,7 +84,7 @@ def trace_of(config: TrialConfig, num_classes: int, target: torch.device) -> tup
     if known is not None:
         return known
     try:
-        trace = dry_run(config, num_classes, target)
+        trace = dry_run(config, num_classes, target, num_validated)
     except Exception:
         check_network(config)  # says what is wrong with it
         raise
@@ -102,6 +111,9 @@ class _Family:
                 phases = tuple(json.loads(str(saved["phases"])))
                 variables, sizes = saved["variables"], saved["sizes"]
             events = Trace(num_bytes=sizes[0], phases=phases, **columns)
+            events.check(len(CATEGORIES))
+            if sizes.shape != (len(variables), len(events)):
+                raise ValueError("sizes and events do not belong together")
             points = {
                 tuple(int(v) for v in variable): size
                 for variable, size in zip(variables, sizes, strict=True)
@@ -196,32 +208,30 @@ def _fit(
     return sizes_at
 
 
-def _variables_and_passes(config: TrialConfig) -> tuple[tuple[int, ...], list[int]]:
+def _variables_and_passes(
+    config: TrialConfig, num_validated: int
+) -> tuple[tuple[int, ...], list[int]]:
     """Return the variables of `config`, and what tells configurations apart that run other events.
 
     Whether the backbone has batch norm is not known here, so chunks are told apart both as they are
     and in whole groups.
     """
-    images = config.batch_size
-    chunk = config.patch_microbatch
-    wanted = chunk if isinstance(chunk, int) else None
-    if config.method in PATCH_METHODS:
-        group = config.inputs_per_image
-        num_inputs, num_filled = images * group, images * config.num_patches
-        variables = [config.num_sampled]
-    else:
-        group = num_inputs = num_filled = images
-        variables = []
-    if wanted is None or wanted >= num_inputs:
-        wanted, groups = num_inputs, images
-    else:
-        variables.append(wanted)
+    images, group = config.batch_size, config.inputs_per_group
+    num_inputs = images * config.inputs_per_image
+    variables = [config.num_sampled] if config.method in PATCH_METHODS else []
+    wanted, groups = num_inputs, images
+    if isinstance(config.patch_microbatch, int) and config.patch_microbatch < num_inputs:
+        wanted = config.patch_microbatch
         groups = wanted // group
+        variables.append(wanted)
     passes = [_few(group), groups]
-    for at_once in (wanted, max(group, wanted // group * group)):
-        for total in (num_inputs, num_filled, images):
-            passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
-            passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
+    for num_images in (images, num_validated):
+        inputs = num_images * config.inputs_per_image
+        for at_once in (wanted, max(group, wanted // group * group)):
+            at_once = min(at_once, inputs) if wanted < num_inputs else inputs
+            for total in (inputs, num_images * config.num_patches, num_images):
+                passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
+                passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
     return tuple(variables), passes
 
 

@@ -7,7 +7,8 @@ iterations all but those that find something new in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchtrain.batch import DeviceFeeder, HostBatch
@@ -114,9 +117,17 @@ class _DryEngine(Engine):
     def _layout(self) -> torch.memory_format:
         return memory_layout(self._config, self._target)
 
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(super()._autocast())
+            if self._target.type == "cuda" and self._config.precision != "fp32":
+                stack.enter_context(_AutocastOfCuda())
+            yield
+
     def _representative(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-        # the first finds no gradients, the second does, the others find what the second found
-        return chunks[:2]
+        # one finds no gradients, the next does, and all after it find the same
+        return chunks[-2:]
 
     def _read_loss(self, loss: Tensor) -> float:
         return 0.0
@@ -131,6 +142,30 @@ class _TracingGuard(MemoryGuard):
     def __init__(self) -> None:
         super().__init__(torch.device("cpu"), None)
         self.recorder = self._meter.trace = TraceRecorder()
+
+
+class _AutocastOfCuda(TorchFunctionMode):
+    """Runs in fp32 what autocast runs in fp32 on CUDA and in 16 bits on the CPU."""
+
+    _IN_FP32 = frozenset(
+        {
+            functional.group_norm,
+            functional.layer_norm,
+            functional.log_softmax,
+            functional.softmax,
+            torch.log_softmax,
+            torch.softmax,
+            Tensor.log_softmax,
+            Tensor.softmax,
+        }
+    )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in self._IN_FP32 and args and args[0].element_size() < 4:
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))
 
 
 class _NoRandomFills(TorchDispatchMode):
@@ -175,23 +210,33 @@ class _AsKernelsDo(TorchDispatchMode):
     _norms = (_ATEN.native_group_norm.default, _ATEN.native_layer_norm.default)
 
 
-def dry_run(config: TrialConfig, num_classes: int, target: torch.device) -> Trace:
+def dry_run(
+    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
+) -> Trace:
     """Return what training and validation of `config` allocate and free.
 
     Args:
         target: the device to be trained on, which need not be there.
+        num_validated: images of a validation batch; None: `config.batch_size`.
 
     Raises:
         ConfigError: the network cannot be built or trained.
     """
     config = shortened(replace(config, weights="none", budget=None, device="cpu"))
+    num_validated = num_validated or config.batch_size
     try:
-        return _run(config, num_classes, target, num_first=1)
+        return _run(config, num_classes, target, 1, num_validated)
     except ValueError:  # batch norm over a batch of pooled values wants two images
-        return _run(config, num_classes, target, num_first=min(2, config.batch_size))
+        return _run(config, num_classes, target, min(2, config.batch_size), num_validated)
 
 
-def _run(config: TrialConfig, num_classes: int, target: torch.device, num_first: int) -> Trace:
+def _run(
+    config: TrialConfig,
+    num_classes: int,
+    target: torch.device,
+    num_first: int,
+    num_validated: int,
+) -> Trace:
     """Run a batch of `num_first` images, which only brings the optimizer's state into being, a
     whole batch and its validation; as many batches as a step takes where each is one iteration.
     """
@@ -210,7 +255,7 @@ def _run(config: TrialConfig, num_classes: int, target: torch.device, num_first:
             for batch in (first,) * times + (whole,) * times:
                 engine.train_batch(batch, generator)
             engine.finish_epoch()
-            engine.predict(whole)
+            engine.predict(ShapeBatch.of(num_validated, config.image_size))
             return guard.recorder.trace()
 
 

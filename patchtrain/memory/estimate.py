@@ -7,7 +7,7 @@ one that the meter will measure; on CUDA torch's allocator is simulated on top.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -159,8 +159,11 @@ class Knob:
     needed_bytes: int
 
 
-def estimate(config: TrialConfig) -> Estimate:
+def estimate(config: TrialConfig, num_validated: int | None = None) -> Estimate:
     """Predict the peak of `config`; `patch_microbatch: auto` is chosen for its budget.
+
+    Args:
+        num_validated: images of a validation batch; None: `config.batch_size`.
 
     Raises:
         ConfigError: the networks cannot be built or trained.
@@ -168,8 +171,8 @@ def estimate(config: TrialConfig) -> Estimate:
     started = time.perf_counter()
     target = target_device(config.device)
     if config.patch_microbatch == "auto":
-        config = _with_largest_chunk(config)
-    trace, source = trace_of(config, num_classes(config.dataset), target)
+        config = _with_largest_chunk(config, num_validated)
+    trace, source = trace_of(config, num_classes(config.dataset), target, num_validated)
     return Estimate(config, source, time.perf_counter() - started, trace, target)
 
 
@@ -275,7 +278,10 @@ def largest(config: TrialConfig, name: str, budget_bytes: int) -> Any | None:
         step = config.patch_size if patches else _IMAGE_STEP_PX
         low, high = (2 if patches else 1), _MAX_IMAGE_PX // step
     power = 2 if name == "image_size" else 1
-    num = _largest_number(lambda n: estimated(n * step), budget_bytes, low, high, power=power)
+    number_now = round(getattr(config, name) / step)
+    num = _largest_number(
+        lambda n: estimated(n * step), budget_bytes, low, high, tried=(number_now,), power=power
+    )
     return None if num is None else num * step
 
 
@@ -288,29 +294,37 @@ def check_fits(chosen: Estimate, budget_bytes: int) -> None:
     if chosen.fits(budget_bytes):
         return
     over = chosen.needed_bytes - budget_bytes
-    enough = [knob for knob in knobs(chosen.config, chosen) if knob.needed_bytes <= budget_bytes]
-    remedy = "no single setting a step lower is enough"
-    if enough:
-        # the one that gives up least
-        best = max(enough, key=lambda knob: knob.needed_bytes)
-        remedy = f"{best.name}={best.value} would hold {best.needed_bytes}"
     raise BudgetExceeded(
         f"predicted out of memory in {chosen.phase}: even patch_microbatch="
         f"{chosen.config.patch_microbatch} needs {chosen.needed_bytes} bytes, over the budget of "
-        f"{budget_bytes} bytes by {over}; {remedy}, or budget={chosen.needed_bytes}",
+        f"{budget_bytes} bytes by {over}; {_remedy(chosen.config, budget_bytes)}, or "
+        f"budget={chosen.needed_bytes}",
         budget_bytes=budget_bytes,
         needed_bytes=chosen.needed_bytes,
         phase=chosen.phase,
     )
 
 
-def _with_largest_chunk(config: TrialConfig) -> TrialConfig:
+def _remedy(config: TrialConfig, budget_bytes: int) -> str:
+    """Return, as text, a setting with which `config` fits in chunks, if one alone is enough."""
+    names = ("batch_size", "sampling_rate", "patch_size")
+    for name in names:
+        try:
+            value = largest(replace(config, patch_microbatch="auto"), name, budget_bytes)
+        except ConfigError:
+            continue
+        if value is not None:
+            return f"use {name}={value}"
+    return f"no {', '.join(names)} alone is enough: use smaller networks"
+
+
+def _with_largest_chunk(config: TrialConfig, num_validated: int | None) -> TrialConfig:
     """Return `config` with the largest chunk that fits its budget, or the smallest if none does."""
     whole = replace(config, patch_microbatch="none")
     budget_bytes = config.budget
     if budget_bytes is None:
         return whole
-    all_at_once = estimate(whole)
+    all_at_once = estimate(whole, num_validated)
     if all_at_once.fits(budget_bytes):
         return whole
     num_inputs = config.batch_size * config.inputs_per_image
@@ -323,7 +337,7 @@ def _with_largest_chunk(config: TrialConfig) -> TrialConfig:
     if most < 1:
         return whole
     num = _largest_number(
-        lambda n: estimate(replace(config, patch_microbatch=n * step)),
+        lambda n: estimate(replace(config, patch_microbatch=n * step), num_validated),
         budget_bytes,
         1,
         most,
@@ -339,6 +353,7 @@ def _largest_number(
     high: int,
     *,
     beyond: Estimate | None = None,
+    tried: Sequence[int] = (),
     power: int = 1,
 ) -> int | None:
     """Return the largest number from `low` to `high` whose estimate fits; None where none does.
@@ -347,7 +362,9 @@ def _largest_number(
     where the line through two known ones meets the budget.
 
     Args:
+        estimated: None for a number with which nothing can be trained; so small ones may be.
         beyond: that of `high` + 1, if it is known not to fit.
+        tried: numbers to start from, beside `low` and its doubles.
     """
     needed = {} if beyond is None else {high + 1: beyond.needed_bytes}
 
@@ -357,9 +374,13 @@ def _largest_number(
             needed[number] = found.needed_bytes
         return found is not None and found.fits(budget_bytes)
 
-    if not fits(low):
+    doubles = (low << power_of_two for power_of_two in range(high.bit_length()))
+    fitting = next(
+        (n for n in (low, *tried, *doubles) if low <= n <= high and n not in needed and fits(n)), 0
+    )
+    if not fitting:
         return None
-    fitting, failing = low, high + 1
+    failing = high + 1
     halve = False
     while failing - fitting > 1:
         known = sorted(number for number in needed if number <= failing)
@@ -392,12 +413,12 @@ def _lower_values(config: TrialConfig, name: str) -> Iterator[Any]:
     elif name == "patch_size" and config.method not in ("full", "checkpointed"):
         yield from (size for size in _divisors(config.image_size) if size < config.patch_size)
     elif name == "image_size" and config.method != "downsampled":
-        yield config.image_size // 2
+        step = config.patch_size if patches else 1
+        yield config.image_size // 2 // step * step
     elif name == "patch_microbatch":
         num_inputs = config.batch_size * config.inputs_per_image
-        at_once = num_inputs if config.patch_microbatch == "none" else config.patch_microbatch
-        assert isinstance(at_once, int)
-        yield at_once // 2
+        at_once = config.patch_microbatch
+        yield (min(at_once, num_inputs) if isinstance(at_once, int) else num_inputs) // 2
     elif name == "precision" and config.precision == "fp32":
         yield "bf16"
     elif name == "fusion" and config.fusion == "concat" and config.method == "local_global":

@@ -74,6 +74,19 @@ class Trace:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def check(self, num_categories: int) -> None:
+        """Refuse columns that do not belong together, as those of a damaged file.
+
+        Raises:
+            ValueError: says which.
+        """
+        limits = {"kind": 4, "category": num_categories, "phase": len(self.phases), "block": None}
+        for name, limit in limits.items():
+            column = getattr(self, name)
+            in_range = (column >= 0).all() and (limit is None or (column < limit).all())
+            if column.shape != self.num_bytes.shape or not in_range:
+                raise ValueError(f"column {name} of the trace is damaged")
+
     def same_events(self, other: Trace) -> bool:
         """Whether both are the same events but for sizes."""
         return self.phases == other.phases and all(

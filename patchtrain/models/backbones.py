@@ -15,6 +15,7 @@ from typing import Any
 import timm
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from patchtrain.errors import ConfigError
 
@@ -86,7 +87,7 @@ def use_group_norm(network: nn.Module) -> None:
     """Replace each batch norm by a group norm of at most 32 groups, scale and shift kept."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
+            if isinstance(child, _BatchNorm):
                 setattr(parent, name, _as_group_norm(child))
 
 
@@ -98,12 +99,12 @@ def norms_over_inputs(network: nn.Module) -> list[nn.Module]:
 def freeze_batch_norm(network: nn.Module) -> None:
     """Make each batch norm use its running statistics, in training too, and never update them."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             module.eval()
             module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
 
 
-def _as_group_norm(norm: nn.BatchNorm2d) -> nn.Module:
+def _as_group_norm(norm: _BatchNorm) -> nn.Module:
     groups = math.gcd(norm.num_features, MAX_NORM_GROUPS)
     group_norm = nn.GroupNorm(groups, norm.num_features, eps=norm.eps, affine=norm.affine)
     if norm.affine:
