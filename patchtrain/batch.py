@@ -42,10 +42,16 @@ class HostBatch:
         """Return every image at full size, uint8 [B, H, W, 3]."""
         return np.stack(self.images)
 
-    def patches(self, grid: PatchGrid, positions: np.ndarray) -> np.ndarray:
-        """Return the patches at `positions` [B, k] of each image, uint8 [B, k, p, p, 3]."""
-        pairs = zip(self.images, positions, strict=True)
-        return np.stack([grid.extract(image, cells) for image, cells in pairs])
+    def sampled(self, grid: PatchGrid, positions: np.ndarray, *, with_whole: bool) -> np.ndarray:
+        """Return, image by image, the patches at `positions` [B, k], and after them the whole image
+        resized to a patch if it is wanted; uint8 [N, p, p, 3].
+        """
+        parts = []
+        for number, (image, cells) in enumerate(zip(self.images, positions, strict=True)):
+            parts.append(grid.extract(image, cells))
+            if with_whole:
+                parts.append(self.resized(grid.patch_size)[number : number + 1])
+        return np.concatenate(parts)
 
     def cells(self, grid: PatchGrid, start: int, stop: int) -> np.ndarray:
         """Return the patches `start` to `stop` (not included) of all B*mn, uint8 [N, p, p, 3]."""

@@ -64,9 +64,10 @@ class ShapeBatch(HostBatch):
         """Return every image at full size, uint8 [B, H, W, 3]."""
         return _blank(len(self), *self.images[0].shape)
 
-    def patches(self, grid: PatchGrid, positions: np.ndarray) -> np.ndarray:
-        """Return the patches at `positions` [B, k], uint8 [B, k, p, p, 3]."""
-        return _blank(*positions.shape, grid.patch_size, grid.patch_size, 3)
+    def sampled(self, grid: PatchGrid, positions: np.ndarray, *, with_whole: bool) -> np.ndarray:
+        """Return the patches at `positions` [B, k] and the images, uint8 [N, p, p, 3]."""
+        num = positions.size + with_whole * len(self)
+        return _blank(num, grid.patch_size, grid.patch_size, 3)
 
     def cells(self, grid: PatchGrid, start: int, stop: int) -> np.ndarray:
         """Return the patches `start` to `stop`, uint8 [N, p, p, 3]."""
@@ -180,9 +181,15 @@ class _NoRandomFills(TorchDispatchMode):
 
 
 class _AsKernelsDo(TorchDispatchMode):
-    """Results of norms as kernels give them: fake ones have the statistics of 16-bit inputs in 16
-    bits, kernels in fp32. Batch norm's are made here, as torch takes long to work them out.
+    """Results of norms as kernels give them: statistics in fp32 whatever the inputs are, and values
+    and gradients laid out as the inputs. Torch's own fake ones differ, and take long to work out.
     """
+
+    _backward = {
+        _ATEN.native_batch_norm_backward.default: (2, 9),
+        _ATEN.native_group_norm_backward.default: (4, 9),
+    }
+    """Places of the weight and of the mask of what is wanted among the arguments."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -196,18 +203,25 @@ class _AsKernelsDo(TorchDispatchMode):
             num_statistics = pixels.shape[1] if training else 0
             statistics = (torch.empty(num_statistics, dtype=torch.float32) for _ in range(2))
             return torch.empty_like(pixels), *statistics
-        if func is _ATEN.native_batch_norm_backward.default:
-            pixels, weight = args[1], args[2]
+        if func is _ATEN.native_group_norm.default:
+            pixels, num_images, num_groups = args[0], args[3], args[6]
+            shape = (num_images, num_groups)
+            statistics = (torch.empty(shape, dtype=torch.float32) for _ in range(2))
+            return torch.empty_like(pixels), *statistics
+        backward = self._backward.get(func)
+        if backward is not None:
+            at_weight, at_mask = backward
+            pixels, weight = args[1], args[at_weight]
             scale = pixels.new_empty(0) if weight is None else weight
             results = (torch.empty_like(r) for r in (pixels, scale, scale))
-            return tuple(r if wanted else None for r, wanted in zip(results, args[9], strict=True))
+            return tuple(
+                r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
+            )
         result = func(*args, **(kwargs or {}))
-        if func in self._norms and args[0].element_size() < 4:
+        if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
             output, *statistics = result
             return output, *(value.to(torch.float32) for value in statistics)
         return result
-
-    _norms = (_ATEN.native_group_norm.default, _ATEN.native_layer_norm.default)
 
 
 def dry_run(

@@ -5,7 +5,6 @@ Shapes: B batch, d features, p patch side in px.
 
 from __future__ import annotations
 
-import numpy as np
 from torch import Tensor
 
 from patchtrain.batch import HostBatch
@@ -24,10 +23,6 @@ class LocalGlobal(PatchGd):
     """
 
     extra_inputs = 1
-
-    def _extra(self, batch: HostBatch) -> list[np.ndarray]:
-        """Return the global patches, uint8 [B, 1, p, p, 3], in a list."""
-        return [batch.resized(self._config.patch_size)[:, None]]
 
     def _extra_features(self, batch: HostBatch) -> Tensor:
         """Return the features [B, 1, d] of the global patches in evaluation mode."""

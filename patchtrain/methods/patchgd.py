@@ -33,7 +33,7 @@ class PatchGd(Method):
     """
 
     extra_inputs = 0
-    """e: inputs of the backbone an image beside the sampled patches."""
+    """e: inputs of the backbone an image beside the sampled patches: 1 for the global patch."""
 
     _batch: HostBatch | None = None
     _latent: LatentBlock | None = None
@@ -81,10 +81,7 @@ class PatchGd(Method):
         positions = self._sample(len(batch), generator)
         with self._guard.allocating(INPUT):
             self._positions = self._feeder.targets(positions)
-        by_image = np.concatenate(
-            [batch.patches(self._grid, positions), *self._extra(batch)], axis=1
-        )
-        inputs = by_image.reshape(-1, *by_image.shape[2:])
+        inputs = batch.sampled(self._grid, positions, with_whole=self.extra_inputs == 1)
         return self._encoder.encode_for_training(
             Inputs(len(inputs), lambda start, stop: inputs[start:stop], self._inputs_per_image),
             generator,
@@ -107,16 +104,12 @@ class PatchGd(Method):
         with unseen():
             return np.stack([self._grid.sample(k, generator).numpy() for _ in range(num_images)])
 
-    def _extra(self, batch: HostBatch) -> list[np.ndarray]:
-        """Return the e further inputs, uint8 [B, e, p, p, 3], in a list; here none."""
-        return []
-
     def _extra_features(self, batch: HostBatch) -> Tensor | None:
-        """Return the features [B, e, d] of the further inputs in evaluation mode."""
+        """Return the features [B, e, d] of the global patches in evaluation mode; here none."""
         return None
 
     def _joint(self, latent: LatentBlock, extra_features: Tensor | None) -> Tensor:
-        """Return what the aggregator reads, given the features [B, e, d] of the further inputs."""
+        """Return what the aggregator reads, given the features [B, e, d] of global patches."""
         return latent.on_grid()
 
     def _fill(self, batch: HostBatch) -> LatentBlock:
