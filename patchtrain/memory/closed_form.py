@@ -225,7 +225,12 @@ def _variables_and_passes(
         groups = wanted // group
         variables.append(wanted)
     passes = [_few(group), groups]
-    for num_images in (images, num_validated):
+    for num_images in (
+        1,
+        min(2, images),
+        images,
+        num_validated,
+    ):  # `dry_run` starts with one or two
         inputs = num_images * config.inputs_per_image
         for at_once in (wanted, max(group, wanted // group * group)):
             at_once = min(at_once, inputs) if wanted < num_inputs else inputs

@@ -1,0 +1,242 @@
+"""The dry run allocates what a metered run does, and nothing in truth."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from conftest import NUM_CLASSES, build_engine, generator, random_batch, tiny
+
+from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.errors import ConfigError
+from patchtrain.memory.dry_run import dry_run
+from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
+from patchtrain.memory.trace import Trace
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+class Held(NamedTuple):
+    """The most that a run held, when, and for what."""
+
+    num_bytes: int
+    phase: str
+    by_category: Mapping[str, int]
+
+
+def predicted(config: TrialConfig, target: torch.device = CPU) -> Held:
+    peak = dry_run(config, NUM_CLASSES, target).peak(BLOCK_BYTES, len(CATEGORIES))
+    by_category = dict(zip(CATEGORIES, peak.by_category, strict=True))
+    return Held(peak.num_bytes, peak.phase, by_category)
+
+
+def measured(config: TrialConfig) -> Held:
+    """What a run on random images holds: so many batches that gradients of every group of inner
+    iterations have met the optimizer's state, and a validation.
+    """
+    iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
+    engine, guard = build_engine(config)
+    if config.precision == "fp16":  # else the first steps may be left out
+        engine._scaler.load_state_dict({**engine._scaler.state_dict(), "scale": 1.0})
+    with guard:
+        for number in range(max(3, 2 * config.accumulation_steps // iterations + 2)):
+            engine.train_batch(random_batch(config, seed=number), generator(number))
+        engine.finish_epoch()
+        engine.predict(random_batch(config))
+    assert engine.optimizer.state
+    peak = guard.peak()
+    return Held(peak.allocated_bytes, peak.phase, dict(peak.by_category))
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "the_default": {},
+    "patchgd": {"method": "patchgd", "sampling_rate": 1.0},
+    "downsampled": {"method": "downsampled"},
+    "full": {"method": "full"},
+    "checkpointed": {"method": "checkpointed", "batch_size": 3},
+    # accumulation over inner iterations and over batches
+    "groups_that_divide": {
+        "inner_iterations": 4, "accumulation_steps": 2, "patch_microbatch": 3, "norm": "group",
+    },
+    "groups_across_batches": {
+        "inner_iterations": 3, "accumulation_steps": 2, "method": "patchgd", "fusion": "concat",
+    },
+    "groups_longer_than_a_batch": {
+        "inner_iterations": 2, "accumulation_steps": 5, "norm": "group", "patch_microbatch": 1,
+        "image_size": 64,
+    },
+    "groups_of_batches": {"method": "full", "accumulation_steps": 2},
+    "groups_of_many_batches": {
+        "method": "downsampled", "accumulation_steps": 3, "optimizer_kernel": "foreach",
+    },
+    "groups_of_checkpointed_batches": {"method": "checkpointed", "accumulation_steps": 2},
+    # mixed precision
+    "bf16": {"precision": "bf16", "patch_microbatch": 3, "optimizer_kernel": "foreach"},
+    "fp16": {
+        "precision": "fp16", "method": "local_global", "optimizer_kernel": "loop", "image_size": 64,
+    },
+    "fp16_full": {"precision": "fp16", "method": "full", "image_size": 64},
+    # norms, chunks and one image
+    "frozen_in_chunks_of_3": {"norm": "frozen", "patch_microbatch": 3, "inner_iterations": 3},
+    "group_all_at_once": {"norm": "group", "sampling_rate": 0.5},
+    "batch_norm_in_chunks_of_an_image": {"patch_microbatch": 1, "sampling_rate": 0.5},
+    "one_image": {"batch_size": 1, "norm": "group", "patch_microbatch": 3},
+    "one_image_bf16": {
+        "batch_size": 1, "method": "full", "norm": "group", "precision": "bf16", "image_size": 64,
+    },
+    "one_patch_at_a_time_bf16": {
+        "norm": "group", "precision": "bf16", "patch_microbatch": 1, "image_size": 64,
+    },
+    # dropout
+    "dropout_in_chunks": {
+        "drop_rate": 0.4, "norm": "group", "patch_microbatch": 2, "inner_iterations": 1,
+    },
+    "dropout_checkpointed": {"drop_rate": 0.4, "method": "checkpointed", "image_size": 64},
+    # networks
+    "same_aggregator": {"aggregator": "same", "fusion": "concat"},
+    "attention": {"aggregator": "attention", "method": "patchgd", "optimizer_kernel": "foreach"},
+    "aggregator_that_wants_two_images": {
+        "aggregator": "mobilenetv4_conv_small_035", "inner_iterations": 1,
+    },
+    "efficientnet": {"backbone": "test_efficientnet", "precision": "bf16"},
+    "convnext": {"backbone": "test_convnext", "channels_last": False, "patch_microbatch": 2},
+    "transformer": {
+        "backbone": "test_vit", "method": "downsampled", "image_size": 160, "patch_size": 160,
+    },
+    "transformer_in_groups_of_batches": {
+        "backbone": "test_vit", "method": "downsampled", "image_size": 160, "patch_size": 160,
+        "accumulation_steps": 3, "optimizer_kernel": "loop",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_dry_run_holds_what_a_metered_run_holds(name):
+    config = tiny(**CASES[name])
+    assert predicted(config) == measured(config)
+
+
+def test_an_aggregator_that_wants_two_images_cannot_train_on_one():
+    config = tiny(**CASES["aggregator_that_wants_two_images"], batch_size=1)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        measured(config)
+
+
+def test_inner_iterations_and_groups_change_nothing_once_they_are_shown():
+    def held(inner_iterations: int, accumulation_steps: int) -> Held:
+        return predicted(
+            tiny(
+                inner_iterations=inner_iterations,
+                accumulation_steps=accumulation_steps,
+                image_size=64,
+            )
+        )
+
+    assert held(1, 1) == held(7, 1)
+    assert held(2, 2) == held(9, 3)
+    assert held(3, 2) == held(1, 5)
+
+
+def settings() -> list[Any]:
+    """What a careless run would leave changed."""
+    return [
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.get_num_threads(),
+        torch.utils._python_dispatch._get_current_dispatch_mode(),
+    ]
+
+
+@pytest.mark.parametrize("target", [CPU, CUDA])
+def test_random_state_and_settings_of_torch_stay_as_they_were(target):
+    torch.manual_seed(5)
+    before = settings()
+    config = tiny(method="downsampled", precision="fp16", drop_rate=0.5, seed=9)
+    dry_run(config, NUM_CLASSES, target)
+    assert settings() == before
+    with pytest.raises(ConfigError):
+        dry_run(tiny(backbone="no_such_network"), NUM_CLASSES, target)
+    assert settings() == before
+
+
+def test_a_cuda_device_need_not_be_there(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("a device was asked for")
+
+    monkeypatch.setattr(torch.cuda, "_lazy_init", refuse)
+    config = tiny(device="cuda", norm="group", patch_microbatch=2, channels_last=True)
+    held = predicted(config, CUDA)
+    # what kernels need beside tensors apart, a device holds the same tensors
+    assert held == predicted(config)
+
+
+def test_on_cuda_channels_lie_apart_unless_told():
+    def events(target: torch.device, channels_last: bool | str) -> Trace:
+        config = tiny(method="downsampled", norm="group", channels_last=channels_last)
+        return dry_run(config, NUM_CLASSES, target)
+
+    assert events(CUDA, "auto").same_events(events(CPU, False))
+    assert events(CPU, "auto").same_events(events(CUDA, True))
+    assert not events(CUDA, "auto").same_events(events(CUDA, True))
+
+
+@pytest.mark.parametrize("method", ["full", "local_global", "patchgd"])
+def test_memory_and_time_do_not_grow_with_the_image(method):
+    """65,536 px: a batch of 26 GB, 1.3 GB of it sampled."""
+    config = tiny(
+        method=method,
+        image_size=65_536,
+        patch_size=512,
+        sampling_rate=0.05,
+        patch_microbatch=8,
+        norm="frozen",
+    )
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    held = predicted(config)
+    grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib)
+    assert grown_bytes < 2**29
+    assert held.num_bytes > (100 * 2**30 if method == "full" else 2**27)
+
+
+def test_two_dry_runs_are_equal_event_by_event():
+    for precision in ("fp32", "bf16"):
+        config = tiny(method="downsampled", precision=precision)
+        one, other = (dry_run(config, NUM_CLASSES, CPU) for _ in range(2))
+        assert one.same_events(other)
+        assert (one.num_bytes == other.num_bytes).all()
+
+
+def test_all_that_is_allocated_later_than_the_networks_is_known_by_its_phase():
+    phases = dry_run(tiny(), NUM_CLASSES, CPU).phases
+    assert phases[0] == "setup"
+    assert {"fill", "inner_iteration", "optimizer", "validation"} < set(phases)
+
+
+def test_weights_need_not_be_there():
+    config = tiny(method="downsampled")
+    without = dry_run(config, NUM_CLASSES, CPU)
+    missing = tiny(method="downsampled", weights="/nowhere/weights.safetensors")
+    assert dry_run(missing, NUM_CLASSES, CPU).same_events(without)
+
+
+def test_a_budget_is_not_enforced():
+    assert predicted(tiny(method="downsampled", budget=1)).num_bytes > 1
+
+
+def test_the_number_of_classes_counts():
+    config = tiny(method="downsampled")
+    few, many = (
+        dry_run(config, num, CPU).peak(BLOCK_BYTES, len(CATEGORIES)).by_category[0]
+        for num in (2, 2000)
+    )
+    assert many - few > 4 * 1900 * 16
