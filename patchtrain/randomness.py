@@ -104,4 +104,7 @@ class PerInputRandomness(TorchDispatchMode):
         rows = tensor.shape[0] // len(self._numbers)
         for place, number in enumerate(self._numbers):
             generator = torch.Generator(self._device).manual_seed((base + number) % 2**63)
-            func(tensor[place * rows : (place + 1) * rows], *args, generator=generator, **kwargs)
+            part = tensor[place * rows : (place + 1) * rows]
+            # drawn apart: a fill goes in the order of memory, in which one input alone may differ
+            drawn = torch.empty(part.shape, dtype=part.dtype, device=part.device)
+            part.copy_(func(drawn, *args, generator=generator, **kwargs))

@@ -151,11 +151,12 @@ class MemoryMeter(TorchDispatchMode):
                 with self.allocating(category):
                     self._see(tensor)
             elif block.category != category:
+                came = ALLOCATE if block.category is _HOST else MOVE_IN
                 self._note(MOVE_OUT, block)
                 self._count(block.category, -block.num_bytes)
                 block.category = category
                 self._count(category, block.num_bytes)
-                self._note(MOVE_IN, block)
+                self._note(came, block)
 
     def reset_peak(self) -> None:
         """Start a new peak from what is live now."""
