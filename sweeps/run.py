@@ -78,7 +78,8 @@ def run(plan: Plan, folder: RunFolder, *, cluster_may_grow: bool = False) -> Non
         ConfigError: a budget cannot be placed, or the folder is in use; nothing has been started.
     """
     from sweeps import placement
-    from sweeps.search import BudgetSearch, open_storage
+    from sweeps.journal import open_storage
+    from sweeps.search import BudgetSearch
 
     room = placement.survey(plan.gpu_memory_bytes)
     places = placement.Placement(plan.space.base, plan.budgets_bytes, room)

@@ -5,24 +5,21 @@ Knows nothing of trainers, files of results or placement; `BudgetSearch` is also
 
 from __future__ import annotations
 
-import math
-import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from patchtrain.record import TrialRecord, TrialStatus
+from patchtrain.record import TrialRecord
 from sweeps.spaces import Space
+from sweeps.verdict import Verdict, verdict
 
 TRIAL_ID = "trial_id"
 """User attribute of an Optuna trial: the trial of the sweep that it stands for."""
@@ -32,9 +29,6 @@ COPIED = "copied"
 
 CONSTRAINT = "memory_bytes"
 """The Optuna constraint: peak minus budget, in bytes; a trial fits when it is 0 or less."""
-
-_BLOCK_BYTES = 512
-"""The least by which a trial that ran out of memory was over its budget: one allocator block."""
 
 _MAX_REPEATS = 3
 """Proposals of a configuration already tried before a random new one is taken instead."""
@@ -50,69 +44,6 @@ class Suggestion:
     trial_id: str
     budget_bytes: int
     params: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a finished trial says about one budget, in Optuna's terms."""
-
-    state: TrialState
-    values: tuple[float, float] | None = None
-    """Metric and peak in bytes."""
-    violation_bytes: float | None = None
-    """Peak minus budget; None: unknown."""
-
-
-def verdict(record: TrialRecord, budget_bytes: int) -> Verdict | None:
-    """Return what `record` says about `budget_bytes`; None when it says nothing about it.
-
-    A trial that is known not to fit is PRUNED with its constraint value, not FAIL: samplers
-    ignore failed trials, and would go on proposing what cannot fit.
-    """
-    own = budget_bytes == record.budget_bytes
-    if record.status in (TrialStatus.OUT_OF_MEMORY, TrialStatus.PREDICTED_INFEASIBLE):
-        if record.budget_bytes is not None and budget_bytes > record.budget_bytes:
-            return None  # what it would have needed with more is unknown
-        peaks = (record.peak_allocated_bytes, record.predicted_peak_bytes)
-        over = max(peak for peak in (*peaks, 0) if peak is not None) - budget_bytes
-        return Verdict(TrialState.PRUNED, violation_bytes=max(over, _BLOCK_BYTES))
-    metric, peak = record.metric, record.peak_allocated_bytes
-    failed = record.status is TrialStatus.FAILED
-    if failed or metric is None or not math.isfinite(metric) or peak is None:
-        return Verdict(TrialState.FAIL) if own else None
-    over = peak - budget_bytes
-    if not own:
-        if over > 0:
-            return Verdict(TrialState.PRUNED, violation_bytes=over)
-        # An allocator may hold more than the tensors need: with more held than this budget but
-        # tensors that fit, only a run can tell.
-        held = (record.peak_reserved_bytes or 0, record.peak_process_bytes or 0)
-        if max(held) > budget_bytes:
-            return None
-    over = min(over, 0)  # it did run under its own budget
-    if record.status is TrialStatus.STOPPED_EARLY:
-        return Verdict(TrialState.PRUNED, violation_bytes=over)
-    return Verdict(TrialState.COMPLETE, (metric, float(peak)), over)
-
-
-def open_storage(path: Path) -> BaseStorage:
-    """Return the Optuna storage in the file `path`, repaired if its writer was killed.
-
-    A journal (`optuna-dashboard PATH` reads it): appending is safe on network file systems,
-    where SQLite's locks are not. Its caller must be the only writer.
-    """
-    if path.exists():
-        _cut_torn_line(path)
-        Path(f"{path}.lock").unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop what follows the last newline: an entry whose writer died within it."""
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
 
 
 class BudgetSearch(Searcher):

@@ -15,7 +15,8 @@ import pytest
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
-from sweeps.search import COPIED, TRIAL_ID, open_storage
+from sweeps.journal import open_storage
+from sweeps.search import COPIED, TRIAL_ID
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

@@ -10,8 +10,10 @@ from ray.tune.search import Searcher
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
-from sweeps.search import CONSTRAINT, COPIED, TRIAL_ID, BudgetSearch, open_storage, verdict
+from sweeps.journal import open_storage
+from sweeps.search import CONSTRAINT, COPIED, TRIAL_ID, BudgetSearch
 from sweeps.spaces import patch_space
+from sweeps.verdict import verdict
 
 SMALL, LARGE = 40_000_000, 120_000_000
 SPACE = patch_space(TrialConfig(image_size=512, patch_size=128))
