@@ -41,6 +41,9 @@ class TrialRecord:
 
     trial_id: str
     sweep: str | None
+    group: str | None = None
+    """The trial whose configuration this one has, with its own seed: itself, or the one that it
+    replicates. None outside a sweep."""
     status: TrialStatus
     task: str
     dataset: str
@@ -108,6 +111,11 @@ class TrialRecord:
         row["status"] = self.status.value
         row |= {METRIC_PREFIX + name: value for name, value in row.pop("metrics").items()}
         return row
+
+    @property
+    def is_replicate(self) -> bool:
+        """Whether it repeats another trial with another seed."""
+        return self.group not in (None, self.trial_id)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> TrialRecord:

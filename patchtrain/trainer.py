@@ -68,6 +68,16 @@ def check(config: TrialConfig) -> None:
     check_network(config)
 
 
+def estimate_trial(config: TrialConfig, num_train: int, num_val: int) -> Estimate:
+    """Return what the trial of `config` will hold on so many training and validation images.
+
+    Raises:
+        ConfigError: its networks cannot be built or trained.
+    """
+    num_validated = min(config.batch_size, num_val) or None
+    return estimate(_as_run(config, num_train), num_validated)
+
+
 class Trainer:
     """One trial: call `run_epoch` until `finished`, then `record`.
 
@@ -116,8 +126,7 @@ class Trainer:
     @cached_property
     def estimate(self) -> Estimate:
         """What the trial will hold at most; its `config` has the chunk that `auto` stands for."""
-        num_validated = min(self.config.batch_size, len(self.data.val)) or None
-        return estimate(self._as_run(), num_validated)
+        return estimate_trial(self.config, len(self.data.train), len(self.data.val))
 
     def check_fits(self) -> None:
         """Refuse to start where not even the smallest chunk that `auto` may choose will fit.
@@ -133,7 +142,7 @@ class Trainer:
         """The network and its optimizer, built within the budget at the first call."""
         if self._engine is None:
             chosen = self.config.patch_microbatch == "auto"
-            config = self.estimate.config if chosen else self._as_run()
+            config = self.estimate.config if chosen else _as_run(self.config, len(self.data.train))
             self._guard = guard_for(self.device, self.config.budget)
             with self._guard as guard:
                 self._engine = Engine(
@@ -323,7 +332,7 @@ class Trainer:
 
     def _patches_at_once(self) -> int | None:
         """Return how many patches go through the backbone at once; None if it is not chosen yet."""
-        config = self._as_run()
+        config = _as_run(self.config, len(self.data.train))
         if config.patch_microbatch == "auto":
             if "estimate" not in self.__dict__:
                 return None
@@ -335,11 +344,6 @@ class Trainer:
             wanted if isinstance(wanted, int) else None,
             grouped=mixes_inputs(config),
         )
-
-    def _as_run(self) -> TrialConfig:
-        """Return the configuration with the batch size that the training images allow."""
-        num_images = len(self.data.train) or self.config.batch_size  # none where only predicting
-        return replace(self.config, batch_size=min(self.config.batch_size, num_images))
 
     def _train(self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None) -> float:
         generator = torch.Generator().manual_seed(_seed(self.config.seed, self.epochs_done, 1))
@@ -425,6 +429,12 @@ class Trainer:
         if error is not None:
             return TrialStatus.FAILED
         return TrialStatus.COMPLETED if self.finished else TrialStatus.STOPPED_EARLY
+
+
+def _as_run(config: TrialConfig, num_train: int) -> TrialConfig:
+    """Return `config` with the batch size that the training images allow."""
+    num_images = num_train or config.batch_size  # none where only predicting
+    return replace(config, batch_size=min(config.batch_size, num_images))
 
 
 def _collate(items: Sequence[tuple[np.ndarray, int, int]]) -> HostBatch:

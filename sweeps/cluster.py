@@ -36,6 +36,15 @@ _QUIET = {
 }
 """Environment that Ray reads at import and that its workers inherit; what is set already wins."""
 
+_SILENT = (
+    "ray.tune.tune",  # says at the end that trials failed, which each of them has said
+    # say that Tune's own state cannot be written, which nobody reads
+    "ray.tune.execution.experiment_state",
+    "ray.train._internal.storage",
+    "ray.train._internal.syncer",
+)
+"""Loggers of Ray whose errors are no news."""
+
 
 def quieten() -> None:
     """Set what Ray reads from the environment; call it before Ray is imported."""
@@ -69,8 +78,8 @@ def connected(address: str | None) -> Iterator[bool]:
 
     address = address or os.environ.get("RAY_ADDRESS")
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # says at the end that trials failed, which each of them has said
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if address is None:
         _put_project_on_path()
         ray.init(

@@ -21,7 +21,12 @@ from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import parse_budget
 from patchtrain.memory.estimate import check_budget
 from sweeps import cluster
-from sweeps.spaces import Space, patch_sizes, patch_space
+from sweeps.paper import paper_points
+from sweeps.samplers import SAMPLERS
+from sweeps.scheduler import SCHEDULERS
+from sweeps.spaces import ROLES, Space, parse_varied, patch_sizes, patch_space
+from sweeps.trackers import TRACKERS, check_tracker
+from sweeps.warm_start import Known, known_trials
 
 _FREE = ("budget", *PLACEMENT_SETTINGS)
 """Settings that may differ when a sweep is resumed; budgets are compared as the sweep's own."""
@@ -67,23 +72,41 @@ class Plan:
     """Trials at a time; None: as many as fit."""
     gpu_memory_bytes: int | None
     """Memory of a GPU; None: asked of the cluster."""
+    sampler: str
+    scheduler: str
+    num_seeds: int
+    """Seeds that each configuration of the front is trained with in the end."""
+    first: tuple[Mapping[str, Any], ...]
+    """Draws from the space to try before the sampler's."""
+    known: tuple[Known, ...]
+    """What earlier sweeps have to teach."""
+    tracker: str | None
 
     def description(self) -> dict[str, Any]:
         """Return the content of `sweep.json`."""
-        settings = dataclasses.asdict(self.space.base)
-        for name in (*self.space.distributions, *_FREE):
-            del settings[name]
         return {
             "sweep": self.sweep,
             "budgets_bytes": list(self.budgets_bytes),
             "space": self.space.describe(),
-            "settings": settings,
+            "settings": shared_settings(self.space),
             "num_trials": self.num_trials,
+            "num_seeds": self.num_seeds,
+            "sampler": self.sampler,
+            "scheduler": self.scheduler,
+            "warm_start": [str(known.run_dir) for known in self.known],
             "seed": self.seed,
             "command": shlex.join(["python", *sys.argv]),
             "started_at": datetime.now(timezone.utc).isoformat(),
             "versions": {name: version(name) for name in ("ray", "optuna", "torch", "timm")},
         }
+
+
+def shared_settings(space: Space) -> dict[str, Any]:
+    """Return what all trials of a sweep over `space` have in common."""
+    settings = dataclasses.asdict(space.base)
+    for name in (*space.distributions, *_FREE):
+        del settings[name]
+    return settings
 
 
 def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
@@ -104,13 +127,17 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
     budgets_bytes = _budgets(options.budgets or preset.budgets)
     for budget_bytes in budgets_bytes:
         check_budget(dataclasses.replace(base, budget=budget_bytes))
+    space = patch_space(
+        base,
+        fixed={*overrides, *_given(options)},
+        varied=parse_varied(options.vary),
+        max_inner_iterations=preset.max_inner_iterations,
+    )
+    check_tracker(options.tracker)
+    earlier = [cluster.working_dir() / Path(path).expanduser() for path in options.warm_start]
     return Plan(
         sweep=sweep.name,
-        space=patch_space(
-            base,
-            fixed=set(overrides),
-            max_inner_iterations=preset.max_inner_iterations,
-        ),
+        space=space,
         budgets_bytes=budgets_bytes,
         num_trials=_at_least_one(
             "--num-trials",
@@ -122,13 +149,18 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
         else _at_least_one("--max-concurrent", options.max_concurrent),
         gpu_memory_bytes=options.gpu_memory and parse_budget(options.gpu_memory, "--gpu-memory"),
         out=cluster.working_dir() / Path(options.out or f"runs/{sweep.name}").expanduser(),
+        sampler=_one_of("--sampler", options.sampler, SAMPLERS),
+        scheduler=_one_of("--scheduler", options.scheduler, SCHEDULERS),
+        num_seeds=_at_least_one("--seeds", options.seeds),
+        first=tuple(paper_points(space)) if options.include_paper_configs else (),
+        known=tuple(known_trials(earlier, space, shared_settings(space))),
+        tracker=options.tracker,
     )
 
 
 def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, Any]) -> TrialConfig:
     """Return what all trials share, from the preset, the options and `--set`, in rising rank."""
-    names = ("data_dir", "image_size", "backbone", "method", "epochs", "seed")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    given = _given(options)
     if options.skip_bad_images:
         given["skip_bad_images"] = True
     values = {**preset.settings, **given, **overrides}
@@ -138,15 +170,32 @@ def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, A
     return TrialConfig.from_mapping(values).with_absolute_paths()
 
 
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that have an option of their own and were given."""
+    names = ("data_dir", "image_size", "backbone", "method", "epochs", "seed")
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
 def _budgets(texts: Sequence[str]) -> tuple[int, ...]:
-    """Return the budgets in bytes, ascending."""
+    """Return the budgets in bytes."""
     budgets = [parse_budget(text, "--budgets") for text in texts]
     for index, budget in enumerate(budgets):
         if budget in budgets[:index]:
             raise ConfigError(
                 f"--budgets {texts[index]} is given twice ({budget} bytes); give each once"
             )
-    return tuple(sorted(budgets))
+    if budgets != sorted(budgets):
+        ascending = " ".join(text for _, text in sorted(zip(budgets, texts, strict=True)))
+        raise ConfigError(
+            f"--budgets {' '.join(texts)}: must ascend; write --budgets {ascending}"
+        )
+    return tuple(budgets)
+
+
+def _one_of(option: str, name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise ConfigError(f"{option} {name}: unknown; use one of {', '.join(names)}")
+    return name
 
 
 def _at_least_one(option: str, number: int) -> int:
@@ -180,7 +229,7 @@ def parser(sweep: Sweep) -> argparse.ArgumentParser:
         "--num-trials",
         type=int,
         metavar="N",
-        help="trials of the whole sweep, over all budgets "
+        help="trials to launch, over all budgets; those predicted not to fit do not count "
         f"(default: {sweep.full.num_trials}; sample data: {sweep.sample.num_trials})",
     )
     add("--epochs", type=int, metavar="E", help="epochs of a trial")
@@ -193,6 +242,51 @@ def parser(sweep: Sweep) -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="any other setting of a trial; one that the sweep would vary stays fixed",
+    )
+    add(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUES]",
+        help="vary another setting too, or over other values: A,B,C or LOW:HIGH; "
+        f"one of {', '.join(ROLES)}",
+    )
+    add(
+        "--sampler",
+        default="tpe",
+        metavar="NAME",
+        help=f"what proposes configurations: {', '.join(SAMPLERS)} (default: tpe)",
+    )
+    add(
+        "--scheduler",
+        default="none",
+        metavar="NAME",
+        help="early stopping within a budget: none, asha (by metric), mo-asha (by metric and "
+        "peak) (default: none)",
+    )
+    add(
+        "--include-paper-configs",
+        action="store_true",
+        help="try the paper's configurations first",
+    )
+    add(
+        "--warm-start",
+        nargs="+",
+        default=[],
+        metavar="RUN_DIR",
+        help="learn from the trials of earlier sweeps, and do not run them again",
+    )
+    add(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="in the end train the front's configurations with so many seeds (default: 1)",
+    )
+    add(
+        "--tracker",
+        metavar="NAME",
+        help=f"report to {' or '.join(TRACKERS)} too, beside TensorBoard",
     )
     add(
         "--out",

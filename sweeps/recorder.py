@@ -15,9 +15,10 @@ from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
 from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.records import unstarted_record
 from sweeps.search import BudgetSearch
 from sweeps.store import RunFolder
-from sweeps.trainable import EPOCH, RECORD, unstarted_record
+from sweeps.trainable import EPOCH, RECORD
 
 
 class Recorder(Callback):
@@ -84,6 +85,7 @@ class Recorder(Callback):
             trial.config["trial_id"],
             trial.config["sweep"],
             error,
+            group=trial.config["group"],
         )
         if row is not None:
             failed = dataclasses.replace(

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,6 +122,8 @@ def _tune(
     # so many workers may start at a time; Tune's default is one after the other
     num_starting = max_concurrent or max(places.num_slots(), MIN_WAITING)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_starting)
+    # Tune's own state is never read here, and writing it costs more with every trial
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
     progress = _Progress(len(folder.records()), plan.num_trials)
     tuner = tune.Tuner(
         tune.with_resources(
@@ -138,12 +141,19 @@ def _tune(
             name=folder.next_start(),
             storage_path=str(folder.tune_path),
             callbacks=[Recorder(folder, search, progress)],
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=False),
+            # `num_to_keep` would have Tune write its state with every checkpoint; `folder` removes
+            # the older ones
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except Exception:
+        if not progress.is_done:
+            raise
+        # every row is written: what Tune then fails to write or to read back is not needed
 
 
 class _Progress:
@@ -153,9 +163,15 @@ class _Progress:
         self._num_done = num_done
         self._num_trials = num_trials
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no trial is missing."""
+        return self._num_done >= self._num_trials
+
     def __call__(self, record: TrialRecord) -> None:
         self._num_done += 1
-        print(f"[{self._num_done}/{self._num_trials}] {_line(record)}", flush=True)
+        with suppress(OSError):  # it may go to a file on a full disk, which gets it later
+            print(f"[{self._num_done}/{self._num_trials}] {_line(record)}", flush=True)
 
 
 def _line(record: TrialRecord) -> str:

@@ -1,5 +1,7 @@
 """Which configuration to try next under which budget: one Optuna study a budget, told of memory.
 
+What a trial will hold is predicted before it is launched. A configuration that cannot fit is told
+to the study as such, recorded, and replaced at once: no trial is spent on it.
 Knows nothing of trainers, files of results or placement; `BudgetSearch` is also a Tune `Searcher`.
 """
 
@@ -7,17 +9,21 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from ray.tune.search import Searcher
 
-from patchtrain.record import TrialRecord
+from patchtrain.errors import ConfigError
+from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.prediction import Predict, Prediction
+from sweeps.samplers import GRID_STEPS, make_sampler
+from sweeps.searcher import StatelessSearcher
 from sweeps.spaces import Space
 from sweeps.verdict import Verdict, verdict
 
@@ -31,10 +37,13 @@ CONSTRAINT = "memory_bytes"
 """The Optuna constraint: peak minus budget, in bytes; a trial fits when it is 0 or less."""
 
 _MAX_REPEATS = 3
-"""Proposals of a configuration already tried before a random new one is taken instead."""
+"""Proposals of a configuration already tried before a new one is taken instead."""
 
-_MAX_DRAWS = 200
-"""Random draws in search of a configuration that was not tried yet."""
+_MAX_REFUSALS = 32
+"""Proposals that do not fit before one is looked for without the sampler."""
+
+_MAX_DRAWS = 100
+"""Random draws in search of a configuration that was not tried yet and fits."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +55,31 @@ class Suggestion:
     params: Mapping[str, Any]
 
 
-class BudgetSearch(Searcher):
+Refuse = Callable[[Suggestion, Prediction], TrialRecord]
+"""Records a configuration that is not launched, and returns its record."""
+
+
+class BudgetSearch(StatelessSearcher):
     """Proposes trials, budgets in turn, and learns from their records.
 
     Everything it knows is in the storage and in the records: made anew over both, it goes on
     where the last one was cut off. `suggest` serves Tune; `tell` takes the record of a trial once
-    its row is written (Tune's own `on_trial_complete` carries no record when a worker died).
+    its row is written.
 
     Args:
         space: what to draw from.
         budgets_bytes: budgets, served in turn.
-        num_trials: how many trials the whole sweep has, finished ones included.
+        num_trials: how many trials the whole sweep launches, finished ones included.
         sweep: prefix of the names of the studies.
-        storage: where the studies are, see `open_storage`.
-        finished: records of the trials that ended already.
+        storage: where the studies are, see `journal.open_storage`.
+        finished: records of the trials that ended already, or were refused.
         seed: of the samplers.
         checkpoints: trial id -> folder that a trial which was cut off goes on from.
+        sampler: one of `samplers.SAMPLERS`.
+        predict: says what a configuration will hold. None: everything is launched.
+        refuse: called with each configuration that cannot fit; comes with `predict`.
+        first: draws to try before the sampler's, under every budget.
+        known: records of other sweeps to learn from; their configurations are not run again.
     """
 
     def __init__(
@@ -75,26 +93,55 @@ class BudgetSearch(Searcher):
         finished: Iterable[TrialRecord] = (),
         seed: int = 0,
         checkpoints: Mapping[str, str] | None = None,
+        sampler: str = "tpe",
+        predict: Predict | None = None,
+        refuse: Refuse | None = None,
+        first: Sequence[Mapping[str, Any]] = (),
+        known: Iterable[TrialRecord] = (),
     ) -> None:
         super().__init__()
+        assert (predict is None) == (refuse is None)
         self._checkpoints = dict(checkpoints or {})
         self._space = space
         self._sweep = sweep
         self._budgets_bytes = tuple(budgets_bytes)
-        num_startup = min(10, max(4, num_trials // (2 * len(budgets_bytes))))
-        self._studies = {
-            budget: _study(f"{sweep}-{budget}", storage, num_startup, (seed, index))
-            for index, budget in enumerate(budgets_bytes)
+        self._predict = predict
+        self._refuse = refuse
+        trials_per_budget = num_trials // len(budgets_bytes)
+        self._num_startup = min(10, max(4, trials_per_budget // 2))
+        self._studies = {budget: _study(f"{sweep}-{budget}", storage) for budget in budgets_bytes}
+        # made anew, samplers would roll the same dice again: what is there goes into their seeds
+        seeds = {
+            budget: _seed(seed, index, len(study.get_trials(deepcopy=False)))
+            for index, (budget, study) in enumerate(self._studies.items())
         }
-        self._dice = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        self._samplers: dict[int, BaseSampler] = {
+            budget: make_sampler(sampler, seeds[budget], trials_per_budget)
+            for budget in budgets_bytes
+        }
+        self._random: dict[int, BaseSampler] = {
+            budget: RandomSampler(seed=seeds[budget]) for budget in budgets_bytes
+        }
+        self._dice = optuna.create_study(sampler=RandomSampler(seed=seed))
         self._known: dict[int, set[str]] = {budget: set() for budget in budgets_bytes}
         self._tried: dict[int, set[tuple]] = {budget: set() for budget in budgets_bytes}
+        self._num_learned = dict.fromkeys(budgets_bytes, 0)
+        self._used_up: set[int] = set()
         self._open: dict[str, optuna.Trial] = {}
         self._cut_off: deque[Suggestion] = deque()
         self._next_number = 0
         records = sorted(finished, key=lambda record: record.trial_id)
-        self._take_up(records)
-        self._num_left = max(0, num_trials - len(records) - len(self._cut_off))
+        own = [record for record in records if not record.is_replicate]
+        self._take_up(own)
+        for record in known:
+            self._spread(record)
+        launched = [r for r in own if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
+        self._num_launched = len(launched) + len(self._cut_off)
+        self._num_left = max(0, num_trials - self._num_launched)
+        for budget in budgets_bytes:
+            for params in first:
+                self._studies[budget].enqueue_trial(dict(params), skip_if_exists=True)
+        self._grid = self._shuffled_grid(seed) if sampler == "grid" else None
 
     @property
     def num_cut_off(self) -> int:
@@ -106,51 +153,148 @@ class BudgetSearch(Searcher):
         """Trials still to be proposed."""
         return len(self._cut_off) + self._num_left
 
+    @property
+    def used_up(self) -> tuple[int, ...]:
+        """Budgets in bytes under which every configuration that fits has been tried."""
+        return tuple(sorted(self._used_up))
+
     def ask(self) -> Suggestion | None:
-        """Return the next trial to run; None when the sweep has all its trials."""
+        """Return the next trial to run; None when the sweep has all its trials, or no configuration
+        is left under any budget.
+        """
         if self._cut_off:
             return self._cut_off.popleft()
-        if self._num_left == 0:
-            return None
-        budget = self._budgets_bytes[self._next_number % len(self._budgets_bytes)]
-        trial = self._propose(budget)
-        trial_id = f"{self._next_number:05d}"
-        trial.set_user_attr(TRIAL_ID, trial_id)
-        self._next_number += 1
-        self._num_left -= 1
-        self._open[trial_id] = trial
-        self._known[budget].add(trial_id)
-        self._tried[budget].add(self._space.identity(trial.params))
-        return Suggestion(trial_id, budget, trial.params)
+        while self._num_left and len(self._used_up) < len(self._budgets_bytes):
+            turn = self._num_launched + len(self._used_up)
+            budget = self._budgets_bytes[turn % len(self._budgets_bytes)]
+            if budget in self._used_up:
+                budget = next(b for b in self._budgets_bytes if b not in self._used_up)
+            trial = self._propose(budget)
+            if trial is None:
+                self._used_up.add(budget)
+                continue
+            suggestion = self._name(trial, budget)
+            trial.set_user_attr(TRIAL_ID, suggestion.trial_id)
+            self._num_launched += 1
+            self._num_left -= 1
+            self._open[suggestion.trial_id] = trial
+            return suggestion
+        return None
 
     def tell(self, record: TrialRecord) -> None:
         """Learn from a finished trial, for every budget that it says something about."""
+        if record.is_replicate:
+            return
         trial = self._open.pop(record.trial_id, None)
         if trial is not None and record.budget_bytes is not None:
             said = verdict(record, record.budget_bytes)
             assert said is not None
-            _tell(self._studies[record.budget_bytes], trial, said)
+            self._tell(record.budget_bytes, trial, said)
         self._spread(record)
 
-    def _propose(self, budget: int) -> optuna.Trial:
-        """Ask the study, and dice where it insists on what was tried under this budget."""
-        study = self._studies[budget]
-        distributions = self._space.distributions
-        for _ in range(_MAX_REPEATS):
-            trial = study.ask(distributions)
-            if self._space.identity(trial.params) not in self._tried[budget]:
+    def _propose(self, budget: int) -> optuna.Trial | None:
+        """Return a trial that was not tried under `budget` and fits it; None: there is none.
+
+        The study is asked first. Where it insists on what was tried, or on what cannot fit, others
+        are looked for.
+        """
+        num_repeats = num_refusals = 0
+        while num_repeats < _MAX_REPEATS and num_refusals < _MAX_REFUSALS:
+            trial = self._ask(budget)
+            if trial is None:
+                return None
+            if self._space.identity(trial.params) in self._tried[budget]:
+                self._studies[budget].tell(trial, state=TrialState.FAIL)  # ignored by samplers
+                num_repeats += 1
+            elif self._take(trial, budget):
                 return trial
-            study.tell(trial, state=TrialState.FAIL)  # ignored by samplers
+            else:
+                num_refusals += 1
+        for params in self._others(budget):
+            trial = self._ask_for(params, budget)
+            if self._take(trial, budget):
+                return trial
+        return None
+
+    def _ask(self, budget: int) -> optuna.Trial | None:
+        """Return the study's next trial: of its queue, else of its sampler; None: no point is left
+        of the grid.
+        """
+        study = self._studies[budget]
+        queued = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if self._grid is not None and not queued:
+            points = (p for p in self._grid if self._is_new(p, budget))
+            point = next(points, None)
+            return None if point is None else self._ask_for(point, budget)
+        is_starting = self._num_learned[budget] < self._num_startup
+        study.sampler = (self._random if is_starting else self._samplers)[budget]
+        return study.ask(self._space.distributions)
+
+    def _ask_for(self, params: Mapping[str, Any], budget: int) -> optuna.Trial:
+        """Return a trial of the study with these parameters."""
+        study = self._studies[budget]
+        study.enqueue_trial(dict(params))
+        return study.ask(self._space.distributions)
+
+    def _is_new(self, params: Mapping[str, Any], budget: int) -> bool:
+        return self._space.identity(params) not in self._tried[budget]
+
+    def _others(self, budget: int) -> Iterator[Mapping[str, Any]]:
+        """Yield new configurations: random ones, then every one, but none that needs more sampled
+        patches than one that was just refused.
+        """
         for _ in range(_MAX_DRAWS):
-            params = self._dice.ask(distributions).params
-            if self._space.identity(params) not in self._tried[budget]:
-                study.enqueue_trial(params)
-                break
-        return study.ask(distributions)
+            params = self._dice.ask(self._space.distributions).params
+            if self._is_new(params, budget):
+                yield params
+        refused = None
+        for params in self._space.points():
+            rest = {name: value for name, value in params.items() if name != "sampling_rate"}
+            if rest == refused:
+                continue
+            if self._is_new(params, budget):
+                yield params
+            if not self._fits(params, budget):
+                refused = rest
+
+    def _take(self, trial: optuna.Trial, budget: int) -> bool:
+        """Return whether `trial` fits; one that does not is recorded and told to its study."""
+        self._tried[budget].add(self._space.identity(trial.params))
+        prediction = self._prediction(trial.params, budget)
+        if prediction is None or prediction.fits(budget):
+            return True
+        assert self._refuse is not None
+        suggestion = self._name(trial, budget)
+        record = self._refuse(suggestion, prediction)
+        # its row is written: from here on a crash loses nothing
+        trial.set_user_attr(TRIAL_ID, suggestion.trial_id)
+        self._open[suggestion.trial_id] = trial
+        self.tell(record)
+        return False
+
+    def _fits(self, params: Mapping[str, Any], budget: int) -> bool:
+        prediction = self._prediction(params, budget)
+        return prediction is None or prediction.fits(budget)
+
+    def _prediction(self, params: Mapping[str, Any], budget: int) -> Prediction | None:
+        """Return what a configuration will hold; None where nothing can be said."""
+        if self._predict is None:
+            return None
+        try:
+            return self._predict(self._space.config(params, budget))
+        except ConfigError:  # the trial itself will say what is wrong with it
+            return None
+
+    def _name(self, trial: optuna.Trial, budget: int) -> Suggestion:
+        """Return `trial` with the next number of the sweep."""
+        trial_id = f"{self._next_number:05d}"
+        self._next_number += 1
+        self._known[budget].add(trial_id)
+        return Suggestion(trial_id, budget, trial.params)
 
     def _spread(self, record: TrialRecord) -> None:
         """Add `record` to every study that does not have it and for which it says something."""
-        params = {name: getattr(record, name) for name in self._space.distributions}
+        params = self._space.params(record)
         for budget, study in self._studies.items():
             said = verdict(record, budget)
             if said is None or record.trial_id in self._known[budget]:
@@ -168,6 +312,13 @@ class BudgetSearch(Searcher):
             )
             self._known[budget].add(record.trial_id)
             self._tried[budget].add(self._space.identity(params))
+            self._num_learned[budget] += said.state is TrialState.COMPLETE
+
+    def _tell(self, budget: int, trial: optuna.Trial, said: Verdict) -> None:
+        if said.violation_bytes is not None:
+            trial.set_constraint(CONSTRAINT, said.violation_bytes)
+        self._studies[budget].tell(trial, said.values, state=said.state)
+        self._num_learned[budget] += said.state is TrialState.COMPLETE
 
     def _take_up(self, records: Sequence[TrialRecord]) -> None:
         """Bring the studies in line with `records`, and find the trials that were cut off."""
@@ -182,7 +333,8 @@ class BudgetSearch(Searcher):
             self.tell(record)
         self._cut_off = deque(sorted(cut_off, key=lambda suggestion: suggestion.trial_id))
         ids = ended.union(*self._known.values())
-        self._next_number = max((int(trial_id) + 1 for trial_id in ids), default=0)
+        numbers = [int(trial_id) for trial_id in ids if trial_id.isdecimal()]
+        self._next_number = max(numbers, default=-1) + 1
 
     def _take_up_trial(self, budget: int, frozen: FrozenTrial) -> Suggestion | None:
         """Note a trial of the study; return it if the study thinks that it is running."""
@@ -195,55 +347,38 @@ class BudgetSearch(Searcher):
             return None
         self._known[budget].add(trial_id)
         self._tried[budget].add(self._space.identity(frozen.params))
+        self._num_learned[budget] += frozen.state is TrialState.COMPLETE
         if not running:
             return None
         self._open[trial_id] = optuna.Trial(study, frozen._trial_id)
         return Suggestion(trial_id, budget, frozen.params)
 
-    # Tune's side
+    def _shuffled_grid(self, seed: int) -> list[dict[str, Any]]:
+        """Return the points of the grid, so ordered that a part of them is spread over all."""
+        points = list(self._space.points(GRID_STEPS))
+        np.random.default_rng(seed).shuffle(points)
+        return points
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Any:
         """Return the next trial as `BudgetTrainable` takes it, or FINISHED; Tune's id is unused."""
         suggestion = self.ask()
         if suggestion is None:
-            return Searcher.FINISHED
+            return self.FINISHED
         return {
             TRIAL_ID: suggestion.trial_id,
             "sweep": self._sweep,
+            "group": suggestion.trial_id,
             "config": self._space.config(suggestion.params, suggestion.budget_bytes),
             "checkpoint": self._checkpoints.get(suggestion.trial_id),
         }
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict | None = None, error: bool = False
-    ) -> None:
-        """Do nothing: `tell` gets the trial's record, in the order that a crash can bear."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave nothing to the copy that Tune writes and nobody reads: the storage has it all."""
-        return {}
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict, **spec: Any
-    ) -> bool:
-        """Accept Tune's settings, of which none is needed."""
-        return True
-
-    def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the storage holds the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: the storage holds the state."""
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _study(
-    name: str, storage: BaseStorage, num_startup: int, seed: tuple[int, int]
-) -> optuna.Study:
-    """Return the study `name`, made if there is none, with a sampler that does not repeat itself.
-
-    A sampler made anew would roll the same dice as the last one, so its seed takes in the number
-    of trials that are there.
-    """
+def _study(name: str, storage: BaseStorage) -> optuna.Study:
+    """Return the study `name`, made if there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=storage,
@@ -251,21 +386,7 @@ def _study(
         directions=["maximize", "minimize"],
         load_if_exists=True,
     )
-    num_trials = len(study.get_trials(deepcopy=False))
-    state = np.random.SeedSequence([*seed, num_trials]).generate_state(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=num_startup,
-            multivariate=True,  # what fits in memory is a joint property of the parameters
-            constant_liar=True,  # trials run side by side
-            seed=int(state[0]),
-        )
         study.set_metric_names(["metric", "peak_bytes"])
     return study
-
-
-def _tell(study: optuna.Study, trial: optuna.Trial, said: Verdict) -> None:
-    if said.violation_bytes is not None:
-        trial.set_constraint(CONSTRAINT, said.violation_bytes)
-    study.tell(trial, said.values, state=said.state)

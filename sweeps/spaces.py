@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import numpy as np
+import yaml
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -19,6 +23,7 @@ from optuna.distributions import (
 
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.errors import ConfigError
+from patchtrain.record import TrialRecord
 
 MIN_PATCH_PX = 32
 """Backbones shrink an image 32-fold; a smaller patch has no feature left."""
@@ -71,19 +76,62 @@ class Space:
             return tuple(distribution.choices)
         return (getattr(self.base, name),)
 
-    def config(self, params: Mapping[str, Any], budget_bytes: int) -> TrialConfig:
+    def values(self, name: str, num_steps: int | None = None) -> Sequence[Any]:
+        """Return values of the parameter `name`, which varies; see `points`."""
+        return _values(self.distributions[name], num_steps)
+
+    def config(self, params: Mapping[str, Any], budget_bytes: int | None = None) -> TrialConfig:
         """Return the trial that `params`, a draw from `distributions`, stand for."""
         return dataclasses.replace(self.base, **params, budget=budget_bytes)
+
+    def params(self, record: TrialRecord) -> dict[str, Any]:
+        """Return the draw that gave the trial of `record`."""
+        values = {name: getattr(record, name) for name in self.distributions}
+        chunk = values.get("patch_microbatch")
+        if chunk is not None and chunk.isdecimal():  # a record has it as text
+            values["patch_microbatch"] = int(chunk)
+        return values
+
+    def contains(self, params: Mapping[str, Any]) -> bool:
+        """Whether `params` could be a draw from this space."""
+        return all(
+            name in params and _contains(distribution, params[name])
+            for name, distribution in self.distributions.items()
+        )
 
     def identity(self, params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
         """Return what tells one trial from another, whatever its budget.
 
-        Sampling rates that select equally many patches train alike, so their number counts.
+        Sampling rates that select equally many patches train alike, so their number counts, and
+        settings that the method ignores do not.
         """
-        values = dict(params)
+        config = self.config(params)
+        unused = _OF_METHOD - _used_by(config.method)
+        values = {name: value for name, value in params.items() if name not in unused}
         if "sampling_rate" in values:
-            values["sampling_rate"] = dataclasses.replace(self.base, **params).num_sampled
+            values["sampling_rate"] = config.num_sampled
         return tuple(sorted(values.items()))
+
+    def points(self, num_steps: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield draws that differ in what they train, all others fixed before one moves on.
+
+        Args:
+            num_steps: values of a range, evenly spaced in its logarithm. None: every whole number
+                and every number of sampled patches, and `_NUM_STEPS` values of a learning rate.
+        """
+        seen = set()
+        distributions = dict(self.distributions)
+        # the rates last, so that those of one grid come together, fewest patches first
+        rates = distributions.pop("sampling_rate", None)
+        values = [self.values(name, num_steps) for name in distributions]
+        for combination in itertools.product(*values):
+            params = dict(zip(distributions, combination, strict=True))
+            for rate in [None] if rates is None else self._rates(rates, params, num_steps):
+                point = params if rate is None else {**params, "sampling_rate": rate}
+                identity = self.identity(point)
+                if identity not in seen:
+                    seen.add(identity)
+                    yield point
 
     def describe(self) -> dict[str, Any]:
         """Return the space as JSON values: for each parameter its role and range or value."""
@@ -97,11 +145,66 @@ class Space:
             described[parameter.name] = entry
         return described
 
+    def _rates(
+        self, rates: BaseDistribution, params: Mapping[str, Any], num_steps: int | None
+    ) -> Sequence[float]:
+        """Return sampling rates within `rates`, one for each number of patches they select."""
+        if num_steps is not None or not isinstance(rates, FloatDistribution):
+            return _values(rates, num_steps)
+        num_patches = self.config(params).num_patches
+        fewest = max(1, math.floor(rates.low * num_patches))
+        most = max(fewest, math.floor(rates.high * num_patches))
+        wanted = (number / num_patches for number in range(fewest, most + 1))
+        return [min(max(rate, rates.low), rates.high) for rate in wanted]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+
+Values = tuple[Any, ...] | Range
+"""What a setting is to take: a closed list, or a range."""
+
+DEFAULT_VALUES: Mapping[str, Values] = {
+    "sampling_rate": Range(low=0.05, high=0.5),  # the paper: 0.07 to 0.25
+    "fusion": ("add", "concat"),
+    "method": ("local_global", "patchgd", "downsampled"),
+    "learning_rate": Range(low=1e-4, high=1e-2),  # the paper: 1e-3
+    "precision": ("fp32", "bf16"),
+    "patch_microbatch": ("none", "auto"),
+}
+"""What a setting takes where the user does not say."""
+
+ROLES: Mapping[str, Role] = {
+    "patch_size": Role.SCIENTIFIC,
+    "sampling_rate": Role.SCIENTIFIC,
+    "inner_iterations": Role.NUISANCE,
+    "fusion": Role.SCIENTIFIC,
+    "backbone": Role.SCIENTIFIC,
+    "method": Role.SCIENTIFIC,
+    "learning_rate": Role.NUISANCE,
+    "precision": Role.SCIENTIFIC,
+    "patch_microbatch": Role.NUISANCE,
+}
+"""Every setting that a sweep can vary. The first four are varied unless they are fixed."""
+
+_MISSION = ("patch_size", "sampling_rate", "inner_iterations", "fusion")
+_OF_METHOD = frozenset(_MISSION)
+"""Settings that not every method reads."""
+
+_NUM_STEPS = 3
+"""Values of a continuous range in `Space.points`, where no number of steps is given."""
+
 
 def patch_space(
     base: TrialConfig,
     fixed: Collection[str] = (),
     *,
+    varied: Mapping[str, Values | None] | None = None,
     max_inner_iterations: int = 12,
     min_patch_size: int = MIN_PATCH_PX,
 ) -> Space:
@@ -110,47 +213,144 @@ def patch_space(
     Args:
         base: every other setting. A parameter that its method ignores is not varied.
         fixed: parameters that stay at the value they have in `base`.
+        varied: further settings to vary, or other values for the four; None: default values.
         max_inner_iterations: most inner iterations per batch. The paper: 3, 4 and 11.
         min_patch_size: smallest patch in px.
 
     Raises:
-        ConfigError: nothing is left to vary.
+        ConfigError: nothing is left to vary, or `varied` has a setting or value that cannot be.
     """
-    parameters = (
-        Parameter(
-            name="patch_size",
-            role=Role.SCIENTIFIC,
-            distribution=CategoricalDistribution(patch_sizes(base.image_size, min_patch_size)),
-        ),
-        Parameter(
-            name="sampling_rate",
-            role=Role.SCIENTIFIC,
-            # the paper: 0.07 to 0.25
-            distribution=FloatDistribution(0.05, 0.5, log=True),
-        ),
-        Parameter(
-            name="inner_iterations",
-            role=Role.NUISANCE,
-            distribution=IntDistribution(1, max_inner_iterations, log=True),
-        ),
-        Parameter(
-            name="fusion",
-            role=Role.SCIENTIFIC,
-            distribution=CategoricalDistribution(("add", "concat")),
-        ),
-    )
-    used = [p for p in parameters if p.name in _used_by(base.method)]
-    space = Space(
-        base,
-        tuple(Parameter(name=p.name, role=Role.FIXED) if p.name in fixed else p for p in used),
-    )
+    varied = dict(varied or {})
+    for name in varied:
+        if name not in ROLES:
+            raise ConfigError(f"--vary {name}: unknown; use one of {', '.join(ROLES)}")
+        if name in fixed:
+            raise ConfigError(f"--vary {name}: is fixed by another option; give one of the two")
+    defaults: dict[str, Values] = {
+        **DEFAULT_VALUES,
+        "inner_iterations": Range(low=1, high=max_inner_iterations),
+    }
+    if varied.get("patch_size") is None and "patch_size" not in fixed:
+        defaults["patch_size"] = patch_sizes(base.image_size, min_patch_size)
+    values = {name: varied.get(name) or defaults.get(name) for name in (*_MISSION, *varied)}
+    methods = values.get("method") or (base.method,)
+    assert isinstance(methods, tuple)
+    used = frozenset().union(*(_used_by(method) for method in methods if isinstance(method, str)))
+    parameters = []
+    for name, wanted in values.items():
+        if name in _OF_METHOD and name not in used:
+            if name in varied:
+                raise ConfigError(
+                    f"--vary {name}: method={', '.join(map(str, methods))} does not read it; "
+                    "leave it out"
+                )
+        elif name in fixed:
+            parameters.append(Parameter(name=name, role=Role.FIXED))
+        elif wanted is None:
+            raise ConfigError(f"--vary {name}: needs values; write --vary {name}=A,B")
+        else:
+            distribution = _distribution(name, wanted, base)
+            parameters.append(Parameter(name=name, role=ROLES[name], distribution=distribution))
+    space = Space(base, tuple(parameters))
     if not space.distributions:
         raise ConfigError(
             f"method={base.method!r} leaves nothing to search "
             f"(fixed: {', '.join(sorted(fixed)) or 'none'}); "
-            "fix fewer settings, or train this one with `patchtrain train`"
+            "fix fewer settings, vary another one (--vary), or train this one with "
+            "`patchtrain train`"
         )
     return space
+
+
+def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
+    """Return what `--vary NAME`, `NAME=A,B,C` and `NAME=LOW:HIGH` ask for.
+
+    Raises:
+        ConfigError: a name given twice, no values, or a range that is none.
+    """
+    varied: dict[str, Values | None] = {}
+    for text in texts:
+        name, separator, listed = (part.strip() for part in text.partition("="))
+        if name in varied:
+            raise ConfigError(f"--vary {name} is given twice; give it once, with all its values")
+        varied[name] = _parse_values(text, listed) if separator else None
+    return varied
+
+
+def _parse_values(text: str, listed: str) -> Values:
+    low, separator, high = listed.partition(":")
+    if separator:
+        try:
+            ends = Range(low=float(low), high=float(high))
+        except ValueError:
+            ends = Range(low=math.nan, high=math.nan)
+        if not (0 < ends.low < ends.high < math.inf):
+            raise ConfigError(
+                f"--vary {text}: a range is LOW:HIGH with 0 < LOW < HIGH, e.g. 1e-4:1e-2"
+            )
+        return ends
+    values = tuple(yaml.safe_load(value) if value.strip() else None for value in listed.split(","))
+    if None in values:
+        raise ConfigError(f"--vary {text}: has an empty value; write NAME=A,B,C or NAME=LOW:HIGH")
+    if len(set(values)) < len(values):
+        raise ConfigError(f"--vary {text}: has a value twice; give each once")
+    return values
+
+
+def _distribution(name: str, wanted: Values, base: TrialConfig) -> BaseDistribution:
+    """Return where the values of `name` come from; each is tried as a setting of `base`."""
+    if isinstance(wanted, Range):
+        number_type = {"sampling_rate": float, "learning_rate": float, "inner_iterations": int}
+        if name not in number_type:
+            raise ConfigError(f"--vary {name}: takes a list such as A,B, not a range")
+        ends = (number_type[name](wanted.low), number_type[name](wanted.high))
+        if ends != (wanted.low, wanted.high):
+            raise ConfigError(
+                f"--vary {name}={wanted.low:g}:{wanted.high:g}: takes whole numbers; round them"
+            )
+        for value in ends:
+            _checked(name, value, base)
+        if number_type[name] is int:
+            # the paper's 3, 4 and 11 differ by factors, not by steps
+            return IntDistribution(int(ends[0]), int(ends[1]), log=True)
+        return FloatDistribution(float(ends[0]), float(ends[1]), log=True)
+    return CategoricalDistribution(tuple(_checked(name, value, base) for value in wanted))
+
+
+def _checked(name: str, value: Any, base: TrialConfig) -> Any:
+    """Return `value` as a setting has it.
+
+    Raises:
+        ConfigError: it is none of `name`.
+    """
+    settings = {**dataclasses.asdict(base), name: value}
+    if name == "patch_size" and base.method not in PATCH_METHODS:  # tried as a patch of a grid
+        settings["method"] = "patchgd"
+    try:
+        return getattr(TrialConfig.from_mapping(settings), name)
+    except ConfigError as error:
+        raise ConfigError(f"--vary {name}: {error}") from None
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.low <= value <= distribution.high
+
+
+def _values(distribution: BaseDistribution, num_steps: int | None) -> Sequence[Any]:
+    """Return the values of `distribution`, ascending; of a range `num_steps` ones."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    is_whole = isinstance(distribution, IntDistribution)
+    if is_whole and num_steps is None:
+        return range(int(low), int(high) + 1)
+    spaced = np.geomspace(low, high, num_steps or _NUM_STEPS).tolist()
+    spaced[0], spaced[-1] = low, high  # the ends exactly, whatever the rounding
+    return sorted({round(value) for value in spaced}) if is_whole else spaced
 
 
 def patch_sizes(image_size: int, min_patch_size: int = MIN_PATCH_PX) -> tuple[int, ...]:

@@ -2,18 +2,23 @@
 
 trials.parquet          one row a finished trial
 epochs.parquet          one row an epoch
-trials/<id>/            config.yaml reruns that trial alone; epochs.parquet has its own epochs
+trials/<id>/            config.yaml reruns that trial alone; record.json is its row of
+                        trials.parquet, epochs.parquet its rows of the other
 sweep.json              what the sweep is: command, budgets, space, settings, versions
 optuna.journal, tune/   state of the search and of Tune
+
+A trial's own files are up to date at any time, the joint ones as time allows, see `joint`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
+import math
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,30 +29,40 @@ from patchtrain.record import (
     EpochRecord,
     TrialRecord,
     atomic_path,
+    read_json,
     read_rows,
+    write_json,
     write_rows,
 )
+from sweeps.joint import JointFile, Row
+from sweeps.patience import patience_s, patiently
 
 IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
 """Keys of `sweep.json` that must not change when a sweep is resumed."""
-
-_MAX_SHARE_OF_TIME = 0.05
-"""Of the time that may go into rewriting the joint `epochs.parquet`."""
 
 
 class RunFolder:
     """The folder of one sweep; at most one process has it open.
 
+    Every write waits while the folder cannot be written, see `patience.patiently`; after one that
+    waited in vain, the next ones wait no more until one works.
+
     Args:
-        path: the folder; made by `create`, see there.
+        path: the folder; made by `open`, see there.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: TextIO | None = None
-        self._trials: dict[str, dict[str, Any]] = {}
-        self._epochs: dict[str, dict[int, dict[str, Any]]] = {}
-        self._epochs_due_at = 0.0
+        self._trials: dict[str, Row] = {}
+        self._epochs: dict[str, dict[int, Row]] = {}
+        self._joint_trials = JointFile(
+            self.trials_path, "record.json", _read_record, self._write_trials
+        )
+        self._joint_epochs = JointFile(
+            self.epochs_path, "epochs.parquet", read_rows, self._write_epochs
+        )
+        self._patience_s: float | None = None
 
     @property
     def journal_path(self) -> Path:
@@ -83,6 +98,7 @@ class RunFolder:
         Raises:
             ConfigError: it cannot; says why and what to do.
         """
+        patience_s()  # a mistake in it is told now, not when the disk is full
         check_writable(self.path)
         held = _content(self.path)
         if not resume:
@@ -103,7 +119,7 @@ class RunFolder:
         """Make the folder, or take up what an earlier process left in it.
 
         Raises:
-            ConfigError: another process has it open, or it cannot be written.
+            ConfigError: another process has it open, it cannot be written, or its trials are lost.
         """
         try:
             self.tune_path.mkdir(parents=True, exist_ok=True)
@@ -119,17 +135,32 @@ class RunFolder:
             raise ConfigError(
                 f"--out {self.path} is in use by a sweep that runs; wait for it or stop it first"
             ) from None
+        try:
+            if not (self.path / "sweep.json").exists():
+                with atomic_path(self.path / "sweep.json") as temporary:
+                    temporary.write_text(json.dumps(description, indent=2) + "\n")
+            self._read_trials()
+            self._read_epochs()
+        except BaseException:
+            lock.close()
+            raise
         self._lock = lock
-        if not (self.path / "sweep.json").exists():
-            with atomic_path(self.path / "sweep.json") as temporary:
-                temporary.write_text(json.dumps(description, indent=2) + "\n")
-        self._trials = {row["trial_id"]: row for row in read_rows(self.trials_path)}
-        self._read_epochs()
 
     def close(self) -> None:
-        """Bring every file up to date and let the folder go."""
-        if self._lock is not None:
-            self._write_epochs()
+        """Bring every file up to date and let the folder go.
+
+        Raises:
+            OSError: a joint file cannot be written, and no write before has said so.
+        """
+        if self._lock is None:
+            return
+        has_given_up = self._patience_s is not None
+        try:
+            self._write_joint_files(at_once=True)
+        except OSError:
+            if not has_given_up:  # else it has been said, and nothing is lost: see the own files
+                raise
+        finally:
             self._lock.close()
             self._lock = None
 
@@ -139,33 +170,44 @@ class RunFolder:
 
     def add_config(self, trial_id: str, config: TrialConfig) -> None:
         """Write the configuration that reruns a trial alone."""
-        with atomic_path(self.trial_path(trial_id) / "config.yaml") as temporary:
-            config.dump(temporary)
+        self._write(partial(_write_config, self.trial_path(trial_id) / "config.yaml", config))
 
     def add_record(self, record: TrialRecord) -> None:
         """Write the row of a finished trial, in place of one that it may have."""
-        rows = self._trials | {record.trial_id: record.to_row()}
-        write_rows(self.trials_path, TrialRecord, [rows[key] for key in sorted(rows)])
-        self._trials = rows
-        self._write_epochs_when_due()
+        self.add_records([record])
+
+    def add_records(self, records: Iterable[TrialRecord]) -> None:
+        """Write the rows of finished trials, in place of those that they may have.
+
+        Each is on disk, in the trial's own file, once this returns. A number that is none, such
+        as the metric of a network that diverged, is unknown.
+        """
+        for record in map(_finite, records):
+            path = self.trial_path(record.trial_id) / "record.json"
+            self._write(partial(write_json, path, record))
+            self._trials[record.trial_id] = record.to_row()
+            self._joint_trials.is_stale = True
+        self._write_joint_files()
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
-        """Write the row of an epoch, in place of one that it may have.
-
-        It goes to the trial's own file at once, to the joint one as time allows: rewriting that
-        costs more the longer the sweep is.
-        """
+        """Write the row of an epoch, in place of one that it may have."""
         trial_id = row["trial_id"]
         epochs = self._epochs.setdefault(trial_id, {})
         epochs[row["epoch"]] = dict(row)
         path = self.trial_path(trial_id) / "epochs.parquet"
-        write_rows(path, EpochRecord, [epochs[epoch] for epoch in sorted(epochs)])
-        self._write_epochs_when_due()
+        rows = [epochs[epoch] for epoch in sorted(epochs)]
+        self._write(partial(write_rows, path, EpochRecord, rows))
+        self._joint_epochs.is_stale = True
+        self._write_joint_files()
 
     def note_checkpoint(self, trial_id: str, checkpoint: str) -> None:
-        """Remember where the newest whole checkpoint of a running trial is."""
-        with atomic_path(self.trial_path(trial_id) / "checkpoint.txt") as temporary:
-            temporary.write_text(checkpoint)
+        """Remember where the newest whole checkpoint of a running trial is; remove older ones."""
+        note = self.trial_path(trial_id) / "checkpoint.txt"
+        self._write(partial(_write_text, note, checkpoint))
+        newest = Path(checkpoint)
+        for older in newest.parent.glob("checkpoint_*"):
+            if older.name != newest.name:
+                shutil.rmtree(older, ignore_errors=True)
 
     def checkpoints(self) -> dict[str, str]:
         """Return where the newest whole checkpoint of each trial is that was cut off."""
@@ -174,7 +216,8 @@ class RunFolder:
 
     def drop_checkpoints(self, trial_id: str) -> None:
         """Remove the checkpoints of a trial that is over; a sweep's worth of them fills a disk."""
-        (self.trial_path(trial_id) / "checkpoint.txt").unlink(missing_ok=True)
+        note = self.trial_path(trial_id) / "checkpoint.txt"
+        self._write(partial(note.unlink, missing_ok=True))
         for checkpoint in self.tune_path.glob(f"*/{trial_id}/checkpoint_*"):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -183,23 +226,28 @@ class RunFolder:
         taken = [int(p.name) for p in self.tune_path.iterdir() if p.name.isdecimal()]
         return f"{max(taken, default=-1) + 1:04d}"
 
-    def _read_epochs(self) -> None:
-        """Read the joint file, and the trials' own files where they are newer."""
-        joint = self.epochs_path
-        joint_time_ns = joint.stat().st_mtime_ns if joint.exists() else -1
-        rows = read_rows(joint)
-        for path in self.path.glob("trials/*/epochs.parquet"):
-            if path.stat().st_mtime_ns >= joint_time_ns:
-                rows += read_rows(path)
-        for row in rows:
-            self._epochs.setdefault(row["trial_id"], {})[row["epoch"]] = row
+    def _write(self, write: Callable[[], None]) -> None:
+        """Call `write`, which writes into the folder, and wait while it cannot."""
+        try:
+            patiently(partial(self._write_once, write), str(self.path), limit_s=self._patience_s)
+        except BaseException:
+            self._patience_s = 0.0
+            raise
+        self._patience_s = None
 
-    def _write_epochs_when_due(self) -> None:
-        if time.monotonic() >= self._epochs_due_at:
-            started_at = time.monotonic()
-            self._write_epochs()
-            now = time.monotonic()
-            self._epochs_due_at = now + (now - started_at) / _MAX_SHARE_OF_TIME
+    def _write_once(self, write: Callable[[], None]) -> None:
+        # where a mount is gone, what is written would not be seen any more once it is back
+        (self.path / "sweep.json").stat()
+        write()
+
+    def _write_joint_files(self, *, at_once: bool = False) -> None:
+        for joint in (self._joint_trials, self._joint_epochs):
+            if joint.is_due() or (at_once and joint.is_stale):
+                self._write(joint.write)
+
+    def _write_trials(self) -> None:
+        rows = [self._trials[trial_id] for trial_id in sorted(self._trials)]
+        write_rows(self.trials_path, TrialRecord, rows)
 
     def _write_epochs(self) -> None:
         rows = [
@@ -208,6 +256,48 @@ class RunFolder:
             for epoch in sorted(self._epochs[trial_id])
         ]
         write_rows(self.epochs_path, EpochRecord, rows)
+
+    def _read_trials(self) -> None:
+        """Read the finished trials.
+
+        Raises:
+            ConfigError: their file is damaged, and there are no own files to make it from.
+        """
+        self._trials = {row["trial_id"]: row for row in self._joint_trials.read()}
+
+    def _read_epochs(self) -> None:
+        for row in self._joint_epochs.read():
+            self._epochs.setdefault(row["trial_id"], {})[row["epoch"]] = row
+        self._joint_epochs.is_stale |= not self.epochs_path.exists()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def _write_config(path: Path, config: TrialConfig) -> None:
+    with atomic_path(path) as temporary:
+        config.dump(temporary)
+
+
+def _read_record(path: Path) -> list[Row]:
+    return [read_json(path).to_row()]
+
+
+def _finite(record: TrialRecord) -> TrialRecord:
+    """Return `record` with None for each number that is infinite or none."""
+    unknown: dict[str, Any] = {
+        field.name: None
+        for field in dataclasses.fields(record)
+        if not _is_finite(getattr(record, field.name))
+    }
+    metrics = {name: value if _is_finite(value) else None for name, value in record.metrics.items()}
+    return dataclasses.replace(record, **unknown, metrics=metrics)
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _content(path: Path) -> set[str]:

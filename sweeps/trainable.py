@@ -7,6 +7,9 @@ record so far, so whatever ends a trial there is a row to write.
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import tempfile
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,10 @@ import torch
 from ray import tune
 
 from patchtrain.config import TrialConfig
-from patchtrain.models.network import aggregator_name
 from patchtrain.record import TrialRecord, TrialStatus
-from patchtrain.tasks.classification import Classification
 from patchtrain.trainer import Trainer
+from sweeps.patience import patience_s, patiently
+from sweeps.records import unstarted_record
 
 RECORD = "record"
 """Key of a result: the trial's record so far, as a row."""
@@ -32,18 +35,26 @@ CHECKPOINT = "checkpoint"
 _STATE = "trainer"
 """Folder of the trainer's state within a checkpoint, beside what Tune puts there."""
 
+_UNSEEN_PATIENCE_S = 120.0
+"""How long a worker waits for a RUN_DIR that it has never seen, in seconds."""
+
 
 class WorkerSpent(RuntimeError):
     """Raised after the last result of a trial, to have its worker thrown away."""
 
 
 class BudgetTrainable(tune.Trainable):
-    """One trial: `config` holds `trial_id`, `sweep`, `config` (a `TrialConfig`), `checkpoint`."""
+    """One trial: `config` holds `trial_id`, `sweep`, `group`, `config` (a `TrialConfig`) and
+    `checkpoint`.
+    """
+
+    _has_seen_run_dir = False
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the configuration; the trainer is made by the first step, which can report."""
         self._trial_id: str = config["trial_id"]
         self._sweep: str = config["sweep"]
+        self._group: str = config["group"]
         self._config: TrialConfig = config["config"]
         self._trainer: Trainer | None = None
         self._checkpoint: str | None = config.get(CHECKPOINT)
@@ -60,13 +71,44 @@ class BudgetTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch; the last result has `done`."""
         if self._is_over:
-            raise WorkerSpent("out of memory on a GPU: the next trial gets a fresh process")
+            raise WorkerSpent("out of memory: the next trial gets a fresh process")
         try:
             trainer = self._ready_trainer()
             epoch = trainer.run_epoch().to_row() if not trainer.finished else None
             return self._result(trainer.record(), epoch, done=trainer.finished)
         except Exception as error:  # whatever it is, it is this trial's result
             return self._final_result(error)
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Write a checkpoint to RUN_DIR, waiting while that cannot be written.
+
+        A failed attempt leaves nothing behind; the next one writes all of it.
+
+        Raises:
+            OSError: see `patience.patiently`.
+        """
+        storage, save = self._storage, super().save
+        if checkpoint_dir is not None or storage is None:
+            return save(checkpoint_dir)
+        index, tune_path = storage.current_checkpoint_index, Path(storage.experiment_fs_path)
+
+        def attempt() -> Any:
+            tune_path.stat()  # Ray does not say that a missing folder is the reason
+            try:
+                with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                    return save(folder)
+            except BaseException:
+                if storage.current_checkpoint_index != index:
+                    shutil.rmtree(storage.checkpoint_fs_path, ignore_errors=True)
+                    storage.current_checkpoint_index = index
+                raise
+
+        with suppress(OSError):
+            tune_path.stat()
+            self._has_seen_run_dir = True
+        # a machine that has never seen RUN_DIR does not share it, and waiting does not help
+        limit_s = patience_s() if self._has_seen_run_dir else min(patience_s(), _UNSEEN_PATIENCE_S)
+        return patiently(attempt, str(tune_path), limit_s=limit_s)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write weights, optimizer and random state."""
@@ -104,16 +146,16 @@ class BudgetTrainable(tune.Trainable):
             )
         error.__traceback__ = None  # its frames hold the tensors that were too many
         self.cleanup()
-        # A CUDA process is not what it was after running out of memory. Tune keeps workers whose
-        # trial ended well, so this trial's worker reports, and dies in the step after.
-        self._is_over = record.status is TrialStatus.OUT_OF_MEMORY and torch.cuda.is_initialized()
+        # A process is not what it was after running out of memory. Tune keeps workers whose trial
+        # ended well, so this trial's worker reports, and dies in the step after.
+        self._is_over = record.status is TrialStatus.OUT_OF_MEMORY
         return self._result(record, None, done=not self._is_over)
 
     def _result(
         self, record: TrialRecord, epoch: dict[str, Any] | None, *, done: bool
     ) -> dict[str, Any]:
         return {
-            RECORD: record.to_row(),
+            RECORD: dataclasses.replace(record, group=self._group).to_row(),
             EPOCH: epoch,
             "metric": record.metric,
             "peak_allocated_bytes": record.peak_allocated_bytes,
@@ -125,39 +167,3 @@ class BudgetTrainable(tune.Trainable):
     def _num_cpus(self) -> int:
         placed = self.trial_resources
         return max(1, int(placed.required_resources.get("CPU", 1))) if placed else 1
-
-
-def unstarted_record(
-    config: TrialConfig,
-    trial_id: str,
-    sweep: str | None,
-    error: BaseException,
-    started_at: datetime | None = None,
-) -> TrialRecord:
-    """Return the record of a trial that ended before its trainer could make one."""
-    out_of_memory = isinstance(error, torch.OutOfMemoryError)
-    settings = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(TrialRecord)
-        if hasattr(config, field.name)
-    } | {
-        "aggregator": aggregator_name(config),
-        "patch_microbatch": str(config.patch_microbatch),
-    }
-    return TrialRecord(
-        **settings,
-        trial_id=trial_id,
-        sweep=sweep,
-        status=TrialStatus.OUT_OF_MEMORY if out_of_memory else TrialStatus.FAILED,
-        data_is_sample=config.data_dir is None,
-        budget_bytes=config.budget,
-        metric_name=Classification.metric_name,
-        error=one_line(error),
-        started_at=started_at,
-        finished_at=datetime.now(timezone.utc),
-    )
-
-
-def one_line(error: BaseException) -> str:
-    """Return `error` as one line of text: its type and message."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

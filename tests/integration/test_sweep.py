@@ -2,84 +2,34 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-import optuna
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from integration.sweep_process import (
+    by_id,
+    check_studies,
+    rows_in,
+    rows_of,
+    run_sweep,
+    starter,
+    wait_until,
+)
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
-from sweeps.journal import open_storage
-from sweeps.search import COPIED, TRIAL_ID
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "sweeps" / "panda_budget.py"
 NUM_TRIALS = 6
 NUM_EPOCHS = 40
-FEW_IMAGES = ("--set", "sample_num_images=24", "--image-size", "128")
 
 
 @pytest.fixture
 def start_sweep():
     """Start sweeps that do not outlive the test."""
-    started = []
-
-    def start(out, *arguments):
-        started.append(start_process(out, *arguments))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def start_process(out, *arguments):
-    """Start the script as a user would, away from the repository's folder."""
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--smoke-test", *FEW_IMAGES, "--out", str(out), *arguments],
-        cwd=out.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def run_sweep(out, *arguments):
-    process = start_process(out, *arguments)
-    output, errors = process.communicate(timeout=400)
-    return process.returncode, output, errors
-
-
-def wait_until(condition, process, timeout_s=240):
-    """Wait for `condition` while `process` runs."""
-    ends_at = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < ends_at, "waited in vain"
-        time.sleep(0.05)
-
-
-def rows_of(out):
-    return rows_in(out / "trials.parquet")
-
-
-def rows_in(path):
-    """Read rows while a sweep runs, of one version of the file."""
-    return pq.read_table(pa.BufferReader(path.read_bytes())).to_pylist() if path.exists() else []
-
-
-def by_id(rows):
-    return {row["trial_id"]: row for row in rows}
+    with starter() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -180,18 +130,6 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_repeated(
     epochs = [(row["trial_id"], row["epoch"]) for row in rows_in(out / "epochs.parquet")]
     assert len(epochs) == len(set(epochs)) == sum(row["epochs_done"] for row in after.values())
     check_studies(out, after)
-
-
-def check_studies(out, rows):
-    """Every trial is in the study of its budget exactly once, finished."""
-    storage = open_storage(out / "optuna.journal")
-    own = [
-        (trial.user_attrs[TRIAL_ID], trial.state.is_finished())
-        for name in optuna.get_all_study_names(storage)
-        for trial in optuna.load_study(study_name=name, storage=storage).trials
-        if TRIAL_ID in trial.user_attrs and COPIED not in trial.user_attrs
-    ]
-    assert sorted(own) == [(trial_id, True) for trial_id in sorted(rows)]
 
 
 def parent_pid(pid):

@@ -7,8 +7,9 @@ import pytest
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialStatus, read_rows
 from sweeps.recorder import Recorder
+from sweeps.records import unstarted_record
 from sweeps.store import RunFolder
-from sweeps.trainable import EPOCH, RECORD, unstarted_record
+from sweeps.trainable import EPOCH, RECORD
 
 CONFIG = TrialConfig(budget=10**6, epochs=2)
 
@@ -51,7 +52,7 @@ def recorder(folder, search):
 
 
 def trial_of(trial_id="00000", error=None):
-    config = {"trial_id": trial_id, "sweep": "test", "config": CONFIG}
+    config = {"trial_id": trial_id, "sweep": "test", "group": trial_id, "config": CONFIG}
     return FakeTrial(config=config, error=error, last_result={}, max_failures=1)
 
 

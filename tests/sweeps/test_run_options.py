@@ -8,8 +8,8 @@ import pytest
 from patchtrain.record import TrialStatus
 from sweeps.panda_budget import SWEEP
 from sweeps.plan import make_plan, parser
+from sweeps.records import unstarted_record
 from sweeps.run import _line, main
-from sweeps.trainable import unstarted_record
 
 FAST = ["--smoke-test"]
 

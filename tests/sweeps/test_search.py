@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
 from sweeps.journal import open_storage
+from sweeps.samplers import SAMPLERS
 from sweeps.search import CONSTRAINT, COPIED, TRIAL_ID, BudgetSearch
 from sweeps.spaces import patch_space
 from sweeps.verdict import verdict
@@ -19,9 +20,9 @@ SMALL, LARGE = 40_000_000, 120_000_000
 SPACE = patch_space(TrialConfig(image_size=512, patch_size=128))
 
 
-def make_search(storage=None, *, budgets=(SMALL, LARGE), num_trials=12, **settings):
+def make_search(storage=None, *, space=SPACE, budgets=(SMALL, LARGE), num_trials=12, **settings):
     return BudgetSearch(
-        SPACE,
+        space,
         budgets,
         num_trials=num_trials,
         sweep="test",
@@ -35,8 +36,8 @@ def needed_bytes(config):
     return 10_000_000 + config.num_sampled * config.patch_size**2 * 600
 
 
-def record_of(suggestion, **changes):
-    config = SPACE.config(suggestion.params, suggestion.budget_bytes)
+def record_of(suggestion, *, space=SPACE, **changes):
+    config = space.config(suggestion.params, suggestion.budget_bytes)
     needed = needed_bytes(config)
     fits = needed <= suggestion.budget_bytes
     values = {
@@ -192,29 +193,28 @@ def test_no_configuration_is_tried_twice_under_one_budget():
     assert len(set(tried)) == 80
 
 
-def test_a_space_that_is_used_up_still_gives_the_trials_asked_for():
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_space_that_is_used_up_ends_the_search(sampler):
     base = TrialConfig(image_size=256, patch_size=64)
     space = patch_space(base, fixed={"sampling_rate", "inner_iterations", "fusion"})
-    search = BudgetSearch(
-        space, (LARGE,), num_trials=6, sweep="test", storage=InMemoryStorage(), seed=0
-    )
-    sizes = [search.ask().params["patch_size"] for _ in range(6)]
-    assert set(sizes[:3]) == set(space.choices("patch_size"))
+    search = make_search(space=space, budgets=(LARGE,), num_trials=6, sampler=sampler)
+    sizes = []
+    while (suggestion := search.ask()) is not None:
+        sizes.append(suggestion.params["patch_size"])
+        search.tell(record_of(suggestion, space=space))
+    assert sorted(sizes) == sorted(space.choices("patch_size"))
+    assert search.used_up == (LARGE,)
 
 
-def num_late_over_budget(seed, sampler=None):
-    search = make_search(budgets=(SMALL,), num_trials=60, seed=seed)
-    if sampler is not None:
-        search._studies[SMALL].sampler = sampler
+def num_late_over_budget(seed, sampler):
+    search = make_search(budgets=(SMALL,), num_trials=60, seed=seed, sampler=sampler)
     late = run_to_the_end(search)[20:]
     return sum(record.status is TrialStatus.OUT_OF_MEMORY for record in late)
 
 
-def test_the_search_learns_to_stay_within_the_budget():
-    learned = sum(num_late_over_budget(seed) for seed in range(5))
-    random = sum(
-        num_late_over_budget(seed, optuna.samplers.RandomSampler(seed=seed)) for seed in range(5)
-    )
+def test_the_search_learns_from_measured_overruns_to_stay_within_the_budget():
+    learned = sum(num_late_over_budget(seed, "tpe") for seed in range(5))
+    random = sum(num_late_over_budget(seed, "random") for seed in range(5))
     assert learned < 0.6 * random  # told as FAIL, it is 1.7 times random
 
 

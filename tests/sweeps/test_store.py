@@ -1,18 +1,24 @@
 """The run folder: what is written when, what is taken up again, and what is refused."""
 
 import dataclasses
+import errno
 import json
 import os
+import re
+import time
 from datetime import datetime, timezone
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus, read_rows
+from sweeps.patience import PATIENCE_VARIABLE, patiently
+from sweeps.records import unstarted_record
 from sweeps.spaces import patch_space
 from sweeps.store import RunFolder
-from sweeps.trainable import unstarted_record
 
 DESCRIPTION = {
     "sweep": "test",
@@ -36,6 +42,22 @@ def reopened(folder):
     again = RunFolder(folder.path)
     again.open(DESCRIPTION)
     return again
+
+
+def reopened_after_kill(folder):
+    folder._lock.close()  # nothing is flushed
+    folder._lock = None
+    again = RunFolder(folder.path)
+    again.open(DESCRIPTION)
+    return again
+
+
+def ids_of(records):
+    return [record.trial_id for record in records]
+
+
+def cut_in_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def record_of(trial_id, **changes):
@@ -83,6 +105,7 @@ def test_a_row_is_on_disk_as_soon_as_it_is_added(folder):
 
 
 def test_a_write_that_fails_leaves_the_rows_before(folder, monkeypatch):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
     folder.add_record(record_of("00000"))
 
     def full_disk(*_):
@@ -113,15 +136,122 @@ def test_epochs_repeated_after_a_cut_replace_the_first_ones(folder):
 
 def test_epochs_survive_a_kill_between_two_writes_of_the_joint_file(folder):
     folder.add_epoch(epoch_of("00000", 1))
-    folder._epochs_due_at = float("inf")  # the joint file is costly and not due
+    folder._joint_epochs.credit_s = float("-inf")  # the joint file is costly and not due
     folder.add_epoch(epoch_of("00000", 2))
     assert len(read_rows(folder.epochs_path)) == 1
-    folder._lock.close()  # as a kill does; nothing is flushed
-    folder._lock = None
-    again = RunFolder(folder.path)
-    again.open(DESCRIPTION)
+    again = reopened_after_kill(folder)
     again.close()
     assert [row["epoch"] for row in read_rows(again.epochs_path)] == [1, 2]
+
+
+def test_a_number_that_is_none_is_unknown(folder):
+    folder.add_record(record_of("00000", metric=float("nan"), metrics={"kappa": float("inf")}))
+    (before,) = folder.records()
+    assert (before.metric, before.metrics) == (None, {"kappa": None})
+    (row,) = read_rows(folder.trials_path)
+    assert (row["metric"], row["metric_kappa"]) == (None, None)
+    again = reopened_after_kill(folder)
+    assert again.records() == [before]
+    again.close()
+
+
+def test_several_rows_are_added_at_once(folder):
+    folder.add_record(record_of("00001", status=TrialStatus.FAILED))
+    folder.add_records(record_of(f"{number:05d}", error=None) for number in range(3))
+    rows = read_rows(folder.trials_path)
+    assert [row["trial_id"] for row in rows] == ["00000", "00001", "00002"]
+    assert {row["error"] for row in rows} == {None}
+
+
+def test_rows_survive_a_kill_between_two_writes_of_the_joint_file(folder):
+    first = record_of("00000", metric=0.5, metrics={"accuracy": 0.5})
+    folder.add_record(first)
+    folder._joint_trials.credit_s = float("-inf")  # it is costly and not due
+    second = record_of("00001", started_at=None)
+    folder.add_record(second)
+    changed = dataclasses.replace(first, metric=0.75, error="a line\nand another")
+    folder.add_record(changed)
+    assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.5]
+    again = reopened_after_kill(folder)
+    assert ids_of(again.records()) == ["00000", "00001"]
+    assert again.records()[0] == changed
+    assert dataclasses.replace(again.records()[1], metrics={}) == second
+    again.close()
+    assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.75, None]
+
+
+def test_joint_files_are_written_as_time_allows(folder):
+    folder.add_record(record_of("00000"))
+    folder._joint_trials.credit_s = -0.001  # which 20 ms earn
+    folder.add_record(record_of("00001"))
+    assert len(read_rows(folder.trials_path)) == 1
+    time.sleep(0.03)
+    folder.add_epoch(epoch_of("00002", 1))
+    assert len(read_rows(folder.trials_path)) == 2
+
+
+def test_files_that_the_joint_one_contains_are_not_read(folder, monkeypatch):
+    folder.add_records(record_of(f"{number:05d}") for number in range(20))
+    an_hour_ago_ns = time.time_ns() - 3600 * 10**9
+    for path in folder.path.glob("trials/*/record.json"):
+        os.utime(path, ns=(an_hour_ago_ns, an_hour_ago_ns))
+    monkeypatch.setattr(TrialRecord, "from_row", None)  # which reading one needs
+    again = reopened(folder)
+    assert len(again._trials) == 20
+    again.close()
+
+
+def test_a_folder_without_files_of_trials_is_taken_up(folder):
+    record = record_of("00000")
+    folder.add_record(record)
+    folder.close()
+    (folder.trial_path("00000") / "record.json").unlink()
+    again = RunFolder(folder.path)
+    again.open(DESCRIPTION)
+    assert again.records() == [record]
+    again.add_record(record_of("00001"))
+    again = reopened(again)
+    assert ids_of(again.records()) == ["00000", "00001"]
+    again.close()
+
+
+@pytest.mark.parametrize("content", ["", '{"trial_id": "0000', "[]", '{"trial_id": "00007"}'])
+def test_a_torn_file_of_a_trial_is_as_good_as_none(folder, content):
+    record = record_of("00000")
+    folder.add_record(record)
+    folder.add_config("00001", TrialConfig())
+    for trial_id in ("00000", "00001"):
+        (folder.trial_path(trial_id) / "record.json").write_text(content)
+    again = reopened_after_kill(folder)
+    assert again.records() == [record]
+    again.close()
+
+
+def test_a_damaged_joint_file_is_made_again(folder, capsys):
+    records = [record_of(f"{number:05d}") for number in range(3)]
+    folder.add_records(records)
+    folder.add_epoch(epoch_of("00000", 1))
+    cut_in_half(folder.trials_path)
+    cut_in_half(folder.epochs_path)
+    again = reopened_after_kill(folder)
+    assert again.records() == records
+    again.close()
+    assert len(read_rows(folder.trials_path)) == 3
+    assert len(read_rows(folder.epochs_path)) == 1
+    trials, epochs = capsys.readouterr().err.splitlines()
+    assert re.search(r"trials\.parquet: is damaged \(.+\); made again from 3 rows", trials)
+    assert re.search(r"epochs\.parquet: is damaged \(.+\); made again from 1 rows", epochs)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, lambda path: path.write_bytes(b"")])
+def test_a_damaged_joint_file_that_nothing_else_holds_is_refused(folder, damage):
+    folder.add_record(record_of("00000"))
+    folder.close()
+    (folder.trial_path("00000") / "record.json").unlink()
+    damage(folder.trials_path)
+    for _ in range(2):  # and the folder is let go
+        with pytest.raises(ConfigError, match=r"trials\.parquet: is damaged .*another --out"):
+            RunFolder(folder.path).open(DESCRIPTION)
 
 
 def test_the_configuration_reruns_the_trial(folder):
@@ -141,6 +271,14 @@ def test_checkpoints_are_noted_until_the_trial_is_over(folder):
     assert not saved.exists()
 
 
+def test_only_the_newest_checkpoint_is_kept(folder):
+    saved = [folder.tune_path / "0000" / "00000" / f"checkpoint_{n:06d}" for n in range(3)]
+    for path in saved:
+        path.mkdir(parents=True)
+    folder.note_checkpoint("00000", str(saved[2]))
+    assert [path.exists() for path in saved] == [False, False, True]
+
+
 def test_every_start_has_its_own_tune_folder(folder):
     assert folder.next_start() == "0000"
     (folder.tune_path / "0000").mkdir()
@@ -148,7 +286,111 @@ def test_every_start_has_its_own_tune_folder(folder):
     assert folder.next_start() == "0010"
 
 
+# a folder that cannot be written for a while
+
+
+@pytest.fixture
+def file_system(monkeypatch):
+    """A file system that does not take a number of files, and time that flies meanwhile."""
+    state = SimpleNamespace(failures_left=0, error=errno.ENOSPC, slept_s=0.0)
+    replace = os.replace
+
+    def replace_maybe(*arguments, **options):
+        if state.failures_left > 0:
+            state.failures_left -= 1
+            raise OSError(state.error, os.strerror(state.error))
+        return replace(*arguments, **options)
+
+    def sleep(seconds):
+        state.slept_s += seconds
+
+    monkeypatch.setattr(os, "replace", replace_maybe)
+    monkeypatch.setattr("sweeps.store.patiently", partial(patiently, sleep=sleep))
+    return state
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.ESTALE])
+def test_every_file_waits_for_a_folder_that_cannot_be_written(folder, file_system, error, capsys):
+    file_system.error = error
+    writes = [
+        partial(folder.add_config, "00000", TrialConfig()),
+        partial(folder.add_epoch, epoch_of("00000", 1)),
+        partial(folder.note_checkpoint, "00000", str(folder.path / "checkpoint_000000")),
+        partial(folder.add_record, record_of("00000")),
+        folder.close,
+    ]
+    for write in writes:
+        file_system.failures_left = 3
+        folder._joint_trials.is_stale = True  # so that closing has something to do
+        write()
+        assert file_system.failures_left == 0
+        waiting, again = capsys.readouterr().err.splitlines()
+        assert waiting.startswith(f"{folder.path} cannot be written ({os.strerror(error)})")
+        assert again == f"{folder.path} can be written again"
+    assert file_system.slept_s > 1
+    assert [row["trial_id"] for row in read_rows(folder.trials_path)] == ["00000"]
+    assert len(read_rows(folder.epochs_path)) == 1
+    assert not list(folder.path.rglob("*.tmp"))
+
+
+def test_nothing_is_written_into_what_a_missing_mount_leaves(folder, monkeypatch):
+    there, away = folder.path, folder.path.with_name("away")
+
+    def come_back(_):
+        assert list(there.iterdir()) == []
+        there.rmdir()
+        away.rename(there)
+
+    monkeypatch.setattr("sweeps.store.patiently", partial(patiently, sleep=come_back))
+    there.rename(away)
+    there.mkdir()  # a mount point is an empty folder
+    folder.add_record(record_of("00000"))
+    assert len(read_rows(folder.trials_path)) == 1
+    assert not away.exists()
+
+
+def test_whoever_waited_in_vain_does_not_wait_again_to_close(folder, file_system, monkeypatch):
+    folder.add_record(record_of("00000"))
+    file_system.failures_left = 10**9
+    limited = partial(patiently, clock=lambda: file_system.slept_s, sleep=lambda _: wait(1000))
+
+    def wait(seconds):
+        file_system.slept_s += seconds
+
+    monkeypatch.setattr("sweeps.store.patiently", limited)
+    with pytest.raises(OSError, match="No space left"):
+        folder.add_record(record_of("00001"))
+    waited_s = file_system.slept_s
+    assert 3600 <= waited_s <= 5000
+    folder._joint_trials.is_stale = True
+    folder.close()
+    assert file_system.slept_s == waited_s
+    file_system.failures_left = 0
+    again = RunFolder(folder.path)
+    again.open(DESCRIPTION)
+    assert ids_of(again.records()) == ["00000"]
+    again.close()
+
+
+def test_ctrl_c_ends_the_wait(folder, file_system, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps.store.patiently", partial(patiently, sleep=interrupt))
+    file_system.failures_left = 10**9
+    with pytest.raises(KeyboardInterrupt):
+        folder.add_record(record_of("00000"))
+    folder._joint_trials.is_stale = True
+    folder.close()  # says nothing more
+
+
 # what is refused
+
+
+def test_a_patience_that_is_no_time_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "a while")
+    with pytest.raises(ConfigError, match=f"{PATIENCE_VARIABLE}='a while' is no number"):
+        RunFolder(tmp_path / "run").check(False, DESCRIPTION)
 
 
 def test_a_folder_in_use_is_refused(folder):

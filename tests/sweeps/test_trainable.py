@@ -46,7 +46,8 @@ def make_trainable():
 
 
 def values(config, trial_id="00000", checkpoint=None):
-    return {"trial_id": trial_id, "sweep": "test", "config": config, "checkpoint": checkpoint}
+    named = {"trial_id": trial_id, "sweep": "test", "group": trial_id}
+    return {**named, "config": config, "checkpoint": checkpoint}
 
 
 def record_in(result):
@@ -71,7 +72,6 @@ def test_checkpoints_are_wanted_between_epochs_only(make_trainable):
 
 def test_out_of_memory_is_a_result(make_trainable):
     result = make_trainable(dataclasses.replace(TINY, budget=1_000_000)).step()
-    assert result["done"]
     assert result[EPOCH] is None
     record = record_in(result)
     assert record.status is TrialStatus.OUT_OF_MEMORY
@@ -106,6 +106,10 @@ def test_a_checkpoint_out_of_reach_means_from_scratch(make_trainable, tmp_path):
     assert result[EPOCH]["epoch"] == 1
 
 
+def test_a_trial_says_which_configuration_it_repeats(make_trainable):
+    assert record_in(make_trainable().step()).group == "00000"
+
+
 def test_tunes_own_restore_goes_on_too(make_trainable, tmp_path):
     first = make_trainable()
     first.step()
@@ -128,9 +132,8 @@ def test_a_reused_worker_starts_the_next_trial_afresh(make_trainable):
     )
 
 
-def test_a_worker_is_not_used_again_after_cuda_ran_out_of_memory(make_trainable, monkeypatch):
+def test_a_worker_is_not_used_again_after_it_ran_out_of_memory(make_trainable):
     trainable = make_trainable(dataclasses.replace(TINY, budget=1_000_000))
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     result = trainable.step()
     assert record_in(result).status is TrialStatus.OUT_OF_MEMORY
     assert not result["done"]  # Tune would keep the worker of a trial that is done

@@ -1,0 +1,40 @@
+"""`StatelessSearcher`: a Tune searcher whose state is on disk elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from patchtrain.record import TrialRecord
+
+
+class StatelessSearcher(Searcher):
+    """Proposes trials in `suggest` and learns from records in `tell`.
+
+    Tune's own notice of a result does nothing here: it carries no record when a worker died.
+    """
+
+    def tell(self, record: TrialRecord) -> None:
+        """Learn from a trial whose row is written."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict | None = None, error: bool = False
+    ) -> None:
+        """Do nothing, see `tell`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave nothing to the copy that Tune writes and nobody reads."""
+        return {}
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict, **spec: Any
+    ) -> bool:
+        """Accept Tune's settings, of which none is needed."""
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the state is on disk."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: the state is on disk."""
