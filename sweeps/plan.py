@@ -186,9 +186,7 @@ def _budgets(texts: Sequence[str]) -> tuple[int, ...]:
             )
     if budgets != sorted(budgets):
         ascending = " ".join(text for _, text in sorted(zip(budgets, texts, strict=True)))
-        raise ConfigError(
-            f"--budgets {' '.join(texts)}: must ascend; write --budgets {ascending}"
-        )
+        raise ConfigError(f"--budgets {' '.join(texts)}: must ascend; write --budgets {ascending}")
     return tuple(budgets)
 
 

@@ -60,8 +60,8 @@ def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise ConfigError(
             f"--warm-start {run_dir}: holds no readable sweep "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:120]}); give the --out folder "
-            "of an earlier one"
+            f"({type(error).__name__}: {' '.join(str(error).split())[:120]}); give the --out "
+            "folder of an earlier one"
         ) from None
     for name, value in json.loads(json.dumps(dict(settings))).items():
         if name in before or name in _NO_MATTER:  # what that sweep varied, its rows say
