@@ -32,10 +32,11 @@ def space() -> Space:
         patch_size=64,
         backbone="test_resnet",
         aggregator="small_cnn",
-        sample_num_images=96,
+        sample_num_images=144,
         val_fraction=1 / 3,
-        epochs=4,
-        learning_rate=2e-3,
+        batch_size=8,
+        epochs=6,
+        learning_rate=3e-3,
         device="cpu",
     )
     return patch_space(base, max_inner_iterations=3)

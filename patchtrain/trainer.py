@@ -268,7 +268,7 @@ class Trainer:
         predicted: Estimate | None = self.__dict__.get("estimate")  # if it was asked for
         if self._guard is not None and peak is None:  # it ended while the network was built
             peak = self._guard.peak()
-        by_category = {} if peak is None else peak.by_category
+        by_category: Mapping[str, Any] = {} if peak is None else peak.by_category
         metric_name = "accuracy" if self._engine is None else self._engine.task.metric_name
         done = self._status(error) is TrialStatus.COMPLETED or self.epochs_done > 0
         return TrialRecord(

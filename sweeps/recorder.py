@@ -16,7 +16,7 @@ from ray.tune.experiment import Trial
 
 from patchtrain.record import TrialRecord, TrialStatus
 from sweeps.records import unstarted_record
-from sweeps.search import BudgetSearch
+from sweeps.searcher import StatelessSearcher
 from sweeps.store import RunFolder
 from sweeps.trainable import EPOCH, RECORD
 
@@ -33,7 +33,7 @@ class Recorder(Callback):
     def __init__(
         self,
         folder: RunFolder,
-        search: BudgetSearch,
+        search: StatelessSearcher,
         announce: Callable[[TrialRecord], None],
     ) -> None:
         self._folder = folder

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.units import format_bytes
 from sweeps.ranking import non_dominated_rank
@@ -33,7 +31,7 @@ def front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     ]
     if not candidates:
         return []
-    points = np.array([(-r.metric, r.peak_allocated_bytes) for r in candidates], dtype=np.float64)
+    points = [(-(r.metric or 0.0), r.peak_allocated_bytes or 0) for r in candidates]
     ranks = non_dominated_rank(points)
     best = [r for r, rank in zip(candidates, ranks, strict=True) if rank == 0]
     return sorted(best, key=lambda r: (r.peak_allocated_bytes, r.trial_id))
@@ -83,10 +81,23 @@ class Replicates(StatelessSearcher):
                     }
                 )
         self.num_to_run = len(self._queue)
+        self._num_running = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every replicate has ended."""
+        return not self._queue and not self._num_running
+
+    def tell(self, record: TrialRecord) -> None:
+        """Count a replicate that ended."""
+        self._num_running -= 1
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Any:
         """Return the next replicate as `BudgetTrainable` takes it, or FINISHED."""
-        return self._queue.popleft() if self._queue else self.FINISHED
+        if not self._queue:
+            return self.FINISHED
+        self._num_running += 1
+        return self._queue.popleft()
 
 
 def describe_groups(records: Sequence[TrialRecord]) -> list[str]:

@@ -7,25 +7,34 @@ while running; 2 bad input, with one line on stderr and nothing written; 130 sto
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from patchtrain.errors import ConfigError, DataError
-from patchtrain.record import TrialRecord, TrialStatus
-from patchtrain.units import format_bytes
+from patchtrain.record import TrialRecord
 from sweeps import cluster
 from sweeps.plan import Plan, Sweep, make_plan, parser
+from sweeps.prediction import Prediction, Predictor, check_budgets
+from sweeps.progress import Progress, say, say_resumed, say_searched, say_start
+from sweeps.records import infeasible_record
 from sweeps.store import RunFolder
+from sweeps.trackers import tracker_callbacks
 
 if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for bad input
+    from ray.tune import PlacementGroupFactory
+    from ray.tune.schedulers import TrialScheduler
+
     from sweeps.placement import Placement
-    from sweeps.search import BudgetSearch
+    from sweeps.scheduler import Reached
+    from sweeps.search import BudgetSearch, Suggestion
+    from sweeps.searcher import StatelessSearcher
 
 MAX_WORKER_DEATHS = 1
 """Deaths of its worker that a trial survives, going on from its last checkpoint."""
@@ -45,10 +54,10 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         plan = make_plan(sweep, options)
         folder = RunFolder(plan.out)
         folder.check(options.resume, plan.description())
-        _check_trials(plan)
-        _print_start(plan)
+        data = check_trials(plan)
+        say_start(plan)
         with cluster.connected(options.address) as is_ours:
-            run(plan, folder, cluster_may_grow=not is_ours)
+            run(plan, folder, data, cluster_may_grow=not is_ours)
     except (ConfigError, DataError) as error:
         print(" ".join(f"{sweep.name}: {error}".split()), file=sys.stderr)
         return 2
@@ -69,23 +78,42 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(plan: Plan, folder: RunFolder, *, cluster_may_grow: bool = False) -> None:
+def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: bool = False) -> None:
     """Run what is left of the sweep on the connected cluster.
 
     Args:
+        data: how many images trials have.
         cluster_may_grow: whether trials without room bring new nodes.
 
     Raises:
-        ConfigError: a budget cannot be placed, or the folder is in use; nothing has been started.
+        ConfigError: a budget cannot be placed or holds nothing, or the folder is in use; nothing
+            has been started.
     """
     from sweeps import placement
     from sweeps.journal import open_storage
+    from sweeps.replicates import Replicates, describe_groups
+    from sweeps.scheduler import make_scheduler
     from sweeps.search import BudgetSearch
 
-    room = placement.survey(plan.gpu_memory_bytes)
+    room = placement.survey(plan.gpu_memory_bytes, folder.path)
     places = placement.Placement(plan.space.base, plan.budgets_bytes, room)
+    if not cluster_may_grow:
+        places.check_room()
+    predict = Predictor(data.num_train, data.num_val, places.device)
+    check_budgets(plan.space, plan.budgets_bytes, predict)
     folder.open(plan.description())
     try:
+        room.remember(folder.path)
+        progress = Progress(plan, folder.records())
+
+        def refuse(suggestion: Suggestion, prediction: Prediction) -> TrialRecord:
+            config = plan.space.config(suggestion.params, suggestion.budget_bytes)
+            record = infeasible_record(config, suggestion.trial_id, plan.sweep, prediction)
+            folder.add_config(record.trial_id, config)
+            folder.add_record(record)
+            progress(record)
+            return record
+
         search = BudgetSearch(
             plan.space,
             plan.budgets_bytes,
@@ -95,123 +123,127 @@ def run(plan: Plan, folder: RunFolder, *, cluster_may_grow: bool = False) -> Non
             finished=folder.records(),
             seed=plan.seed,
             checkpoints=folder.checkpoints(),
+            sampler=plan.sampler,
+            predict=predict,
+            refuse=refuse,
+            first=plan.first,
+            known=[record for known in plan.known for record in known.records],
         )
-        _print_resumed(len(folder.records()), search.num_cut_off)
+        say_resumed(progress.num_launched, len(search.cut_off))
+        max_concurrent = plan.max_concurrent
+        if max_concurrent is None and not cluster_may_grow:
+            # a trial that waits was proposed knowing less than it could have
+            max_concurrent = max(1, places.num_slots())
+        course = _Course(plan, folder, places, progress, max_concurrent)
         if search.num_to_run:
-            max_concurrent = plan.max_concurrent
-            if max_concurrent is None and not cluster_may_grow:
-                # a trial that waits was proposed knowing less than it could have
-                max_concurrent = max(1, places.num_slots())
-            _tune(plan, folder, search, places, max_concurrent)
+            earlier = _reached(folder, search)
+            course.run(search, make_scheduler(plan.scheduler, plan.space.base.epochs, earlier))
+        say_searched(plan, progress, search.used_up)
+        if plan.num_seeds > 1:
+            replicates = Replicates(
+                plan.space,
+                folder.records(),
+                num_seeds=plan.num_seeds,
+                sweep=plan.sweep,
+                checkpoints=folder.checkpoints(),
+            )
+            if replicates.num_to_run:
+                course.run(replicates, None)
+            for line in describe_groups(folder.records()):
+                say(line)
     finally:
         folder.close()
 
 
-def _tune(
-    plan: Plan,
-    folder: RunFolder,
-    search: BudgetSearch,
-    places: Placement,
-    max_concurrent: int | None,
-) -> None:
-    from ray import tune
+def _reached(folder: RunFolder, search: BudgetSearch) -> Iterator[Reached]:
+    """Yield what the trials of earlier starts had to show after each of their epochs."""
+    from sweeps.scheduler import Reached
 
-    from sweeps.recorder import Recorder
-    from sweeps.trainable import BudgetTrainable
-
-    # so many workers may start at a time; Tune's default is one after the other
-    num_starting = max_concurrent or max(places.num_slots(), MIN_WAITING)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_starting)
-    # Tune's own state is never read here, and writing it costs more with every trial
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
-    progress = _Progress(len(folder.records()), plan.num_trials)
-    tuner = tune.Tuner(
-        tune.with_resources(
-            BudgetTrainable,
-            lambda trial: tune.PlacementGroupFactory([places.resources(trial["config"].budget)]),
-        ),
-        tune_config=tune.TuneConfig(
-            search_alg=search,
-            num_samples=search.num_to_run,
-            max_concurrent_trials=max_concurrent,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.config["trial_id"],
-        ),
-        run_config=tune.RunConfig(
-            name=folder.next_start(),
-            storage_path=str(folder.tune_path),
-            callbacks=[Recorder(folder, search, progress)],
-            # `num_to_keep` would have Tune write its state with every checkpoint; `folder` removes
-            # the older ones
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
-            verbose=0,
-        ),
-    )
-    try:
-        tuner.fit()
-    except Exception:
-        if not progress.is_done:
-            raise
-        # every row is written: what Tune then fails to write or to read back is not needed
+    budgets = {r.trial_id: r.budget_bytes for r in folder.records() if not r.is_replicate}
+    budgets |= {trial.trial_id: trial.budget_bytes for trial in search.cut_off}
+    for row in folder.epochs():
+        if row["trial_id"] in budgets:
+            yield Reached(
+                row["trial_id"],
+                budgets[row["trial_id"]],
+                row["epoch"],
+                row["metric"],
+                row["peak_allocated_bytes"],
+            )
 
 
-class _Progress:
-    """Prints one line per finished trial."""
+@dataclass(frozen=True)
+class _Course:
+    """What all runs of Tune in one sweep have in common."""
 
-    def __init__(self, num_done: int, num_trials: int) -> None:
-        self._num_done = num_done
-        self._num_trials = num_trials
+    plan: Plan
+    folder: RunFolder
+    places: Placement
+    progress: Progress
+    max_concurrent: int | None
 
-    @property
-    def is_done(self) -> bool:
-        """Whether no trial is missing."""
-        return self._num_done >= self._num_trials
+    def run(self, search: StatelessSearcher, scheduler: TrialScheduler | None) -> None:
+        """Run the trials of `search` to their ends."""
+        from ray import tune
 
-    def __call__(self, record: TrialRecord) -> None:
-        self._num_done += 1
-        with suppress(OSError):  # it may go to a file on a full disk, which gets it later
-            print(f"[{self._num_done}/{self._num_trials}] {_line(record)}", flush=True)
+        from sweeps.recorder import Recorder
+        from sweeps.trainable import BudgetTrainable
 
-
-def _line(record: TrialRecord) -> str:
-    settings = (
-        f"patch {record.patch_size}, S {record.sampling_rate:.3g}, J {record.inner_iterations}, "
-        f"{record.fusion}"
-    )
-    peak = format_bytes(record.peak_allocated_bytes)
-    metric = "unknown" if record.metric is None else f"{record.metric:.3f}"
-    what = {
-        TrialStatus.OUT_OF_MEMORY: f"it came to {peak}",
-        TrialStatus.FAILED: " ".join((record.error or "").split())[:160],
-    }.get(record.status, f"{record.metric_name} {metric}, peak {peak}")
-    status = record.status.value.replace("_", " ")
-    budget = format_bytes(record.budget_bytes)
-    return f"trial {record.trial_id} ({settings}) in {budget}: {status}, {what}"
-
-
-def _print_start(plan: Plan) -> None:
-    base = plan.space.base
-    if base.data_dir is None:
-        print(
-            "SAMPLE DATA: no --data-dir given, so trials train on small generated slides; "
-            "the results say nothing about the real data set",
-            flush=True,
+        # so many workers may start at a time; Tune's default is one after the other
+        num_starting = self.max_concurrent or max(self.places.num_slots(), MIN_WAITING)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_starting)
+        # Tune's own state is never read here, and writing it costs more with every trial
+        os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
+        tuner = tune.Tuner(
+            tune.with_resources(BudgetTrainable, self._resources),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=scheduler,
+                num_samples=search.num_to_run,
+                max_concurrent_trials=self.max_concurrent,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.config["trial_id"],
+            ),
+            run_config=tune.RunConfig(
+                name=self.folder.next_start(),
+                storage_path=str(self.folder.tune_path),
+                callbacks=[
+                    Recorder(self.folder, search, self.progress),
+                    *tracker_callbacks(self.plan.tracker, sweep=self.plan.sweep, out=self.plan.out),
+                ],
+                # `num_to_keep` would have Tune write its state with every checkpoint; `folder`
+                # removes the older ones
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
+                verbose=0,
+            ),
         )
-    budgets = ", ".join(format_bytes(budget) for budget in plan.budgets_bytes)
-    print(
-        f"{plan.sweep}: {plan.num_trials} trials over {budgets}; {base.method}, {base.backbone}, "
-        f"{base.image_size} px, epochs {base.epochs}; results in {plan.out}",
-        flush=True,
-    )
+        try:
+            tuner.fit()
+        except Exception:
+            if not search.is_done:
+                raise
+            # every row is written: what Tune then fails to write or to read back is not needed
+
+    def _resources(self, trial: Mapping[str, Any]) -> PlacementGroupFactory:
+        from ray import tune
+
+        return tune.PlacementGroupFactory([self.places.resources(trial["config"].budget)])
 
 
-def _print_resumed(num_done: int, num_cut_off: int) -> None:
-    if num_done or num_cut_off:
-        print(f"going on: {num_done} trials are finished, {num_cut_off} were cut off", flush=True)
+@dataclass(frozen=True)
+class DataSizes:
+    """How many images the trials of a sweep have."""
+
+    num_train: int
+    num_val: int
 
 
-def _check_trials(plan: Plan) -> None:
+_KINDS = ("method", "backbone", "precision", "patch_size")
+"""Settings whose values may not go together."""
+
+
+def check_trials(plan: Plan) -> DataSizes:
     """Check what can be checked of the trials before any of them runs.
 
     Raises:
@@ -221,11 +253,13 @@ def _check_trials(plan: Plan) -> None:
     from patchtrain.datasets import load_dataset
     from patchtrain.trainer import check
 
-    sizes = plan.space.choices("patch_size")
-    for size in sizes:
-        check(dataclasses.replace(plan.space.base, patch_size=size))
+    space = plan.space
+    for values in itertools.product(*(space.choices(name) for name in _KINDS)):
+        check(dataclasses.replace(space.base, **dict(zip(_KINDS, values, strict=True))))
     # reads every image once, what it finds is kept; the largest patch finds every small image
-    load_dataset(dataclasses.replace(plan.space.base, patch_size=max(sizes)))
+    largest = max(space.choices("patch_size"))
+    data = load_dataset(dataclasses.replace(space.base, patch_size=largest))
+    return DataSizes(len(data.train), len(data.val))
 
 
 def _report(out: Path) -> None:

@@ -144,14 +144,20 @@ class BudgetSearch(StatelessSearcher):
         self._grid = self._shuffled_grid(seed) if sampler == "grid" else None
 
     @property
-    def num_cut_off(self) -> int:
+    def cut_off(self) -> tuple[Suggestion, ...]:
         """Trials that were begun by an earlier process and are to be run first."""
-        return len(self._cut_off)
+        return tuple(self._cut_off)
 
     @property
-    def num_to_run(self) -> int:
-        """Trials still to be proposed."""
+    def num_to_run(self) -> int:  # type: ignore[override]
+        """Trials still to be proposed, at most."""
         return len(self._cut_off) + self._num_left
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to propose and every trial proposed has ended."""
+        is_over = not self._num_left or len(self._used_up) == len(self._budgets_bytes)
+        return is_over and not self._cut_off and not self._open
 
     @property
     def used_up(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -15,6 +16,15 @@ class StatelessSearcher(Searcher):
     Tune's own notice of a result does nothing here: it carries no record when a worker died.
     """
 
+    num_to_run: int
+    """Trials still to be proposed, at most."""
+
+    @property
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Whether nothing is left to propose and every trial proposed has ended."""
+
+    @abstractmethod
     def tell(self, record: TrialRecord) -> None:
         """Learn from a trial whose row is written."""
 

@@ -168,6 +168,14 @@ class RunFolder:
         """Return the finished trials, by trial id."""
         return [TrialRecord.from_row(self._trials[key]) for key in sorted(self._trials)]
 
+    def epochs(self) -> list[Row]:
+        """Return the rows of all epochs, by trial id and epoch."""
+        return [
+            self._epochs[trial_id][epoch]
+            for trial_id in sorted(self._epochs)
+            for epoch in sorted(self._epochs[trial_id])
+        ]
+
     def add_config(self, trial_id: str, config: TrialConfig) -> None:
         """Write the configuration that reruns a trial alone."""
         self._write(partial(_write_config, self.trial_path(trial_id) / "config.yaml", config))
@@ -250,12 +258,7 @@ class RunFolder:
         write_rows(self.trials_path, TrialRecord, rows)
 
     def _write_epochs(self) -> None:
-        rows = [
-            self._epochs[trial_id][epoch]
-            for trial_id in sorted(self._epochs)
-            for epoch in sorted(self._epochs[trial_id])
-        ]
-        write_rows(self.epochs_path, EpochRecord, rows)
+        write_rows(self.epochs_path, EpochRecord, self.epochs())
 
     def _read_trials(self) -> None:
         """Read the finished trials.

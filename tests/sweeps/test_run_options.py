@@ -5,11 +5,9 @@ import time
 
 import pytest
 
-from patchtrain.record import TrialStatus
 from sweeps.panda_budget import SWEEP
 from sweeps.plan import make_plan, parser
-from sweeps.records import unstarted_record
-from sweeps.run import _line, main
+from sweeps.run import main
 
 FAST = ["--smoke-test"]
 
@@ -116,12 +114,3 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path, capsys):
     assert main(SWEEP, [*FAST, "--out", str(tmp_path)]) == 2
     assert "add --resume" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
-
-
-def test_a_finished_trial_is_one_line():
-    config = plan_of().space.base
-    record = unstarted_record(config, "00003", "test", RuntimeError("two\nlines"))
-    assert record.status is TrialStatus.FAILED
-    line = _line(record)
-    assert "trial 00003" in line
-    assert line.endswith("failed, RuntimeError: two lines")

@@ -250,7 +250,7 @@ def test_a_trial_that_was_cut_off_comes_first_with_its_number_and_parameters(tmp
         finished=[record],
         checkpoints={cut_off[1].trial_id: "/some/folder"},
     )
-    assert second.num_cut_off == 2
+    assert len(second.cut_off) == 2
     configs = [second.suggest("tune's id") for _ in range(3)]
     assert [c["trial_id"] for c in configs] == ["00001", "00002", "00003"]
     assert [c["checkpoint"] for c in configs] == [None, "/some/folder", None]
@@ -265,7 +265,7 @@ def test_a_row_that_was_written_but_not_told_is_told_on_resume(tmp_path):
     first = make_search(open_storage(tmp_path / "journal"))
     record = record_of(first.ask())  # the row is there, and the process dies before `tell`
     second = make_search(open_storage(tmp_path / "journal"), finished=[record])
-    assert second.num_cut_off == 0
+    assert not second.cut_off
     assert second.num_to_run == 11
     storage = open_storage(tmp_path / "journal")
     assert state_of(storage, SMALL, "00000").state.is_finished()
