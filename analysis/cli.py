@@ -6,6 +6,7 @@ Exit status: 0 done; 1 nothing fits; 2 bad input, with one line on stderr.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -123,6 +124,7 @@ def _summary(each: BudgetAnswer) -> str:
         f"{format_metric(each.trial['metric'])}, "
         f"peak {format_bytes(each.trial['peak_allocated_bytes'])}, "
         f"trial {each.trial['trial_id']}: {describe(each.trial)}"
+        + (f"; over seeds {each.seeds}" if each.seeds else "")
     )
 
 
@@ -159,6 +161,7 @@ def _json(each: BudgetAnswer, run: Run) -> dict[str, Any]:
     return {
         "budget_bytes": each.budget_bytes,
         **{name: None if trial is None else trial[name] for name in _JSON_COLUMNS},
+        "seeds": None if each.seeds is None else dataclasses.asdict(each.seeds),
         "settings": (
             None if trial is None else {name: used_setting(trial, name) for name in _JSON_SETTINGS}
         ),

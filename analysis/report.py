@@ -31,11 +31,12 @@ from analysis.selection import (
     format_metric,
     front_hypervolume,
     is_on_front,
+    is_replicate,
     metrics_of,
     used_setting,
     why_nothing_fits,
 )
-from patchtrain.record import atomic_path
+from patchtrain.record import TrialStatus, atomic_path
 from patchtrain.units import format_bytes
 
 PAGE, PNG, SVG, CSV = "report.html", "pareto.png", "pareto.svg", "trials.csv"
@@ -108,7 +109,7 @@ def render_page(run: Run, info: ParetoInfo, png: bytes) -> str:
         title=_title(run),
         info=info,
         answers=headline(best_per_budget(run), run),
-        best_rows=[best_row(answer) for answer in best_per_budget(run)],
+        best_rows=best_rows(best_per_budget(run)),
         counts=status_counts(run),
         hypervolume=front_hypervolume(run),
         trial_rows=trial_rows(run),
@@ -155,8 +156,13 @@ def _sentence(answer: BudgetAnswer, metric_name: str) -> str:
     return f"{best}: {describe(answer.trial)}."
 
 
-def best_row(answer: BudgetAnswer) -> BestRow:
-    """Return the headline table's row for one budget."""
+def best_rows(answers: Sequence[BudgetAnswer]) -> list[BestRow]:
+    """Return the headline table: a row per budget."""
+    with_seeds = any(answer.seeds for answer in answers)
+    return [_best_row(answer, with_seeds) for answer in answers]
+
+
+def _best_row(answer: BudgetAnswer, with_seeds: bool) -> BestRow:
     trial = answer.trial
     cells = [_number("Budget", answer.budget_text, answer.budget_bytes)]
     if trial is None:
@@ -165,6 +171,7 @@ def best_row(answer: BudgetAnswer) -> BestRow:
         metric, peak = trial["metric"], trial["peak_allocated_bytes"]
         cells += [
             _number(trial["metric_name"] or "metric", format_metric(metric), metric),
+            *([_number("Over seeds", str(answer.seeds or UNKNOWN))] if with_seeds else []),
             _number("Gain", _gain_text(answer.gain), answer.gain),
             _number("Peak", format_bytes(peak), peak),
             *_setting_cells(trial),
@@ -185,12 +192,19 @@ SETTINGS: Mapping[str, str] = {
 }
 """Settings shown in tables -> heading."""
 
-TEXT_SETTINGS = ("method", "backbone", "fusion")
+EXTRA_SETTINGS: Mapping[str, str] = {
+    "learning_rate": "Learning rate",
+    "precision": "Precision",
+    "patch_microbatch": "Microbatch",
+}
+"""Settings shown in the table of all trials where they differ -> heading."""
+
+TEXT_SETTINGS = ("method", "backbone", "fusion", "precision", "patch_microbatch")
 
 
-def _setting_cells(trial: Mapping[str, Any]) -> list[Cell]:
+def _setting_cells(trial: Mapping[str, Any], settings: Mapping[str, str] = SETTINGS) -> list[Cell]:
     cells = []
-    for name, label in SETTINGS.items():
+    for name, label in settings.items():
         value = used_setting(trial, name)
         text = f"{value:.4g}" if isinstance(value, float) else _text(value)
         cells.append(Cell(label=label, text=text, value=value, is_number=name not in TEXT_SETTINGS))
@@ -202,10 +216,13 @@ def trial_rows(run: Run) -> list[list[Cell]]:
     order = run.trials.assign(
         on_front=is_on_front(run.trials), known=metrics_of(run.trials)
     ).sort_values(["known", "trial_id"], ascending=[False, True], na_position="last")
-    return [_trial_cells(row) for row in rows_of(order)]
+    differing = {
+        name: label for name, label in EXTRA_SETTINGS.items() if run.trials[name].nunique() > 1
+    }
+    return [_trial_cells(row, {**SETTINGS, **differing}) for row in rows_of(order)]
 
 
-def _trial_cells(row: Mapping[str, Any]) -> list[Cell]:
+def _trial_cells(row: Mapping[str, Any], settings: Mapping[str, str]) -> list[Cell]:
     epochs = f"{_text(row['epochs_done'])}/{_text(row['epochs'])}"
     return [
         Cell(label="Trial", text=row["trial_id"]),
@@ -215,7 +232,7 @@ def _trial_cells(row: Mapping[str, Any]) -> list[Cell]:
         _number("Peak", _bytes(row["peak_allocated_bytes"])),
         _number("Predicted peak", _bytes(row["predicted_peak_bytes"])),
         _number("Budget", _bytes(row["budget_bytes"])),
-        *_setting_cells(row),
+        *_setting_cells(row, settings),
         _number("Epochs", epochs),
         _number("Training s", _text(row["train_time_s"], ".1f")),
         Cell(label="Error", text=row["error"] or ""),
@@ -231,8 +248,7 @@ def facts(run: Run) -> dict[str, str]:
     return {
         "Command": run.sweep.command or "unknown",
         "Started": run.sweep.started_at or _earliest(run.trials["started_at"]),
-        "Trials": _text(len(run.trials))
-        + (f" of {run.sweep.num_trials} asked for" if run.sweep.num_trials else ""),
+        "Trials": _trial_counts(run),
         "Data set": (run.dataset or "unknown") + (" (sample data)" if run.data_is_sample else ""),
         "Device": _distinct(run.trials["device"]),
         "Budget enforced by": _distinct(run.trials["cap_level"]),
@@ -240,6 +256,18 @@ def facts(run: Run) -> dict[str, str]:
         "Seeds": _distinct(run.trials["seed"]),
         "Folder": str(run.directory),
     }
+
+
+def _trial_counts(run: Run) -> str:
+    """Return how many trials were launched, of how many asked for, and what is beside them."""
+    replicate = is_replicate(run.trials)
+    refused = (run.trials["status"] == TrialStatus.PREDICTED_INFEASIBLE.value).to_numpy(dtype=bool)
+    text = _text(int((~replicate & ~refused).sum()))
+    if run.sweep.num_trials:
+        text += f" of {run.sweep.num_trials} asked for"
+    if refused.any():
+        text += f", {int(refused.sum())} not launched as predicted not to fit"
+    return text + (f", {int(replicate.sum())} with further seeds" if replicate.any() else "")
 
 
 def versions(run: Run) -> dict[str, str]:

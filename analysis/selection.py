@@ -37,6 +37,20 @@ UNUSED_SETTINGS: Mapping[str, tuple[str, ...]] = {
 """Settings that a method records but does not read; a report that showed them would mislead."""
 
 
+@dataclass(frozen=True)
+class Seeds:
+    """The metric of one configuration over several seeds."""
+
+    mean: float
+    deviation: float
+    """Standard deviation of the sample."""
+    num_seeds: int
+
+    def __str__(self) -> str:
+        mean, deviation = format_metric(self.mean), format_metric(self.deviation)
+        return f"{mean} \N{PLUS-MINUS SIGN} {deviation} ({self.num_seeds} seeds)"
+
+
 @dataclass(frozen=True, kw_only=True)
 class BudgetAnswer:
     """The best model within one budget."""
@@ -51,6 +65,8 @@ class BudgetAnswer:
     """The next smaller budget."""
     command: str | None
     """The command that trains it."""
+    seeds: Seeds | None = None
+    """Its metric over several seeds, where it was trained with them."""
 
     @property
     def budget_text(self) -> str:
@@ -82,10 +98,29 @@ def is_candidate(trials: pd.DataFrame) -> Mask:
     """Return which trials may be best: completed, with a finite metric and a positive peak.
 
     A trial that was stopped early trained for fewer epochs than asked: its metric is no result.
+    A replicate repeats a trial with another seed; the best of several seeds would flatter it.
     """
     completed = (trials["status"] == TrialStatus.COMPLETED.value).to_numpy(dtype=bool)
     peaks = peaks_of(trials)
-    return completed & np.isfinite(metrics_of(trials)) & np.isfinite(peaks) & (peaks > 0)
+    known = np.isfinite(metrics_of(trials)) & np.isfinite(peaks) & (peaks > 0)
+    return completed & known & ~is_replicate(trials)
+
+
+def is_replicate(trials: pd.DataFrame) -> Mask:
+    """Return which trials repeat another one of their `group` with another seed."""
+    group = trials["group"]
+    return (group.notna() & (group != trials["trial_id"])).to_numpy(dtype=bool)
+
+
+def over_seeds(run: Run, trial_id: str) -> Seeds | None:
+    """Return what the trial reaches over the seeds it was trained with; None: it was with one."""
+    group = run.trials["group"].fillna(run.trials["trial_id"]) == trial_id
+    completed = run.trials["status"] == TrialStatus.COMPLETED.value
+    metrics = metrics_of(run.trials[(group & completed).to_numpy(dtype=bool)])
+    metrics = metrics[np.isfinite(metrics)]
+    if len(metrics) < 2:
+        return None
+    return Seeds(float(metrics.mean()), float(metrics.std(ddof=1)), len(metrics))
 
 
 def is_on_front(trials: pd.DataFrame) -> Mask:
@@ -118,6 +153,7 @@ def answer(
         gain=trial["metric"] - below.trial["metric"] if trial and below and below.trial else None,
         gain_over_bytes=below.budget_bytes if below else None,
         command=train_command(run, trial, budget_bytes) if trial else None,
+        seeds=over_seeds(run, trial["trial_id"]) if trial else None,
     )
 
 

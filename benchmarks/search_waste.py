@@ -1,31 +1,30 @@
 """Trials lost to memory, and hypervolume: `BudgetSearch` against Ray's `OptunaSearch`.
 
     python benchmarks/search_waste.py         looks all trials up: minutes
-    python benchmarks/search_waste.py --real  also trains some of the searches: under an hour
+    python benchmarks/search_waste.py --real  trains some of the searches, too: under an hour
 
-A contestant proposes one configuration at a time and is told at once how its trial ended; all launch
-equally many. The trials are those of `record_trials.py`: one is determined by its configuration and
-seed, so a trial that is looked up is the one that would have been trained. `--real` trains the
-searches of a few seeds under the budget, two trials at a time, and holds each against the table; it
-goes on where it was stopped.
+A contestant proposes one configuration at a time and is told at once how its trial ended; all
+launch equally many. The trials are those of `record_trials.py`: one is determined by its
+configuration and seed, so a trial that is looked up is the one that would have been trained.
+`--real` trains the searches of a few seeds under the budget, two trials at a time, holds each
+trial against the table, and goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import logging
 import os
 import platform
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -45,21 +44,27 @@ from sweeps.records import infeasible_record
 from sweeps.search import BudgetSearch, Suggestion
 from sweeps.spaces import Space
 
-Identity = tuple[tuple[str, Any], ...]
-OURS, STOCK, RANDOM = "BudgetSearch", "OptunaSearch, TPE", "OptunaSearch, random"
-NSGA2, ABLATION = "OptunaSearch, NSGA-II", "BudgetSearch, random"
-LINES = {  # the colours of Okabe and Ito
+OURS, ABLATION = "BudgetSearch", "BudgetSearch, random"
+STOCK, TOLD = "OptunaSearch, TPE", "OptunaSearch, TPE, told"
+NSGA2, RANDOM = "OptunaSearch, NSGA-II", "OptunaSearch, random"
+LINES: Mapping[str, tuple[str, Any]] = {  # the colours of Okabe and Ito
     OURS: ("#0072B2", "-"),
-    ABLATION: ("#CC79A7", (0, (6, 2))),
-    STOCK: ("#D55E00", "--"),
+    ABLATION: ("#56B4E9", (0, (6, 2))),
+    STOCK: ("#D55E00", "-"),
+    TOLD: ("#CC79A7", (0, (6, 2))),
     NSGA2: ("#009E73", "-."),
     RANDOM: ("#52606d", ":"),
 }
 POPULATION = 10
-"""Of NSGA-II: its default of 50 would be random search for nearly all of so few trials."""
-GOAL_GAIN = 1.2
+"""Of NSGA-II: its default of 50 would make nearly all of so few trials random ones."""
+GOAL = 1.2
 MILESTONES = (10, 20, 30, 40, 60)
+AS_TEXT = {"aggregator", "patch_microbatch", "device", "budget"}
+"""Settings that a record words otherwise than its configuration."""
 REAL_PARQUET = "search_waste_real.parquet"
+
+Params = Mapping[str, Any]
+Run = Callable[[str, Params], TrialRecord]
 
 
 @dataclass(frozen=True)
@@ -76,277 +81,262 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Known:
-    """The recorded trials of a space, what is predicted of each, and a budget."""
+class World:
+    """Every configuration of a space with its trial, what is predicted of it, and a budget."""
 
     space: Space
-    trials: Mapping[Identity, TrialRecord]
-    predictions: Mapping[Identity, Said]
-    budget_bytes: int
+    trials: Mapping[tuple, TrialRecord]
+    predictions: Mapping[tuple, Said]
+    budget_bytes: int = 0
 
-    def record(self, params: Mapping[str, Any]) -> TrialRecord:
-        """Return the recorded trial of a draw."""
-        return self.trials[self.space.identity(params)]
-
-    def predict(self, config: TrialConfig) -> Prediction:
-        """Return what `config`, a draw as a trial, will hold."""
-        params = {name: getattr(config, name) for name in self.space.distributions}
-        return self.predictions[self.space.identity(params)]
-
-    def share(self, records: Sequence[TrialRecord]) -> float:
-        """Return the hypervolume of `records` inside the budget; of all that fit it is 1."""
-        return self._area(records) / self._area(tuple(self.trials.values()))
-
-    def rectangle(self) -> float:
-        """Return the area of all that fit, as a share of what one ideal trial would have."""
-        fits = [
-            r for r in self.trials.values() if (r.peak_allocated_bytes or 0) <= self.budget_bytes
-        ]
-        height = max(r.metric or 0.0 for r in fits) - self.worst_metric
-        width = self.budget_bytes - min(r.peak_allocated_bytes or 0 for r in fits)
-        return self._area(fits) / (height * width)
+    @property
+    def num_fitting(self) -> int:
+        """Configurations that are predicted to fit."""
+        return sum(said.fits(self.budget_bytes) for said in self.predictions.values())
 
     @property
     def worst_metric(self) -> float:
         """The reference point's."""
         return min(r.metric for r in self.trials.values() if r.metric is not None)
 
-    def _area(self, records: Sequence[TrialRecord]) -> float:
+    def with_budget(self, quantile: float) -> World:
+        """Return it with the budget that this share of the configurations is predicted to fit."""
+        needed = [said.needed_bytes for said in self.predictions.values()]
+        return replace(self, budget_bytes=int(np.quantile(needed, quantile, method="inverted_cdf")))
+
+    def predict(self, config: TrialConfig) -> Prediction:
+        """Return what the trial of `config` will hold."""
+        params = {name: getattr(config, name) for name in self.space.distributions}
+        return self.predictions[self.space.identity(params)]
+
+    def look_up(self, trial_id: str, params: Params) -> TrialRecord:
+        """Return how the trial would have ended; with a peak over the budget, out of memory."""
+        found, budget = self.trials[self.space.identity(params)], self.budget_bytes
+        named = replace(found, trial_id=trial_id, group=trial_id, budget_bytes=budget)
+        if found.peak_allocated_bytes is not None and found.peak_allocated_bytes > budget:
+            over = TrialStatus.OUT_OF_MEMORY
+            return replace(named, status=over, metric=None, peak_allocated_bytes=None)
+        return named
+
+    def area(self, records: Sequence[TrialRecord]) -> float:
+        """Return the hypervolume of those inside the budget, in bytes times metric."""
         metrics = [np.nan if r.metric is None else r.metric for r in records]
         peaks = [r.peak_allocated_bytes or np.nan for r in records]
         return hypervolume(metrics, peaks, self.worst_metric, self.budget_bytes)
 
+    def share(self, records: Sequence[TrialRecord]) -> float:
+        """Return their hypervolume as a share of what all configurations have."""
+        return self.area(records) / self.area(list(self.trials.values()))
 
-class World(Protocol):
-    """Where trials are run."""
+    def rectangle(self) -> float:
+        """Return the hypervolume of all as a share of that of one ideal trial."""
+        trials = [self.look_up(r.trial_id, self.space.params(r)) for r in self.trials.values()]
+        height = max(r.metric for r in trials if r.metric is not None) - self.worst_metric
+        width = self.budget_bytes - min(r.peak_allocated_bytes or np.inf for r in trials)
+        return self.area(trials) / (height * width)
 
-    def run(self, trial_id: str, params: Mapping[str, Any]) -> TrialRecord:
-        """Return the record of the trial of `params` under the budget."""
 
-
-class Table:
-    """Looks trials up; one with a peak over the budget has run out of memory."""
-
-    def __init__(self, known: Known) -> None:
-        self._known = known
-
-    def run(self, trial_id: str, params: Mapping[str, Any]) -> TrialRecord:
-        """Return the recorded trial as it had ended under the budget."""
-        budget, found = self._known.budget_bytes, self._known.record(params)
-        named = dataclasses.replace(found, trial_id=trial_id, group=trial_id, budget_bytes=budget)
-        if found.peak_allocated_bytes is None or found.peak_allocated_bytes <= budget:
-            return named
-        return dataclasses.replace(
-            named, status=TrialStatus.OUT_OF_MEMORY, metric=None, peak_allocated_bytes=None
+def load(table: Path) -> World:
+    """Return the recorded space with its predictions, without a budget."""
+    recorded = space()
+    assert recorded.base.device == "cpu"  # elsewhere a budget holds more than the peak of tensors
+    found = [TrialRecord.from_row(row) for row in read_rows(table)]
+    trials = {recorded.identity(recorded.params(record)): record for record in found}
+    points = {recorded.identity(point): point for point in recorded.points()}
+    num_known = len(points.keys() & trials.keys())
+    others = {name for r in found for name in mismatch(r, recorded.config(recorded.params(r)))}
+    if others or num_known < len(points):
+        raise SystemExit(
+            f"{table} has {num_known} of the {len(points)} configurations of record_trials.space()"
+            f", with other values of: {', '.join(sorted(others)) or 'nothing'}; move it away where "
+            "values differ, and run benchmarks/record_trials.py"
         )
+    sizes = (found[0].num_train_images or 0, found[0].num_val_images or 0)
+    predictor = Predictor(*sizes, recorded.base.device)
+    predictions = {}
+    for identity, point in points.items():
+        of = predictor(recorded.config(point))
+        said = Said(of.predicted_peak_bytes, of.predicted_reserved_bytes, of.needed_bytes)
+        predictions[identity] = said
+    return World(recorded, {identity: trials[identity] for identity in points}, predictions)
 
 
-class Real:
-    """Trains the trials of one search, each in a process of `pool`, and keeps their rows in `path`.
-
-    Searches are told apart in that file by `sweep`.
-    """
-
-    _lock = threading.Lock()
-
-    def __init__(self, known: Known, sweep: str, path: Path, pool: Executor) -> None:
-        self._known, self._sweep, self._path, self._pool = known, sweep, path, pool
-
-    def run(self, trial_id: str, params: Mapping[str, Any]) -> TrialRecord:
-        """Return the trial as an earlier run left it, or train it."""
-        config = self._known.space.config(params, self._known.budget_bytes)
-        for record in real_records(self._path, self._sweep):
-            if record.trial_id == trial_id:
-                if mismatch(record, config):
-                    raise SystemExit(f"{self._path} is of other searches; move it away")
-                return record
-        row = self._pool.submit(train, config, trial_id).result() | {"sweep": self._sweep}
-        with self._lock:
-            write_rows(self._path, TrialRecord, [*read_rows(self._path), row])
-        print(f"{self._sweep} {trial_id}: {row['status']}", flush=True)
-        return TrialRecord.from_row(row)
-
-
-class Contestant(Protocol):
-    """A search under one budget."""
-
-    num_refused: int
-
-    def ask(self) -> tuple[str, Mapping[str, Any]] | None:
-        """Return the next trial's name and parameters; None: nothing is left that fits."""
-
-    def tell(self, record: TrialRecord) -> None:
-        """Take the record of the trial that was asked for last."""
+def mismatch(record: TrialRecord, config: TrialConfig) -> list[str]:
+    """Return the settings in which `record` is not of `config`."""
+    shared = {f.name for f in fields(config)} & {f.name for f in fields(record)} - AS_TEXT
+    wrong = [name for name in shared if getattr(record, name) != getattr(config, name)]
+    return wrong + ["budget"] * (record.budget_bytes != config.budget)
 
 
 class Ours:
     """`BudgetSearch` as a sweep uses it, with prediction before launch."""
 
-    def __init__(self, known: Known, num_trials: int, seed: int, **settings: Any) -> None:
+    def __init__(self, world: World, num_trials: int, seed: int, **settings: Any) -> None:
         self.num_refused = 0
-        self._known = known
+        self._world = world
         self._search = BudgetSearch(
-            known.space,
-            [known.budget_bytes],
+            world.space,
+            [world.budget_bytes],
             num_trials=num_trials,
             sweep="search_waste",
             storage=InMemoryStorage(),
             seed=seed,
-            predict=known.predict,
+            predict=world.predict,
             refuse=self._refuse,
             **settings,
         )
         self.tell = self._search.tell
 
-    def ask(self) -> tuple[str, Mapping[str, Any]] | None:
-        """See `Contestant`."""
+    def ask(self) -> tuple[str, Params] | None:
+        """Return the next trial; None: nothing is left that fits."""
         suggestion = self._search.ask()
         return None if suggestion is None else (suggestion.trial_id, suggestion.params)
 
     def _refuse(self, suggestion: Suggestion, prediction: Prediction) -> TrialRecord:
         self.num_refused += 1
-        config = self._known.space.config(suggestion.params, suggestion.budget_bytes)
+        config = self._world.space.config(suggestion.params, suggestion.budget_bytes)
         return infeasible_record(config, suggestion.trial_id, "search_waste", prediction)
 
 
 class Stock:
-    """Ray's `OptunaSearch`, told by its callbacks as Tune's loop tells it."""
+    """Ray's `OptunaSearch`, told by its callbacks as Tune tells it: of an error without a result.
+
+    Args:
+        instead: what a trial reports that catches that it ran out of memory; None: it does not.
+    """
 
     num_refused = 0
 
-    def __init__(self, known: Known, sampler: BaseSampler) -> None:
+    def __init__(
+        self, world: World, sampler: BaseSampler, instead: dict[str, Any] | None = None
+    ) -> None:
         self._number = 0
+        self._instead = instead
         self._search = OptunaSearch(
-            known.space.distributions,
+            world.space.distributions,
             metric=["metric", "peak_allocated_bytes"],
             mode=["max", "min"],
             sampler=sampler,
         )
 
-    def ask(self) -> tuple[str, Mapping[str, Any]] | None:
-        """See `Contestant`."""
+    def ask(self) -> tuple[str, Params]:
+        """Return the next trial."""
         trial_id = f"{self._number:05d}"
         self._number += 1
         return trial_id, self._search.suggest(trial_id) or {}
 
     def tell(self, record: TrialRecord) -> None:
-        """See `Contestant`; of a trial that raised an error Tune passes no result on."""
-        is_error = record.status is not TrialStatus.COMPLETED
-        result = None if is_error else record.to_row()
-        self._search.on_trial_complete(record.trial_id, result=result, error=is_error)
+        """Learn from the trial."""
+        fits = record.status is TrialStatus.COMPLETED
+        result = record.to_row() if fits else self._instead
+        self._search.on_trial_complete(record.trial_id, result, error=result is None)
 
 
-def contestant(name: str, known: Known, num_trials: int, seed: int) -> Contestant:
-    """Return the contestant `name`, not begun."""
-    if name == OURS:
-        return Ours(known, num_trials, seed)
-    if name == ABLATION:
-        return Ours(known, num_trials, seed, sampler="random")
+def contestant(name: str, world: World, num_trials: int, seed: int) -> Ours | Stock:
+    """Return a contestant that has not begun."""
+    if name in (OURS, ABLATION):
+        settings = {} if name == OURS else {"sampler": "random"}
+        return Ours(world, num_trials, seed, **settings)
+    if name == TOLD:
+        instead = {"metric": 0.0, "peak_allocated_bytes": world.budget_bytes}
+        return Stock(world, TPESampler(seed=seed), instead)
     if name == NSGA2:
-        return Stock(known, NSGAIISampler(population_size=POPULATION, seed=seed))
-    return Stock(known, TPESampler(seed=seed) if name == STOCK else RandomSampler(seed=seed))
+        return Stock(world, NSGAIISampler(population_size=POPULATION, seed=seed))
+    return Stock(world, TPESampler(seed=seed) if name == STOCK else RandomSampler(seed=seed))
 
 
-def follow(searcher: Contestant, world: World, known: Known, num_trials: int) -> Iterator[dict]:
+def follow(searcher: Ours | Stock, run: Run, world: World, num_trials: int) -> Iterator[dict]:
     """Run one search and yield a row for each trial that it launches."""
     records: list[TrialRecord] = []
     seen: set[str] = set()
     while len(records) < num_trials and (asked := searcher.ask()) is not None:
-        record = world.run(*asked)
-        searcher.tell(record)
-        records.append(record)
-        trial = known.record(asked[1]).trial_id
+        records.append(run(*asked))
+        searcher.tell(records[-1])
+        trial = world.trials[world.space.identity(asked[1])].trial_id
         yield {
             "number": len(records),
             "trial": trial,
-            "over": record.status is TrialStatus.OUT_OF_MEMORY,
+            "over": records[-1].status is TrialStatus.OUT_OF_MEMORY,
             "repeated": trial in seen,
             "refused": searcher.num_refused,
-            "hypervolume": known.share(records),
+            "hypervolume": world.share(records),
         }
         seen.add(trial)
 
 
-def look_up(known: Known, quantile: float, name: str, seed: int, num_trials: int) -> list[dict]:
+def look_up(world: World, quantile: float, name: str, seed: int, num_trials: int) -> list[dict]:
     """Return the rows of one search whose trials are looked up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    rows = follow(contestant(name, known, num_trials, seed), Table(known), known, num_trials)
+    rows = follow(contestant(name, world, num_trials, seed), world.look_up, world, num_trials)
     return [{"quantile": quantile, "contestant": name, "seed": seed, **row} for row in rows]
 
 
-def mismatch(record: TrialRecord, config: TrialConfig) -> list[str]:
-    """Return the settings in which `record` is not of `config`."""
-    as_text = {
-        "aggregator",
-        "patch_microbatch",
-        "device",
-        "budget",
-    }  # a record words them otherwise
-    names = {f.name for f in dataclasses.fields(config)} - as_text
-    wrong = [
-        n for n in sorted(names) if getattr(record, n, getattr(config, n)) != getattr(config, n)
-    ]
-    return wrong + ["budget"] * (record.budget_bytes != config.budget)
+def run_real(world: World, path: Path, arguments: argparse.Namespace) -> None:
+    """Train what `path` lacks of the searches of ours and stock, two trials at a time."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    lock = threading.Lock()
+
+    def one(name: str, seed: int, pool: Executor) -> None:
+        sweep = f"{name}, seed {seed}"
+        known = {record.trial_id: record for record in real_searches(path).get(sweep, ())}
+
+        def run(trial_id: str, params: Params) -> TrialRecord:
+            config = world.space.config(params, world.budget_bytes)
+            if trial_id in known:
+                if mismatch(known[trial_id], config):
+                    raise SystemExit(f"{path} is of other searches; move it away")
+                return known[trial_id]
+            row = pool.submit(train, config, trial_id).result() | {"sweep": sweep}
+            with lock:
+                write_rows(path, TrialRecord, [*read_rows(path), row])
+            print(f"{sweep}: {trial_id} {row['status']}", flush=True)
+            return TrialRecord.from_row(row)
+
+        # planned for as many trials as when looked up
+        searcher = contestant(name, world, arguments.num_trials, seed)
+        list(follow(searcher, run, world, arguments.real_trials))
+
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool, ThreadPoolExecutor(2) as threads:
+        seeds = range(arguments.real_seeds)
+        for search in [threads.submit(one, n, s, pool) for s in seeds for n in (OURS, STOCK)]:
+            search.result()
 
 
-def load(table: Path) -> Known:
-    """Return the recorded trials with their predictions; the budget is none yet."""
-    recorded = space()
-    assert recorded.base.device == "cpu"  # elsewhere a peak of tensors is not what a budget holds
-    found = [TrialRecord.from_row(row) for row in read_rows(table)]
-    trials = {recorded.identity(recorded.params(r)): r for r in found}
-    points = {recorded.identity(point): point for point in recorded.points()}
-    wrong = {name for r in found for name in mismatch(r, recorded.config(recorded.params(r)))}
-    if wrong or not points.keys() <= trials.keys():
-        raise SystemExit(
-            f"{table}: {len(points.keys() & trials.keys())} of {len(points)} configurations of "
-            f"record_trials.space(), other {sorted(wrong) or 'settings: none'}; "
-            "run benchmarks/record_trials.py"
-        )
-    first = found[0]
-    assert first.num_train_images is not None and first.num_val_images is not None
-    predictor = Predictor(first.num_train_images, first.num_val_images, recorded.base.device)
-    predictions = {}
-    for identity, point in points.items():
-        estimate = predictor(recorded.config(point))
-        predictions[identity] = Said(
-            estimate.predicted_peak_bytes, estimate.predicted_reserved_bytes, estimate.needed_bytes
-        )
-    return Known(recorded, {i: trials[i] for i in points}, predictions, 0)
-
-
-def with_budget(known: Known, quantile: float) -> Known:
-    """Return `known` with the budget that this share of the configurations is predicted to fit."""
-    needed = [said.needed_bytes for said in known.predictions.values()]
-    budget = int(np.quantile(needed, quantile, method="inverted_cdf"))
-    return dataclasses.replace(known, budget_bytes=budget)
+def real_searches(path: Path) -> dict[str, list[TrialRecord]]:
+    """Return the trials that were trained, of each search in their order."""
+    searches: dict[str, list[TrialRecord]] = {}
+    for row in sorted(read_rows(path), key=lambda row: (row["sweep"], row["trial_id"])):
+        searches.setdefault(row["sweep"], []).append(TrialRecord.from_row(row))
+    return searches
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Look the searches up, train those of `--real`, and write table, figure and raw numbers."""
     arguments = _parser().parse_args(argv)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes started below
-    known = load(arguments.table)
-    worlds = {quantile: with_budget(known, quantile) for quantile in arguments.budget_quantile}
+    world, num_trials = load(arguments.table), arguments.num_trials
+    worlds = {quantile: world.with_budget(quantile) for quantile in arguments.budget_quantile}
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
         running = [
-            pool.submit(look_up, world, quantile, name, seed, arguments.num_trials)
+            pool.submit(look_up, world, quantile, name, seed, num_trials)
             for seed in range(arguments.seeds)
             for quantile, world in worlds.items()
             for name in LINES
         ]
-        frame = pd.DataFrame([row for search in running for row in search.result()])
-    real = worlds[max(worlds)]
-    path = arguments.out / REAL_PARQUET
+        rows = pd.DataFrame([row for search in running for row in search.result()])
+    rows.to_parquet(arguments.out / "search_waste.parquet", index=False)
+    widest = worlds[max(worlds)]
     if arguments.real:
-        run_real(real, path, arguments)
-    frame.to_parquet(arguments.out / "search_waste.parquet", index=False)
-    curves = {quantile: _curves(frame, quantile, arguments.num_trials) for quantile in worlds}
-    _draw(curves, worlds, arguments.seeds, arguments.out / "search_waste.svg")
-    report = _report(frame, curves, worlds, arguments) + _report_real(real, path)
-    print(report)
-    (arguments.out / "search_waste.md").write_text(report)
+        run_real(widest, arguments.out / REAL_PARQUET, arguments)
+    curves = {quantile: _curves(rows, quantile, num_trials) for quantile in worlds}
+    _draw(curves, worlds, arguments.out / "search_waste.svg")
+    lines = _head(world, arguments)
+    for quantile in worlds:
+        lines += _section(rows, curves[quantile], quantile, worlds[quantile])
+    lines += _real_section(widest, real_searches(arguments.out / REAL_PARQUET))
+    print("\n".join(lines))
+    (arguments.out / "search_waste.md").write_text("\n".join(lines) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -355,7 +345,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-trials", type=int, default=60)
     parser.add_argument("--budget-quantile", type=float, nargs="+", default=[0.25, 0.5])
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
-    parser.add_argument("--real", action="store_true", help="train under the largest budget, too")
+    parser.add_argument("--real", action="store_true", help="train, too, under the largest budget")
     parser.add_argument("--real-seeds", type=int, default=3)
     parser.add_argument("--real-trials", type=int, default=30)
     parser.add_argument("--table", type=Path, default=TABLE)
@@ -363,67 +353,156 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_real(known: Known, path: Path, arguments: argparse.Namespace) -> None:
-    """Train what is missing of the searches of ours and stock; two trials run at a time."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    num_trials = arguments.real_trials
-
-    def one(name: str, seed: int) -> None:
-        world = Real(known, f"{name}, seed {seed}", path, pool)
-        # of as many trials as when looked up: the searches plan by it
-        searcher = contestant(name, known, arguments.num_trials, seed)
-        list(follow(searcher, world, known, num_trials))
-
-    with (
-        ProcessPoolExecutor(2, get_context("spawn")) as pool,
-        ThreadPoolExecutor(2) as searches,
-    ):
-        seeds = range(arguments.real_seeds)
-        for search in [searches.submit(one, n, s) for s in seeds for n in (OURS, STOCK)]:
-            search.result()
-
-
-def real_records(path: Path, sweep: str | None = None) -> list[TrialRecord]:
-    """Return the trained trials, in their order; of one search or of all."""
-    records = map(TrialRecord.from_row, read_rows(path))
-    kept = [r for r in records if sweep in (None, r.sweep)]
-    return sorted(kept, key=lambda r: (r.sweep or "", r.trial_id))
-
-
-def _curves(frame: pd.DataFrame, quantile: float, num_trials: int) -> dict[str, np.ndarray]:
-    """Return contestant -> hypervolume [seed, trials launched - 1]; one that ended early stays."""
-    here = frame[frame["quantile"] == quantile]
-    wide = {
-        n: g.pivot(index="seed", columns="number", values="hypervolume")
-        for n, g in here.groupby("contestant")
-    }
-    numbers = range(1, num_trials + 1)
-    return {name: wide[name].reindex(columns=numbers).ffill(axis=1).to_numpy() for name in LINES}
-
-
-def _goal(curves: Mapping[str, np.ndarray], number: int) -> str:
-    """Return the row of the comparison of ours and stock after `number` trials."""
-    ours, stock, random = (curves[name][:, number - 1] for name in (OURS, STOCK, RANDOM))
-    gain, stock_gain = (np.median(each) - np.median(random) for each in (ours, stock))
-    dice = np.random.default_rng(0)
-    drawn = [
-        np.median(each[dice.integers(len(each), size=(4000, len(each)))], axis=1)
-        for each in (ours, stock, random)
-    ]
-    margin = (drawn[0] - drawn[2]) - GOAL_GAIN * (drawn[1] - drawn[2])
-    low, high = np.quantile(margin, (0.025, 0.975))
-    reached = np.flatnonzero(np.median(curves[OURS], axis=0) >= np.median(stock))
-    needed = int(reached[0]) + 1 if reached.size else None
-    kept = gain > 0 and gain >= GOAL_GAIN * stock_gain
-    kept_by_half = needed is not None and needed <= number / 2
-    ratio = f"{gain / stock_gain:.2f}" if stock_gain > 0 else "stock gains nothing"
-    lost, won = (stock > ours).sum(), (ours > stock).sum()
-    needs = "over all" if needed is None else f"{needed} ({needed / number:.2f})"
-    return (
-        f"| {number} | {gain:+.3f} | {stock_gain:+.3f} | {ratio} | {low:+.3f} to {high:+.3f} | "
-        f"{_spread(ours - stock, '+.3f')} | {won} : {lost} | {needs} | "
-        f"{'kept' if kept or kept_by_half else 'not kept'} |"
+def _curves(rows: pd.DataFrame, quantile: float, num_trials: int) -> dict[str, np.ndarray]:
+    """Return contestant -> hypervolume [seed, trials launched - 1]; a search that ended stays."""
+    table = rows[rows["quantile"] == quantile].pivot(
+        index=["contestant", "seed"], columns="number", values="hypervolume"
     )
+    table = table.reindex(columns=range(1, num_trials + 1)).ffill(axis=1)
+    return {name: table.loc[name].to_numpy() for name in LINES}
+
+
+def _head(world: World, arguments: argparse.Namespace) -> list[str]:
+    packages = {name: version(name) for name in ("torch", "optuna", "ray")}
+    versions = json.dumps({"python": platform.python_version(), **packages})
+    base, first = world.space.base, next(iter(world.trials.values()))
+    return [
+        "# Trials lost to memory, and hypervolume",
+        "",
+        f"`python benchmarks/search_waste.py --seeds {arguments.seeds} --num-trials "
+        f"{arguments.num_trials}` writes this, the figure and search_waste.parquet; with `--real` "
+        f"it also trains. {platform.machine()}, {os.cpu_count()} cores; {versions}",
+        "",
+        f"**Looked up**: no trial was trained for the searches in the figure and beside it. All "
+        f"{len(world.trials)} configurations of a space ({', '.join(world.space.distributions)}; "
+        f"{first.dataset}, generated slides of {base.image_size} px, {first.num_train_images} to "
+        f"train and {first.num_val_images} to validate, {base.backbone}, {base.epochs} epochs, "
+        f"seed {base.seed}) were trained once without a budget (`record_trials.py`). A trial whose "
+        "peak is over the budget has run out of memory.",
+        "",
+        f"Contestants draw from the same distributions, one trial at a time; {arguments.num_trials}"
+        f" launched trials, {arguments.seeds} seeds, nothing told beforehand. NSGA-II has a "
+        f"population of {POPULATION}. `{TOLD}`: the trial catches that it ran out of memory and "
+        f"reports metric 0 at a peak of the budget. `{ABLATION}`: prediction and no repeats, with "
+        "random draws in place of the sampler's.",
+        "",
+        "Budget: a quantile of the predicted peaks of all configurations. Hypervolume: area of "
+        f"({first.metric_name}, peak) up to the reference point, the worst metric of the table "
+        f"({world.worst_metric:.4g}) at the budget, as a share of the area of all configurations.",
+        "",
+        "![Hypervolume against launched trials](search_waste.svg)",
+    ]
+
+
+def _section(
+    rows: pd.DataFrame, curves: Mapping[str, np.ndarray], quantile: float, world: World
+) -> list[str]:
+    """Return the results under one budget."""
+    numbers = [number for number in MILESTONES if number <= curves[OURS].shape[1]]
+    here = rows[rows["quantile"] == quantile]
+    after = [f"after {number}" for number in numbers]
+    results = []
+    for name in LINES:
+        seeds = here[here["contestant"] == name].groupby("seed")
+        counts = (seeds["over"].sum(), seeds["repeated"].sum(), seeds["refused"].max())
+        cells = [_spread(count.to_numpy(), ".0f") for count in counts]
+        cells += [_spread(curves[name][:, number - 1]) for number in numbers]
+        results.append([name, *cells])
+    goals = [_goal(curves, rival, number) for rival in (STOCK, TOLD) for number in numbers]
+    return [
+        "",
+        f"## Budget {world.budget_bytes:,} bytes, quantile {quantile:g}: {world.num_fitting} of "
+        f"{len(world.trials)} configurations fit",
+        "",
+        f"Medians over seeds (quartiles). All configurations have {world.rectangle():.2f} of the "
+        "rectangle from the reference point to the best metric at the smallest peak.",
+        "",
+        *_table(
+            ["contestant", "launched over budget", "repeats", "refused, not launched", *after],
+            results,
+        ),
+        "",
+        f"Gain: median less that of {RANDOM}. Goal: {GOAL} times the rival's gain after as many "
+        "trials, or the rival's median in half of them.",
+        "",
+        *_table(
+            [
+                "rival",
+                "trials",
+                "our gain",
+                "rival's gain",
+                "ratio",
+                f"our gain less {GOAL} x rival's, 95 % (bootstrap over seeds)",
+                "ours less rival's, by seed",
+                "seeds won : lost",
+                "trials to the rival's median (share)",
+                "goal",
+            ],
+            goals,
+        ),
+    ]
+
+
+def _goal(curves: Mapping[str, np.ndarray], rival: str, number: int) -> list[str]:
+    """Return ours against `rival` after `number` trials."""
+    three = [curves[name][:, number - 1] for name in (OURS, rival, RANDOM)]
+    dice = np.random.default_rng(0)
+    drawn = [np.median(dice.choice(each, (4000, len(each))), axis=1) for each in three]
+    low, high = np.quantile(drawn[0] - drawn[2] - GOAL * (drawn[1] - drawn[2]), (0.025, 0.975))
+    ours, other, random = (float(np.median(each)) for each in three)
+    gain, rivals = ours - random, other - random
+    reached = np.flatnonzero(np.median(curves[OURS], axis=0) >= other) + 1
+    kept = gain >= GOAL * rivals > 0 or (gain > 0 >= rivals)
+    kept = kept or (reached.size > 0 and reached[0] <= number / 2)
+    difference = three[0] - three[1]
+    return [
+        rival,
+        f"{number}",
+        f"{gain:+.3f}",
+        f"{rivals:+.3f}",
+        f"{gain / rivals:.2f}" if rivals > 0 else "rival gains nothing",
+        f"{low:+.3f} to {high:+.3f}",
+        _spread(difference, "+.3f"),
+        f"{(difference > 0).sum()} : {(difference < 0).sum()}",
+        f"{reached[0]} ({reached[0] / number:.2f})" if reached.size else "not reached",
+        "kept" if kept else "not kept",
+    ]
+
+
+def _real_section(world: World, searches: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+    """Return how the trained searches ended and whether the table says so; of this world only."""
+    results = []
+    num_same = num_trained = 0
+    for sweep, trained in searches.items():
+        draws = [world.space.params(record) for record in trained]
+        configs = [world.space.config(draw, world.budget_bytes) for draw in draws]
+        if any(map(mismatch, trained, configs)):
+            continue
+        found = [world.look_up(r.trial_id, draw) for r, draw in zip(trained, draws, strict=True)]
+        same = sum(_end(a) == _end(b) for a, b in zip(trained, found, strict=True))
+        num_same, num_trained = num_same + same, num_trained + len(trained)
+        over = sum(record.status is TrialStatus.OUT_OF_MEMORY for record in trained)
+        numbers = [number for number in MILESTONES if number <= len(trained)]
+        after = ", ".join(f"{world.share(trained[:number]):.3f} ({number})" for number in numbers)
+        results.append([sweep, f"{len(trained)}", f"{over}", f"{same}", after])
+    if not results:
+        return []
+    header = ["search", "launched", "over budget", "as looked up", "hypervolume (after trials)"]
+    return [
+        "",
+        f"## Trained under the budget of {world.budget_bytes:,} bytes",
+        "",
+        f"{num_same} of {num_trained} trials ended as the table says: out of memory where its peak "
+        "is over the budget, else with the same metric and peak to the last bit. All rows: "
+        f"{REAL_PARQUET}.",
+        "",
+        *_table(header, results),
+    ]
+
+
+def _end(record: TrialRecord) -> tuple[Any, ...]:
+    is_over = record.status is TrialStatus.OUT_OF_MEMORY  # its peak is where it was stopped
+    return (record.status, record.metric, None if is_over else record.peak_allocated_bytes)
 
 
 def _spread(values: np.ndarray, form: str = ".3f") -> str:
@@ -431,154 +510,34 @@ def _spread(values: np.ndarray, form: str = ".3f") -> str:
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
-def _report(
-    frame: pd.DataFrame,
-    curves: Mapping[float, Mapping[str, np.ndarray]],
-    worlds: Mapping[float, Known],
-    arguments: argparse.Namespace,
-) -> str:
-    known = next(iter(worlds.values()))
-    names = ("torch", "optuna", "ray")
-    versions = json.dumps({"python": platform.python_version(), **{n: version(n) for n in names}})
-    base, any_trial = known.space.base, next(iter(known.trials.values()))
-    lines = [
-        "# Trials lost to memory, and hypervolume",
-        "",
-        f"`python benchmarks/search_waste.py --seeds {arguments.seeds} --num-trials "
-        f"{arguments.num_trials}` writes this, the figure and search_waste.parquet; with `--real` "
-        f"it also trains. {platform.machine()}, {os.cpu_count()} cores; {versions}",
-        "",
-        f"Looked up: in the searches of this section no trial was trained. The {len(known.trials)} "
-        f"configurations of a space ({', '.join(known.space.distributions)}; {any_trial.dataset}, "
-        f"generated slides of {base.image_size} px, {any_trial.num_train_images} to train and "
-        f"{any_trial.num_val_images} to validate, {base.backbone}, {base.epochs} epochs, seed "
-        f"{base.seed}) were each trained once without a budget (`record_trials.py`); a trial with a "
-        "peak over the budget has run out of memory. All contestants draw from the same "
-        f"distributions, one trial at a time, {arguments.num_trials} launched trials, "
-        f"{arguments.seeds} seeds each; none is told anything beforehand.",
-        "",
-        "Budget: the quantile of the peaks that are predicted of all configurations, each counted "
-        f"once. Hypervolume: area of ({any_trial.metric_name}, peak) up to the reference point "
-        f"({known.worst_metric:g}, the worst of the table; the budget), as a share of the area that "
-        f"all configurations inside the budget have. NSGA-II with a population of {POPULATION}. "
-        f"{ABLATION}: the same without its sampler, prediction and no repeats alone.",
-        "",
-        "![Hypervolume against launched trials](search_waste.svg)",
-    ]
-    milestones = [n for n in MILESTONES if n <= arguments.num_trials]
-    for quantile, world in worlds.items():
-        fits = sum(said.fits(world.budget_bytes) for said in world.predictions.values())
-        here = frame[frame["quantile"] == quantile]
-        lines += [
-            "",
-            f"## Budget {world.budget_bytes} bytes: quantile {quantile:g}, {fits} of "
-            f"{len(world.trials)} configurations fit",
-            "",
-            f"The attainable area is {world.rectangle():.2f} of the rectangle between the reference "
-            "point and the best metric at the smallest peak. Medians over seeds (quartiles).",
-            "",
-            "| contestant | launched over budget | repeats | refused, not launched | "
-            + " | ".join(f"after {number}" for number in milestones)
-            + " |",
-            "| --- | --- | --- | --- |" + " --- |" * len(milestones),
-        ]
-        for name in LINES:
-            seeds = here[here["contestant"] == name].groupby("seed")
-            counts = (seeds["over"].sum(), seeds["repeated"].sum(), seeds["refused"].max())
-            cells = [_spread(count.to_numpy(), ".0f") for count in counts]
-            cells += [_spread(curves[quantile][name][:, number - 1]) for number in milestones]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines += [
-            "",
-            f"{OURS} against {STOCK}. Gain: median less the median of {RANDOM}. Goal: "
-            f"{GOAL_GAIN} times the gain after as many trials, or the same median in half of them.",
-            "",
-            f"| trials | gain | stock's gain | ratio | gain less {GOAL_GAIN} x stock's, 95 % "
-            "(bootstrap over seeds) | ours less stock, by seed | seeds won : lost | "
-            "trials for stock's median (share) | goal |",
-            "| --- |" + " --- |" * 8,
-            *(_goal(curves[quantile], number) for number in milestones),
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _report_real(known: Known, path: Path) -> str:
-    """Return the section of the trained searches; empty if none is of this table and budget."""
-    rows = []
-    agreed = total = 0
-    for sweep in dict.fromkeys(r.sweep or "" for r in real_records(path)):
-        trained = real_records(path, sweep)
-        configs = [known.space.config(known.space.params(r), known.budget_bytes) for r in trained]
-        if any(map(mismatch, trained, configs)):
-            continue
-        table = Table(known)
-        looked_up = [table.run(r.trial_id, known.space.params(r)) for r in trained]
-        same = sum(
-            a.status is b.status
-            and a.metric == b.metric
-            and (a.metric is None or a.peak_allocated_bytes == b.peak_allocated_bytes)
-            for a, b in zip(trained, looked_up, strict=True)
-        )
-        agreed, total = agreed + same, total + len(trained)
-        over = sum(r.status is TrialStatus.OUT_OF_MEMORY for r in trained)
-        numbers = [n for n in MILESTONES if n <= len(trained)]
-        shares = ", ".join(f"{known.share(trained[:n]):.3f} after {n}" for n in numbers)
-        rows.append(f"| {sweep} | {len(trained)} | {over} | {same} | {shares} |")
-    if not rows:
-        return ""
-    lines = [
-        "",
-        f"## Trained under the budget of {known.budget_bytes} bytes",
-        "",
-        f"{agreed} of {total} trials ended as the table says: the same metric and peak to the last "
-        "bit, or out of memory where the table's peak is over the budget. All rows: "
-        f"{REAL_PARQUET}.",
-        "",
-        "| search | launched | over budget | as looked up | hypervolume |",
-        "| --- | --- | --- | --- | --- |",
-        *rows,
-    ]
-    return "\n".join(lines) + "\n"
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def _draw(
-    curves: Mapping[float, Mapping[str, np.ndarray]],
-    worlds: Mapping[float, Known],
-    num_seeds: int,
-    path: Path,
+    curves: Mapping[float, Mapping[str, np.ndarray]], worlds: Mapping[float, World], path: Path
 ) -> None:
     """Write the figure: hypervolume against launched trials, median and quartiles."""
     with matplotlib.rc_context({"font.size": 10, "svg.hashsalt": "search_waste"}):
-        figure = Figure(figsize=(6.2 * len(curves), 4.6), layout="constrained")
+        figure = Figure(figsize=(6.6 * len(curves), 4.8), layout="constrained")
         panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
         for axes, (quantile, lines) in zip(panels, curves.items(), strict=True):
-            ends = {}
+            num_seeds, num_trials = lines[OURS].shape
             for name, (colour, style) in LINES.items():
                 low, middle, high = np.quantile(lines[name], (0.25, 0.5, 0.75), axis=0)
-                numbers = np.arange(1, len(middle) + 1)
+                numbers = range(1, num_trials + 1)
                 axes.fill_between(numbers, low, high, color=colour, alpha=0.12, linewidth=0)
                 axes.plot(numbers, middle, color=colour, linestyle=style, linewidth=2)
-                ends[name] = middle[-1]
-            at = -np.inf
-            for name in sorted(ends, key=lambda name: ends[name]):
-                at = max(ends[name], at + 0.045)  # labels do not overlap
-                axes.annotate(
-                    name,
-                    (numbers[-1] + 1, at),
-                    color=LINES[name][0],
-                    va="center",
-                    annotation_clip=False,
-                )
-            fits = sum(
-                s.fits(worlds[quantile].budget_bytes) for s in worlds[quantile].predictions.values()
-            )
-            axes.set_title(
-                f"{fits} of {len(worlds[quantile].trials)} configurations fit the budget",
-                loc="left",
-                weight="bold",
-            )
+            above = np.inf
+            for name in sorted(LINES, key=lambda name: -np.median(lines[name][:, -1])):
+                above = min(float(np.median(lines[name][:, -1])), above - 0.045)  # no overlap
+                place = (num_trials + 1, above)
+                axes.annotate(name, place, color=LINES[name][0], va="center", annotation_clip=False)
+            fits = f"{worlds[quantile].num_fitting} of {len(worlds[quantile].trials)}"
+            axes.set_title(f"{fits} configurations fit the budget", loc="left", weight="bold")
             axes.set_xlabel(f"launched trials (median and quartiles of {num_seeds} seeds)")
-            axes.set_xlim(1, numbers[-1])
+            axes.set_xlim(1, num_trials)
+            axes.set_ylim(0, 1.02)
             axes.grid(axis="y", color="#e4e7eb")
             axes.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel("hypervolume inside the budget, share of attainable")

@@ -5,19 +5,37 @@ Knows nothing of trainers and samplers. The arithmetic is pure; `survey` asks Ra
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
+from patchtrain.record import atomic_path
 from patchtrain.units import format_bytes
 
 PROCESS_OVERHEAD_BYTES = 1_000_000_000
-"""Host memory of a worker beside its tensors: Python, torch, the images of a small data set."""
+"""Host memory of a worker beside its tensors: Python, torch, the list of a data set."""
 
-_SHARE_STEP = 10_000
-"""Ray counts GPUs in steps of 1/10,000."""
+MEMORY_STEP_BYTES = 250_000_000
+"""Host memory is reserved in such steps: Tune passes a worker on to the next trial only where that
+asks for exactly the same, and starting one costs seconds."""
+
+_BATCHES_IN_USE = 2
+"""The batch that is trained on and its copy on the way to the device, or the next, being read."""
+
+_BATCHES_AHEAD = 2
+"""Batches that each reading process holds ready: torch's `prefetch_factor`."""
+
+_UNITS = 10_000
+"""Ray counts every resource in whole units of 1/10,000."""
+
+_QUERY_LIMIT_S = 60.0
+"""How long the nodes may take to tell the memory of their GPUs, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +46,8 @@ class Cluster:
     """Ray resources of each node: CPU, GPU, memory (bytes)."""
     gpu_memory_bytes: int | None = None
     """Of the smallest GPU; None: there is none, or it is unknown."""
+    gpu_bytes_by_node: Mapping[str, int] = field(default_factory=dict)
+    """Ray's id of a node -> memory of its smallest GPU, of the nodes that were asked for it."""
 
     @property
     def has_gpu(self) -> bool:
@@ -38,9 +58,13 @@ class Cluster:
 class Placement:
     """What the trials of one sweep reserve on one cluster.
 
-    On the CPU the budget is host memory. It is reserved when one of the budgets is more than a
-    CPU's share of its node, so that CPUs alone would overfill it; otherwise all trials ask for
-    the same, which lets one worker serve one trial after the other.
+    A trial reserves a CPU and one for each of its reading processes, host memory, and on a GPU the
+    share of it that the budget is. On the CPU the budget is host memory too, so that memory is what
+    is packed. More host memory than any node has is not asked for: such a trial has a node alone.
+
+    Where GPUs differ in size, a share is of the smallest: Ray knows GPUs by their number, not by
+    their memory, and may put any trial on any of them. A larger GPU holds no more trials than the
+    smallest does.
 
     Args:
         base: what the trials share.
@@ -56,45 +80,102 @@ class Placement:
                 f"device={base.device!r} but no node of the cluster has a GPU; use "
                 "--set device=cpu, or --gpu-memory if GPU nodes are started on demand"
             )
+        self._base = base
         self._cluster = cluster
         self._num_cpus = 1.0 + base.num_workers
         self._uses_gpu = base.device.startswith("cuda") or (
             base.device == "auto" and cluster.has_gpu
         )
-        self._node_memory_bytes = max(node.get("memory", 0.0) for node in cluster.nodes)
-        needed_bytes = max(budgets_bytes) + PROCESS_OVERHEAD_BYTES
-        self._reserves_memory = any(
-            node.get("memory", 0.0) * self._num_cpus < needed_bytes * node["CPU"]
-            for node in cluster.nodes
-            if node.get("CPU")
-        )
+        hosts = [node for node in self._nodes_of_device() if node.get("CPU", 0.0) >= self._num_cpus]
+        # of nodes that have yet to start it is unknown
+        self._node_memory_bytes = max((n.get("memory", 0.0) for n in hosts), default=math.inf)
+        self._has_host = bool(hosts)
         self._budgets_bytes = tuple(budgets_bytes)
         for budget in budgets_bytes:
             self.resources(budget)
 
+    @property
+    def device(self) -> str:
+        """Kind of the device that trials run on, `cpu` or `cuda`."""
+        return "cuda" if self._uses_gpu else "cpu"
+
+    def check_fits(self, *, may_grow: bool) -> None:
+        """Refuse what no node can ever hold, and what would be waited for without end.
+
+        Args:
+            may_grow: whether the cluster starts nodes for trials that wait; nothing is known of
+                those, so nothing is refused.
+
+        Raises:
+            ConfigError: says what is missing, and what to change.
+        """
+        if may_grow or self._has_host:
+            return
+        nodes = self._nodes_of_device()
+        if not nodes:
+            raise ConfigError(
+                f"--gpu-memory {format_bytes(self._cluster.gpu_memory_bytes)} but no node of the "
+                "cluster has a GPU, and it starts no others; leave --gpu-memory out to use the "
+                "CPU, or give the --address of a cluster with GPUs"
+            )
+        where = "no node with a GPU" if self._uses_gpu else "no node"
+        most = int(max(node.get("CPU", 0.0) for node in nodes))
+        if most < 1:
+            raise ConfigError(
+                f"device={self.device!r}: a trial needs a CPU, but {where} has one to give; start "
+                "one with `ray start --num-cpus=N`, or leave --address out to use this machine"
+            )
+        raise ConfigError(
+            f"num_workers={self._base.num_workers} makes a trial need {self._num_cpus:g} CPUs, but "
+            f"{where} has more than {most}; use --set num_workers={most - 1} or less"
+        )
+
     def resources(self, budget_bytes: int) -> dict[str, float]:
         """Return what a trial under `budget_bytes` reserves, as Ray resources."""
-        if self._uses_gpu:
-            share = _gpu_share(budget_bytes, self._cluster.gpu_memory_bytes)
-            return {"CPU": self._num_cpus, "GPU": share}
         wanted = {"CPU": self._num_cpus}
-        if self._reserves_memory:
-            # More than a node has would be waited for for ever: such a trial has a node alone.
-            needed_bytes = budget_bytes + PROCESS_OVERHEAD_BYTES
-            wanted["memory"] = float(min(needed_bytes, self._node_memory_bytes))
+        needed_bytes = host_bytes(self._base)
+        if self._uses_gpu:
+            wanted["GPU"] = _gpu_share(budget_bytes, self._cluster.gpu_memory_bytes)
+        else:
+            needed_bytes += budget_bytes
+        stepped_bytes = -(-needed_bytes // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
+        if memory_bytes := min(stepped_bytes, self._node_memory_bytes):
+            wanted["memory"] = float(memory_bytes)
         return wanted
+
+    def slots_by_node(self, budget_bytes: int) -> list[int]:
+        """Return how many trials under `budget_bytes` each of the cluster's nodes holds at once."""
+        wanted = self.resources(budget_bytes)
+        return [_num_fitting(wanted, node) for node in self._cluster.nodes]
 
     def num_slots(self) -> int:
         """Return how many trials of the smallest budget fit on the nodes side by side."""
-        wanted = self.resources(min(self._budgets_bytes))
-        return sum(
-            min(int(node.get(name, 0.0) / amount) for name, amount in wanted.items())
-            for node in self._cluster.nodes
-        )
+        return sum(self.slots_by_node(min(self._budgets_bytes)))
+
+    def _nodes_of_device(self) -> list[Mapping[str, float]]:
+        """Return the nodes that have the kind of device that trials run on."""
+        return [n for n in self._cluster.nodes if not self._uses_gpu or n.get("GPU", 0.0) >= 1]
+
+
+def host_bytes(config: TrialConfig) -> int:
+    """Return the host memory that a trial takes beside its budget.
+
+    Overhead of the process, and the images that are there at a time, uint8 [image_size,
+    image_size, 3] each: two batches in the training process, two more for each reading process.
+    Those are forks, which share the rest with the process that they were forked from. What
+    decoding takes for the moment is not in it.
+    """
+    batch_bytes = config.batch_size * config.image_size**2 * 3
+    num_batches = _BATCHES_IN_USE + _BATCHES_AHEAD * config.num_workers
+    return PROCESS_OVERHEAD_BYTES + num_batches * batch_bytes
 
 
 def _gpu_share(budget_bytes: int, gpu_memory_bytes: int | None) -> float:
-    """Return the share of a GPU that a budget is, rounded up to what Ray can count."""
+    """Return the share of a GPU that a budget is, in steps that Ray can count.
+
+    Rounded down, so that three thirds fit on a GPU; but up where one more trial than the memory
+    holds would fit otherwise.
+    """
     if gpu_memory_bytes is None:
         return 1.0
     if budget_bytes > gpu_memory_bytes:
@@ -103,45 +184,149 @@ def _gpu_share(budget_bytes: int, gpu_memory_bytes: int | None) -> float:
             f"{format_bytes(gpu_memory_bytes)} of the smallest GPU; leave it out, or give another "
             "--gpu-memory"
         )
-    return math.ceil(budget_bytes / gpu_memory_bytes * _SHARE_STEP) / _SHARE_STEP
+    units = max(1, budget_bytes * _UNITS // gpu_memory_bytes)
+    if _UNITS // units > gpu_memory_bytes // budget_bytes:
+        units += 1
+    return units / _UNITS
 
 
-def survey(gpu_memory_bytes: int | None = None) -> Cluster:
+def _num_fitting(wanted: Mapping[str, float], node: Mapping[str, float]) -> int:
+    """Return how many times `wanted` fits on `node`, counted as Ray does.
+
+    A share of a GPU lies on one GPU: 0.6 fits twice on two of them, not three times.
+    """
+    return min(
+        int(node.get(name, 0.0)) * (_UNITS // _units(amount))
+        if name == "GPU"
+        else _units(node.get(name, 0.0)) // _units(amount)
+        for name, amount in wanted.items()
+    )
+
+
+def _units(amount: float) -> int:
+    return round(amount * _UNITS)
+
+
+def survey(
+    gpu_memory_bytes: int | None = None,
+    cache_path: Path | None = None,
+    *,
+    asks_gpus: bool = True,
+) -> Cluster:
     """Return what the connected Ray cluster offers.
 
     Args:
         gpu_memory_bytes: memory of a GPU, where the user said so; also says that there are GPUs,
             which a cluster that starts nodes on demand does not show at first.
+        cache_path: file of answers that `remember` wrote: only nodes that are not in it are asked.
+            It need not exist.
+        asks_gpus: False leaves the GPUs alone, which trials on the CPU do not need.
+
+    Raises:
+        ConfigError: GPUs do not tell their memory.
     """
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    gpu_nodes = [node["NodeID"] for node in nodes if node["Resources"].get("GPU", 0) > 0]
-    if gpu_memory_bytes is None and gpu_nodes:
-        gpu_memory_bytes = _smallest_gpu_bytes(gpu_nodes)
+    by_node: dict[str, int] = {}
+    if gpu_memory_bytes is None and asks_gpus:
+        gpu_nodes = [node for node in nodes if node["Resources"].get("GPU", 0) > 0]
+        by_node = _gpu_bytes_by_node(gpu_nodes, _recalled(cache_path))
+        gpu_memory_bytes = min(by_node.values(), default=None)
     return Cluster(
         nodes=tuple(dict(node["Resources"]) for node in nodes),
         gpu_memory_bytes=gpu_memory_bytes,
+        gpu_bytes_by_node=by_node,
     )
 
 
-def _smallest_gpu_bytes(node_ids: Sequence[str]) -> int:
-    """Ask one task on each of the nodes for the memory of its GPUs."""
+def remember(cluster: Cluster, path: Path) -> None:
+    """Write to `path` what the GPUs of `cluster` answered, for the next `survey`.
+
+    A file that cannot be written is no error: the GPUs are asked again.
+    """
+    if cluster.gpu_bytes_by_node:
+        with suppress(OSError), atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(dict(cluster.gpu_bytes_by_node), indent=2) + "\n")
+
+
+def _recalled(path: Path | None) -> dict[str, int]:
+    """Return what `remember` wrote; nothing where the file is missing or damaged."""
+    with suppress(OSError, ValueError):
+        held = json.loads(path.read_text()) if path is not None else None
+        if isinstance(held, dict):
+            return {key: size for key, size in held.items() if isinstance(size, int) and size > 0}
+    return {}
+
+
+def _gpu_bytes_by_node(
+    nodes: Sequence[Mapping[str, Any]], known: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the memory of each node's smallest GPU, by Ray's id of the node.
+
+    Args:
+        nodes: as Ray lists them.
+        known: answers of nodes that need not be asked again.
+    """
+    ids = [node["NodeID"] for node in nodes]
+    found = {key: known[key] for key in ids if key in known}
+    return found | _asked([node for node in nodes if node["NodeID"] not in found])
+
+
+def _asked(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Ask one task on each of the nodes for the memory of its smallest GPU."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    @ray.remote(num_cpus=0, num_gpus=0.001, max_retries=1)
-    def memory_of_gpu() -> int:
-        import torch
+    # It reserves nothing, so that it runs beside whatever is on the GPUs. Its process ends with it:
+    # once CUDA has seen all GPUs, a trial in that process could not be given one of them.
+    ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=1)(_smallest_gpu_bytes)
+    tasks = {
+        ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(int(node["Resources"]["GPU"])): node
+        for node in nodes
+    }
+    if not tasks:
+        return {}
+    answered, silent = ray.wait(list(tasks), num_returns=len(tasks), timeout=_QUERY_LIMIT_S)
+    if silent:
+        for task in silent:
+            ray.cancel(task, force=True)
+        addresses = ", ".join(tasks[task]["NodeManagerAddress"] for task in silent)
+        raise ConfigError(
+            f"the GPUs of {addresses} did not tell their memory within {_QUERY_LIMIT_S:g} s; free "
+            "them, give --gpu-memory, or leave GPUs alone with --set device=cpu"
+        )
+    return {tasks[task]["NodeID"]: _answer(task, tasks[task]) for task in answered}
 
-        from patchtrain.memory.driver import Gpu
 
-        return Gpu(torch.device("cuda", 0)).total_bytes
+def _answer(task: Any, node: Mapping[str, Any]) -> int:
+    import ray
 
-    asked = [
-        memory_of_gpu.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ).remote()
-        for node_id in node_ids
-    ]
-    return min(ray.get(asked))
+    try:
+        return ray.get(task)
+    except Exception as error:  # whatever it is, the user knows better what the GPUs are
+        cause = getattr(error, "cause", None) or error
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
+        raise ConfigError(
+            f"the GPUs of {node['NodeManagerAddress']} do not tell their memory ({reason}); give "
+            "--gpu-memory, or leave GPUs alone with --set device=cpu"
+        ) from None
+
+
+def _smallest_gpu_bytes(num_gpus: int) -> int:
+    """Return the memory of the smallest of the first `num_gpus` GPUs; runs on their node.
+
+    Of a GPU that is cut into slices, CUDA shows one slice to a process.
+    """
+    import torch
+
+    from patchtrain.memory.driver import Gpu
+
+    num_seen = torch.cuda.device_count()
+    if num_seen == 0:
+        raise RuntimeError("CUDA sees no GPU there")
+    return min(
+        Gpu(torch.device("cuda", index)).total_bytes for index in range(min(num_gpus, num_seen))
+    )

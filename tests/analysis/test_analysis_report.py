@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.load import InputError, load_run
-from analysis.report import facts, headline, status_counts, versions, write_report
+from analysis.report import (
+    best_rows,
+    facts,
+    headline,
+    status_counts,
+    trial_rows,
+    versions,
+    write_report,
+)
 from analysis.selection import best_per_budget
 from patchtrain.record import TrialStatus
 from patchtrain.units import format_bytes
@@ -254,7 +262,7 @@ def test_facts_tell_what_made_the_run(write_run: Any, mixed_trials: Any) -> None
     run = load_run(write_run(mixed_trials, sweep=sweep))
     told = facts(run)
     assert told["Command"] == "python sweeps/panda_budget.py"
-    assert told["Trials"] == "9 of 12 asked for"
+    assert told["Trials"] == "8 of 12 asked for, 1 not launched as predicted not to fit"
     assert told["Device"] == "cpu"
     assert told["Started"] == "2025-01-02 03:04:05+00:00"
     assert versions(run) == {"ray": "2.60", "torch": "2.15.0"}
@@ -277,3 +285,25 @@ def test_output_that_cannot_be_written_is_refused(
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write_report(load_run(write_run([trial("a")])), tmp_path / "file" / "out")
+
+
+def test_the_report_shows_seeds_and_settings_that_differ(write_run: Any, trial: Any) -> None:
+    run = load_run(
+        write_run(
+            [
+                trial("a", metric=0.6, group="a"),
+                trial("a-s1", metric=0.5, group="a", seed=1),
+                trial("b", metric=0.5, group="b", learning_rate=3e-3),
+                trial("c", metric=None, group="c", status=TrialStatus.PREDICTED_INFEASIBLE),
+            ]
+        )
+    )
+    (row,) = best_rows(best_per_budget(run))
+    texts = {cell.label: cell.text for cell in row.cells}
+    assert texts["Over seeds"] == "0.5500 ± 0.0707 (2 seeds)"
+    (first, *_) = trial_rows(run)
+    assert {cell.label: cell.text for cell in first}["Learning rate"] == "0.001"
+    assert "Precision" not in {cell.label for cell in first}
+    told = facts(run)["Trials"]
+    assert told.endswith("1 not launched as predicted not to fit, 1 with further seeds")
+    assert told.startswith("2, ")

@@ -189,3 +189,22 @@ def test_hypervolume_is_measured_from_the_largest_budget(write_run: Any, trial: 
 def test_a_run_without_a_result_has_no_hypervolume(write_run: Any, trial: Any) -> None:
     status = TrialStatus.OUT_OF_MEMORY
     assert front_hypervolume(load_run(write_run([trial("a", status=status)]))) is None
+
+
+def test_replicates_say_how_sure_a_metric_is_and_are_never_best(write_run: Any, trial: Any) -> None:
+    run = load_run(
+        write_run(
+            [
+                trial("a", metric=0.6, group="a"),
+                trial("a-s1", metric=0.9, group="a", seed=1),
+                trial("a-s2", metric=0.3, group="a", seed=2),
+                trial("a-s3", metric=None, group="a", seed=3, status=TrialStatus.FAILED),
+                trial("b", metric=0.5, group="b", peak_allocated_bytes=GB // 2),
+            ]
+        )
+    )
+    best = answer(run, None)
+    assert best.trial is not None and best.trial["trial_id"] == "a"
+    assert str(best.seeds) == "0.6000 ± 0.3000 (3 seeds)"
+    assert run.trials["trial_id"][is_on_front(run.trials)].tolist() == ["a", "b"]
+    assert answer(run, GB // 2).seeds is None
