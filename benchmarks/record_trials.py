@@ -2,8 +2,9 @@
 
     python benchmarks/record_trials.py
 
-`search_waste.py` looks trials up in what this writes: a trial is determined by its configuration and
-seed, so a looked-up trial is the one that a search would have trained. Goes on where it was stopped.
+`search_waste.py` looks trials up in what this writes: a trial is determined by its configuration
+and seed, so a looked-up trial is the one that a search would have trained. Goes on where it was
+stopped.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ def _asked(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     if silent:
         for task in silent:
             ray.cancel(task, force=True)
-        addresses = ", ".join(tasks[task]["NodeManagerAddress"] for task in silent)
+        addresses = ", ".join(sorted({tasks[task]["NodeManagerAddress"] for task in silent}))
         raise ConfigError(
             f"the GPUs of {addresses} did not tell their memory within {_QUERY_LIMIT_S:g} s; free "
             "them, give --gpu-memory, or leave GPUs alone with --set device=cpu"

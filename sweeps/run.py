@@ -98,7 +98,7 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
     room = placement.survey(plan.gpu_memory_bytes, folder.path)
     places = placement.Placement(plan.space.base, plan.budgets_bytes, room)
     if not cluster_may_grow:
-        places.check_room()
+        places.check_fits(may_grow=False)
     predict = Predictor(data.num_train, data.num_val, places.device)
     check_budgets(plan.space, plan.budgets_bytes, predict)
     folder.open(plan.description())
