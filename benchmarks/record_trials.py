@@ -21,26 +21,27 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, read_rows, write_rows
-from sweeps.spaces import Space, patch_space
+from sweeps.spaces import Range, Space, patch_space
 
 TABLE = Path(__file__).parent / "results" / "search_trials.parquet"
 
 
 def space() -> Space:
-    """Return the space that is recorded: 240 configurations of PANDA's generated slides."""
+    """Return the space that is recorded: 222 configurations of PANDA's generated slides."""
     base = TrialConfig(
         image_size=256,
         patch_size=64,
         backbone="test_resnet",
         aggregator="small_cnn",
-        sample_num_images=144,
-        val_fraction=1 / 3,
+        sample_num_images=132,
+        val_fraction=3 / 11,
         batch_size=8,
-        epochs=6,
-        learning_rate=3e-3,
+        epochs=5,
+        learning_rate=4e-3,
         device="cpu",
     )
-    return patch_space(base, max_inner_iterations=3)
+    rates = Range(low=0.1, high=0.5)
+    return patch_space(base, varied={"sampling_rate": rates}, max_inner_iterations=3)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

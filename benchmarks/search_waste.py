@@ -62,6 +62,7 @@ MILESTONES = (10, 20, 30, 40, 60)
 AS_TEXT = {"aggregator", "patch_microbatch", "device", "budget"}
 """Settings that a record words otherwise than its configuration."""
 REAL_PARQUET = "search_waste_real.parquet"
+SVG: Any = {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "search_waste"}
 
 Params = Mapping[str, Any]
 Run = Callable[[str, Params], TrialRecord]
@@ -518,7 +519,7 @@ def _draw(
     curves: Mapping[float, Mapping[str, np.ndarray]], worlds: Mapping[float, World], path: Path
 ) -> None:
     """Write the figure: hypervolume against launched trials, median and quartiles."""
-    with matplotlib.rc_context({"font.size": 10, "svg.hashsalt": "search_waste"}):
+    with matplotlib.rc_context(SVG):
         figure = Figure(figsize=(6.6 * len(curves), 4.8), layout="constrained")
         panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
         for axes, (quantile, lines) in zip(panels, curves.items(), strict=True):
@@ -526,7 +527,7 @@ def _draw(
             for name, (colour, style) in LINES.items():
                 low, middle, high = np.quantile(lines[name], (0.25, 0.5, 0.75), axis=0)
                 numbers = range(1, num_trials + 1)
-                axes.fill_between(numbers, low, high, color=colour, alpha=0.12, linewidth=0)
+                axes.fill_between(numbers, low, high, color=colour, alpha=0.08, linewidth=0)
                 axes.plot(numbers, middle, color=colour, linestyle=style, linewidth=2)
             above = np.inf
             for name in sorted(LINES, key=lambda name: -np.median(lines[name][:, -1])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,9 @@ _SHARED: Mapping[str, Any] = {
 
 _METHODS = ("local_global", "patchgd")
 
+_BACKBONE = "resnet50"
+"""Where a sweep varies it and has it; else the sweep's own."""
+
 
 def paper_points(space: Space) -> list[dict[str, Any]]:
     """Return the paper's configurations at the image size of `space`, as draws from it.
@@ -44,14 +48,17 @@ def paper_points(space: Space) -> list[dict[str, Any]]:
             f"image_size={base.image_size}; use --image-size {' or '.join(map(str, sizes))}, or "
             "leave it out"
         )
-    varied = space.distributions
+    backbone = _BACKBONE if _BACKBONE in space.choices("backbone") else base.backbone
     points = []
-    for row in rows:
-        for method in _METHODS:
-            full = {"backbone": base.backbone, **_SHARED, **row, "method": method}
-            point = {name: full[name] for name in varied}
-            if space.contains(point) and point not in points:
-                points.append(point)
+    for row, method in itertools.product(rows, _METHODS):
+        full = {"backbone": backbone, **_SHARED, **row, "method": method}
+        point = {name: full[name] for name in space.distributions}
+        is_papers = all(
+            name in space.distributions or getattr(base, name) == full[name]
+            for name in (*row, "method")
+        )
+        if is_papers and space.contains(point) and point not in points:
+            points.append(point)
     if not points:
         raise ConfigError(
             f"--include-paper-configs: none of the paper's configurations at image_size="

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ from sweeps.scheduler import SCHEDULERS
 from sweeps.spaces import ROLES, Space, parse_varied, patch_sizes, patch_space
 from sweeps.trackers import TRACKERS, check_tracker
 from sweeps.warm_start import Known, known_trials
+
+_NETWORKS = ("method", "backbone")
+"""Settings that decide which networks there are."""
 
 _FREE = ("budget", *PLACEMENT_SETTINGS)
 """Settings that may differ when a sweep is resumed; budgets are compared as the sweep's own."""
@@ -125,14 +129,13 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
     if base.budget is not None:
         raise ConfigError(f"--set budget={base.budget}: a sweep has several; use --budgets")
     budgets_bytes = _budgets(options.budgets or preset.budgets)
-    for budget_bytes in budgets_bytes:
-        check_budget(dataclasses.replace(base, budget=budget_bytes))
     space = patch_space(
         base,
         fixed={*overrides, *_given(options)},
         varied=parse_varied(options.vary),
         max_inner_iterations=preset.max_inner_iterations,
     )
+    _check_networks_fit(space, budgets_bytes)
     check_tracker(options.tracker)
     earlier = [cluster.working_dir() / Path(path).expanduser() for path in options.warm_start]
     return Plan(
@@ -188,6 +191,24 @@ def _budgets(texts: Sequence[str]) -> tuple[int, ...]:
         ascending = " ".join(text for _, text in sorted(zip(budgets, texts, strict=True)))
         raise ConfigError(f"--budgets {' '.join(texts)}: must ascend; write --budgets {ascending}")
     return tuple(budgets)
+
+
+def _check_networks_fit(space: Space, budgets_bytes: Sequence[int]) -> None:
+    """Refuse a budget that none of the networks of `space` fits, whatever else is set.
+
+    Raises:
+        ConfigError: says what the first of them needs.
+    """
+    wrong: ConfigError | None = None
+    for values in itertools.product(*(space.choices(name) for name in _NETWORKS)):
+        networks = dict(zip(_NETWORKS, values, strict=True))
+        try:
+            check_budget(dataclasses.replace(space.base, **networks, budget=min(budgets_bytes)))
+            return
+        except ConfigError as error:
+            wrong = wrong or error
+    assert wrong is not None
+    raise wrong
 
 
 def _one_of(option: str, name: str, names: Sequence[str]) -> str:

@@ -9,12 +9,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from optuna.distributions import FloatDistribution
+
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.memory.estimate import Estimate, knobs
 from patchtrain.trainer import estimate_trial
 from patchtrain.units import format_bytes
-from sweeps.spaces import ROLES, Space
+from sweeps.spaces import Space
 
 
 class Prediction(Protocol):
@@ -42,6 +44,9 @@ class Prediction(Protocol):
 
 Predict = Callable[[TrialConfig], Prediction]
 
+_MAX_RATES = 3
+"""Numbers of patches, the least ones, among which there is one that networks can be trained on."""
+
 
 class Predictor:
     """Predicts the trials of one sweep on a machine that need not have their device.
@@ -67,7 +72,9 @@ class Predictor:
         return estimate_trial(there, self._num_train, self._num_val)
 
 
-def check_budgets(space: Space, budgets_bytes: Sequence[int], predict: Predictor) -> None:
+def check_budgets(
+    space: Space, budgets_bytes: Sequence[int], predict: Callable[[TrialConfig], Estimate]
+) -> None:
     """Refuse a budget that no configuration of `space` fits.
 
     Raises:
@@ -77,38 +84,64 @@ def check_budgets(space: Space, budgets_bytes: Sequence[int], predict: Predictor
     params, smallest = _smallest(space, budget_bytes, predict)
     if smallest.fits(budget_bytes):
         return
-    config = space.config(params, budget_bytes)
     settings = ", ".join(f"{name}={_short(value)}" for name, value in params.items())
     needed = format_bytes(smallest.needed_bytes)
     raise ConfigError(
         f"--budgets {format_bytes(budget_bytes)}: no configuration of this space fits; the "
         f"smallest peak is {needed} ({smallest.needed_bytes} bytes, with {settings}); "
-        f"give a budget of at least {smallest.needed_bytes}B, or {_remedy(config, smallest)}"
+        f"give a budget of at least {smallest.needed_bytes}B, or "
+        f"{_remedy(space, smallest, budget_bytes, predict)}"
     )
 
 
 def _smallest(
-    space: Space, budget_bytes: int, predict: Predictor
+    space: Space, budget_bytes: int, predict: Callable[[TrialConfig], Estimate]
 ) -> tuple[dict[str, Any], Estimate]:
     """Return the draw with the smallest peak and that peak; the first that fits is good enough.
 
     One parameter is moved at a time until none lowers the peak: all combinations would take long.
+
+    Raises:
+        ConfigError: no networks of the space can be built or trained.
     """
-    params = next(space.points(num_steps=2))
-    best = predict(space.config(params, budget_bytes))
+
+    def tried(params: dict[str, Any]) -> tuple[dict[str, Any], Estimate] | None:
+        return _trainable(space, params, budget_bytes, predict)
+
+    start = next(filter(None, map(tried, space.points(num_steps=2))), None)
+    if start is None:  # what is wrong with the first is told
+        params = next(space.points(num_steps=2))
+        return params, predict(space.config(params, budget_bytes))
+    params, best = start
     improved = True
     while improved and not best.fits(budget_bytes):
         improved = False
-        for other in _neighbours(space, params):
-            try:
-                found = predict(space.config(other, budget_bytes))
-            except ConfigError:  # networks that cannot take such patches
-                continue
-            if found.needed_bytes < best.needed_bytes:
-                params, best, improved = other, found, True
+        for found in filter(None, map(tried, _neighbours(space, params))):
+            if found[1].needed_bytes < best.needed_bytes:
+                (params, best), improved = found, True
                 if best.fits(budget_bytes):
                     break
     return params, best
+
+
+def _trainable(
+    space: Space,
+    params: dict[str, Any],
+    budget_bytes: int,
+    predict: Callable[[TrialConfig], Estimate],
+) -> tuple[dict[str, Any], Estimate] | None:
+    """Return `params`, with more patches sampled where so few cannot be trained on, and its peak;
+    None where nothing helps.
+    """
+    draws = [params]
+    if "sampling_rate" in space.distributions:
+        draws += [{**params, "sampling_rate": rate} for rate in space.rates(params)[:_MAX_RATES]]
+    for draw in draws:
+        try:
+            return draw, predict(space.config(draw, budget_bytes))
+        except ConfigError:
+            continue
+    return None
 
 
 def _neighbours(space: Space, params: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -121,19 +154,41 @@ def _neighbours(space: Space, params: Mapping[str, Any]) -> list[dict[str, Any]]
     ]
 
 
-def _remedy(config: TrialConfig, smallest: Estimate) -> str:
-    """Return, as text, the setting to widen."""
-    lower = knobs(config, smallest)
-    if not lower:
-        return "use smaller networks (--backbone)"
-    enough = [knob for knob in lower if knob.needed_bytes <= (config.budget or 0)]
-    # the smallest change that is enough, else what helps most
-    knob = max(enough, key=lambda knob: knob.needed_bytes) if enough else lower[0]
-    option = "--vary" if knob.name in ROLES else "--set"
+def _remedy(
+    space: Space,
+    smallest: Estimate,
+    budget_bytes: int,
+    predict: Callable[[TrialConfig], Estimate],
+) -> str:
+    """Return, as text, the settings to widen, with which the smallest peak is within the budget."""
+    options: dict[str, str] = {}
+    while not smallest.fits(budget_bytes):
+        config = smallest.config
+        # other images would be another question
+        lower = [knob for knob in knobs(config, smallest) if knob.name != "image_size"]
+        if not lower:
+            return "use smaller networks (--backbone) or images (--image-size)"
+        enough = [knob for knob in lower if knob.needed_bytes <= budget_bytes]
+        # the smallest change that is enough, else what helps most
+        knob = max(enough, key=lambda knob: knob.needed_bytes) if enough else lower[0]
+        options[knob.name] = _option(space, knob.name, knob.value)
+        smallest = predict(dataclasses.replace(config, **{knob.name: knob.value}))
+    verb = "takes" if len(options) == 1 else "take"
     return (
-        f"widen {knob.name}: {option} {knob.name}={_short(knob.value)} takes it to "
-        f"{format_bytes(knob.needed_bytes)}"
+        f"widen {' and '.join(options)}: {' '.join(options.values())} {verb} it to "
+        f"{format_bytes(smallest.needed_bytes)}"
     )
+
+
+def _option(space: Space, name: str, value: Any) -> str:
+    """Return, as text, the option with which `name` can take `value` too."""
+    distribution = space.distributions.get(name)
+    if distribution is None:
+        return f"--set {name}={_short(value)}"
+    if isinstance(distribution, FloatDistribution):
+        return f"--vary {name}={_short(value)}:{_short(distribution.high)}"
+    values = [value, *(choice for choice in space.choices(name) if choice != value)]
+    return f"--vary {name}={','.join(map(_short, values))}"
 
 
 def _short(value: Any) -> str:

@@ -12,10 +12,10 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.record import TrialRecord
@@ -28,7 +28,6 @@ from sweeps.store import RunFolder
 from sweeps.trackers import tracker_callbacks
 
 if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for bad input
-    from ray.tune import PlacementGroupFactory
     from ray.tune.schedulers import TrialScheduler
 
     from sweeps.placement import Placement
@@ -95,15 +94,15 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
     from sweeps.scheduler import make_scheduler
     from sweeps.search import BudgetSearch
 
-    room = placement.survey(plan.gpu_memory_bytes, folder.path)
-    places = placement.Placement(plan.space.base, plan.budgets_bytes, room)
-    if not cluster_may_grow:
-        places.check_fits(may_grow=False)
+    base = plan.space.base
+    room = placement.survey(plan.gpu_memory_bytes, folder.gpus_path, asks_gpus=base.device != "cpu")
+    places = placement.Placement(base, plan.budgets_bytes, room)
+    places.check_fits(may_grow=cluster_may_grow)
     predict = Predictor(data.num_train, data.num_val, places.device)
     check_budgets(plan.space, plan.budgets_bytes, predict)
     folder.open(plan.description())
     try:
-        room.remember(folder.path)
+        placement.remember(room, folder.gpus_path)
         progress = Progress(plan, folder.records())
 
         def refuse(suggestion: Suggestion, prediction: Prediction) -> TrialRecord:
@@ -137,7 +136,7 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
         course = _Course(plan, folder, places, progress, max_concurrent)
         if search.num_to_run:
             earlier = _reached(folder, search)
-            course.run(search, make_scheduler(plan.scheduler, plan.space.base.epochs, earlier))
+            course.run(search, make_scheduler(plan.scheduler, base.epochs, earlier))
         say_searched(plan, progress, search.used_up)
         if plan.num_seeds > 1:
             replicates = Replicates(
@@ -194,8 +193,14 @@ class _Course:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_starting)
         # Tune's own state is never read here, and writing it costs more with every trial
         os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
+        places = self.places  # Tune pickles what computes resources, and this folder cannot be
         tuner = tune.Tuner(
-            tune.with_resources(BudgetTrainable, self._resources),
+            tune.with_resources(
+                BudgetTrainable,
+                lambda trial: tune.PlacementGroupFactory(
+                    [places.resources(trial["config"].budget)]
+                ),
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=scheduler,
@@ -224,11 +229,6 @@ class _Course:
             if not search.is_done:
                 raise
             # every row is written: what Tune then fails to write or to read back is not needed
-
-    def _resources(self, trial: Mapping[str, Any]) -> PlacementGroupFactory:
-        from ray import tune
-
-        return tune.PlacementGroupFactory([self.places.resources(trial["config"].budget)])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def make_sampler(name: str, seed: int, num_trials: int) -> BaseSampler:
     """Return the sampler `name` of a study with about `num_trials` trials.
 
     None of them starts with random trials of its own: the search does, and counts only trials that
-    were launched. `grid` draws nothing, its points are put into the study's queue.
+    were launched. `grid` draws nothing, the search lists its points itself.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

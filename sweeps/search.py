@@ -138,10 +138,9 @@ class BudgetSearch(StatelessSearcher):
         launched = [r for r in own if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
         self._num_launched = len(launched) + len(self._cut_off)
         self._num_left = max(0, num_trials - self._num_launched)
-        for budget in budgets_bytes:
-            for params in first:
-                self._studies[budget].enqueue_trial(dict(params), skip_if_exists=True)
-        self._grid = self._shuffled_grid(seed) if sampler == "grid" else None
+        self._is_grid = sampler == "grid"
+        listed = [*first, *(self._shuffled_grid(seed) if self._is_grid else ())]
+        self._listed = {budget: iter(listed) for budget in budgets_bytes}
 
     @property
     def cut_off(self) -> tuple[Suggestion, ...]:
@@ -201,14 +200,19 @@ class BudgetSearch(StatelessSearcher):
     def _propose(self, budget: int) -> optuna.Trial | None:
         """Return a trial that was not tried under `budget` and fits it; None: there is none.
 
-        The study is asked first. Where it insists on what was tried, or on what cannot fit, others
-        are looked for.
+        What is listed comes first, and a grid is nothing else. Then the study is asked; where it
+        insists on what was tried, or on what cannot fit, others are looked for.
         """
+        for params in self._listed[budget]:
+            if self._is_new(params, budget):
+                trial = self._ask_for(params, budget)
+                if self._take(trial, budget):
+                    return trial
+        if self._is_grid:
+            return None
         num_repeats = num_refusals = 0
         while num_repeats < _MAX_REPEATS and num_refusals < _MAX_REFUSALS:
             trial = self._ask(budget)
-            if trial is None:
-                return None
             if self._space.identity(trial.params) in self._tried[budget]:
                 self._studies[budget].tell(trial, state=TrialState.FAIL)  # ignored by samplers
                 num_repeats += 1
@@ -222,16 +226,9 @@ class BudgetSearch(StatelessSearcher):
                 return trial
         return None
 
-    def _ask(self, budget: int) -> optuna.Trial | None:
-        """Return the study's next trial: of its queue, else of its sampler; None: no point is left
-        of the grid.
-        """
+    def _ask(self, budget: int) -> optuna.Trial:
+        """Return the next trial of the study's sampler."""
         study = self._studies[budget]
-        queued = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if self._grid is not None and not queued:
-            points = (p for p in self._grid if self._is_new(p, budget))
-            point = next(points, None)
-            return None if point is None else self._ask_for(point, budget)
         is_starting = self._num_learned[budget] < self._num_startup
         study.sampler = (self._random if is_starting else self._samplers)[budget]
         return study.ask(self._space.distributions)
@@ -321,7 +318,8 @@ class BudgetSearch(StatelessSearcher):
             self._num_learned[budget] += said.state is TrialState.COMPLETE
 
     def _tell(self, budget: int, trial: optuna.Trial, said: Verdict) -> None:
-        if said.violation_bytes is not None:
+        # it may be there, from a process that was killed after it
+        if said.violation_bytes is not None and CONSTRAINT not in trial.constraints:
             trial.set_constraint(CONSTRAINT, said.violation_bytes)
         self._studies[budget].tell(trial, said.values, state=said.state)
         self._num_learned[budget] += said.state is TrialState.COMPLETE
@@ -345,6 +343,9 @@ class BudgetSearch(StatelessSearcher):
     def _take_up_trial(self, budget: int, frozen: FrozenTrial) -> Suggestion | None:
         """Note a trial of the study; return it if the study thinks that it is running."""
         study = self._studies[budget]
+        if frozen.state is TrialState.WAITING:  # cut off in `_ask_for`
+            study.tell(study.ask(), state=TrialState.FAIL)
+            return None
         trial_id = frozen.user_attrs.get(TRIAL_ID)
         running = frozen.state is TrialState.RUNNING
         if trial_id is None:

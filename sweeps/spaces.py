@@ -80,6 +80,21 @@ class Space:
         """Return values of the parameter `name`, which varies; see `points`."""
         return _values(self.distributions[name], num_steps)
 
+    def rates(self, params: Mapping[str, Any], num_steps: int | None = None) -> Sequence[float]:
+        """Return sampling rates, which vary, ascending: of a range one for each number of patches
+        that they select from the grid of `params`, or see `points`.
+        """
+        rates = self.distributions["sampling_rate"]
+        if num_steps is not None or not isinstance(rates, FloatDistribution):
+            return sorted(_values(rates, num_steps))
+        fewest, most = (
+            self.config({**params, "sampling_rate": rate}).num_sampled
+            for rate in (rates.low, rates.high)
+        )
+        num_patches = self.config(params).num_patches
+        wanted = (number / num_patches for number in range(fewest, most + 1))
+        return [min(max(rate, rates.low), rates.high) for rate in wanted]
+
     def config(self, params: Mapping[str, Any], budget_bytes: int | None = None) -> TrialConfig:
         """Return the trial that `params`, a draw from `distributions`, stand for."""
         return dataclasses.replace(self.base, **params, budget=budget_bytes)
@@ -126,7 +141,7 @@ class Space:
         values = [self.values(name, num_steps) for name in distributions]
         for combination in itertools.product(*values):
             params = dict(zip(distributions, combination, strict=True))
-            for rate in [None] if rates is None else self._rates(rates, params, num_steps):
+            for rate in [None] if rates is None else self.rates(params, num_steps):
                 point = params if rate is None else {**params, "sampling_rate": rate}
                 identity = self.identity(point)
                 if identity not in seen:
@@ -144,18 +159,6 @@ class Space:
                 entry |= json.loads(distribution_to_json(parameter.distribution))
             described[parameter.name] = entry
         return described
-
-    def _rates(
-        self, rates: BaseDistribution, params: Mapping[str, Any], num_steps: int | None
-    ) -> Sequence[float]:
-        """Return sampling rates within `rates`, one for each number of patches they select."""
-        if num_steps is not None or not isinstance(rates, FloatDistribution):
-            return _values(rates, num_steps)
-        num_patches = self.config(params).num_patches
-        fewest = max(1, math.floor(rates.low * num_patches))
-        most = max(fewest, math.floor(rates.high * num_patches))
-        wanted = (number / num_patches for number in range(fewest, most + 1))
-        return [min(max(rate, rates.low), rates.high) for rate in wanted]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +237,8 @@ def patch_space(
         defaults["patch_size"] = patch_sizes(base.image_size, min_patch_size)
     values = {name: varied.get(name) or defaults.get(name) for name in (*_MISSION, *varied)}
     methods = values.get("method") or (base.method,)
-    assert isinstance(methods, tuple)
+    if isinstance(methods, Range):
+        raise _no_range("method")
     used = frozenset().union(*(_used_by(method) for method in methods if isinstance(method, str)))
     parameters = []
     for name, wanted in values.items():
@@ -289,12 +293,22 @@ def _parse_values(text: str, listed: str) -> Values:
                 f"--vary {text}: a range is LOW:HIGH with 0 < LOW < HIGH, e.g. 1e-4:1e-2"
             )
         return ends
-    values = tuple(yaml.safe_load(value) if value.strip() else None for value in listed.split(","))
+    values = tuple(_parse_value(text, value) for value in listed.split(","))
     if None in values:
         raise ConfigError(f"--vary {text}: has an empty value; write NAME=A,B,C or NAME=LOW:HIGH")
-    if len(set(values)) < len(values):
-        raise ConfigError(f"--vary {text}: has a value twice; give each once")
     return values
+
+
+def _parse_value(text: str, value: str) -> Any:
+    try:
+        parsed = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):  # a date such as 2026-13-01
+        parsed = {}
+    if isinstance(parsed, dict | list | set):
+        raise ConfigError(
+            f"--vary {text}: {value!r} is no value; write NAME=A,B,C or NAME=LOW:HIGH"
+        )
+    return parsed
 
 
 def _distribution(name: str, wanted: Values, base: TrialConfig) -> BaseDistribution:
@@ -302,7 +316,7 @@ def _distribution(name: str, wanted: Values, base: TrialConfig) -> BaseDistribut
     if isinstance(wanted, Range):
         number_type = {"sampling_rate": float, "learning_rate": float, "inner_iterations": int}
         if name not in number_type:
-            raise ConfigError(f"--vary {name}: takes a list such as A,B, not a range")
+            raise _no_range(name)
         ends = (number_type[name](wanted.low), number_type[name](wanted.high))
         if ends != (wanted.low, wanted.high):
             raise ConfigError(
@@ -314,7 +328,15 @@ def _distribution(name: str, wanted: Values, base: TrialConfig) -> BaseDistribut
             # the paper's 3, 4 and 11 differ by factors, not by steps
             return IntDistribution(int(ends[0]), int(ends[1]), log=True)
         return FloatDistribution(float(ends[0]), float(ends[1]), log=True)
-    return CategoricalDistribution(tuple(_checked(name, value, base) for value in wanted))
+    choices = tuple(_checked(name, value, base) for value in wanted)
+    if len(set(choices)) < len(choices):
+        listed = ",".join(map(str, wanted))
+        raise ConfigError(f"--vary {name}={listed}: has a value twice; give each once")
+    return CategoricalDistribution(choices)
+
+
+def _no_range(name: str) -> ConfigError:
+    return ConfigError(f"--vary {name}: takes no range LOW:HIGH; write --vary {name}=A,B")
 
 
 def _checked(name: str, value: Any, base: TrialConfig) -> Any:

@@ -6,6 +6,7 @@ trials/<id>/            config.yaml reruns that trial alone; record.json is its 
                         trials.parquet, epochs.parquet its rows of the other
 sweep.json              what the sweep is: command, budgets, space, settings, versions
 optuna.journal, tune/   state of the search and of Tune
+gpus.json               memory of the cluster's GPUs
 
 A trial's own files are up to date at any time, the joint ones as time allows, see `joint`.
 """
@@ -73,6 +74,11 @@ class RunFolder:
     def tune_path(self) -> Path:
         """Folder of Tune's state; holds one experiment per start of the sweep."""
         return self.path / "tune"
+
+    @property
+    def gpus_path(self) -> Path:
+        """File of what the cluster's GPUs answered."""
+        return self.path / "gpus.json"
 
     @property
     def trials_path(self) -> Path:

@@ -55,8 +55,9 @@ def known_trials(
 def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
     try:
         described = json.loads((run_dir / "sweep.json").read_text())
+        held, before = dict(described["settings"]), dict(described["space"])
         rows = read_rows(run_dir / "trials.parquet")
-        held, before = described["settings"], described["space"]
+        trials = [TrialRecord.from_row(row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise ConfigError(
             f"--warm-start {run_dir}: holds no readable sweep "
@@ -78,15 +79,14 @@ def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
         if name in before and name in TrialRecord.__dataclass_fields__
     }
     records, num_outside = [], 0
-    for row in rows:
-        record = TrialRecord.from_row(row)
+    for record in trials:
         if record.status not in _TEACHES or record.is_replicate:
             continue
         same = all(_value(record, name) == value for name, value in fixed.items())
         if not (same and space.contains(space.params(record))):
             num_outside += 1
             continue
-        name = f"{run_dir.name}/{record.trial_id}"
+        name = f"{run_dir}/{record.trial_id}"  # folders of the same name may lie apart
         records.append(dataclasses.replace(record, trial_id=name, group=name))
     return Known(run_dir, tuple(records), num_outside)
 

@@ -1,81 +1,40 @@
 """The search over a made-up memory law, without Ray: what it proposes, learns and takes up."""
 
+import itertools
 import math
+from contextlib import suppress
+from dataclasses import replace
 
-import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_sweep import (
+    LARGE,
+    SMALL,
+    SPACE,
+    Predicted,
+    Refusals,
+    make_search,
+    needed_bytes,
+    predict,
+    record_of,
+    run_to_the_end,
+    state_of,
+    trials_of,
+    tried_of,
+)
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from patchtrain.config import TrialConfig
-from patchtrain.record import TrialRecord, TrialStatus
+from patchtrain.errors import ConfigError
+from patchtrain.record import TrialStatus
 from sweeps.journal import open_storage
 from sweeps.samplers import SAMPLERS
-from sweeps.search import CONSTRAINT, COPIED, TRIAL_ID, BudgetSearch
+from sweeps.search import CONSTRAINT, COPIED, TRIAL_ID
 from sweeps.spaces import patch_space
 from sweeps.verdict import verdict
-
-SMALL, LARGE = 40_000_000, 120_000_000
-SPACE = patch_space(TrialConfig(image_size=512, patch_size=128))
-
-
-def make_search(storage=None, *, space=SPACE, budgets=(SMALL, LARGE), num_trials=12, **settings):
-    return BudgetSearch(
-        space,
-        budgets,
-        num_trials=num_trials,
-        sweep="test",
-        storage=storage or InMemoryStorage(),
-        **settings,
-    )
-
-
-def needed_bytes(config):
-    """A made-up law: sampled pixels count."""
-    return 10_000_000 + config.num_sampled * config.patch_size**2 * 600
-
-
-def record_of(suggestion, *, space=SPACE, **changes):
-    config = space.config(suggestion.params, suggestion.budget_bytes)
-    needed = needed_bytes(config)
-    fits = needed <= suggestion.budget_bytes
-    values = {
-        "status": TrialStatus.COMPLETED if fits else TrialStatus.OUT_OF_MEMORY,
-        "peak_allocated_bytes": needed,
-        "metric": config.num_sampled / config.num_patches if fits else None,
-    }
-    names = ("task", "dataset", "method", "image_size", "patch_size", "sampling_rate")
-    names += ("num_sampled", "inner_iterations", "fusion", "backbone", "aggregator", "norm")
-    names += ("precision", "batch_size", "accumulation_steps", "learning_rate", "patch_microbatch")
-    names += ("epochs", "seed", "device")
-    return TrialRecord(
-        **{name: getattr(config, name) for name in names},
-        **(values | changes),
-        trial_id=suggestion.trial_id,
-        sweep="test",
-        data_is_sample=True,
-        budget_bytes=config.budget,
-        metric_name="accuracy",
-    )
-
-
-def run_to_the_end(search):
-    records = []
-    while (suggestion := search.ask()) is not None:
-        records.append(record_of(suggestion))
-        search.tell(records[-1])
-    return records
-
-
-def trials_of(storage, budget):
-    return optuna.load_study(study_name=f"test-{budget}", storage=storage).trials
-
-
-def state_of(storage, budget, trial_id):
-    found = [t for t in trials_of(storage, budget) if t.user_attrs.get(TRIAL_ID) == trial_id]
-    assert len(found) <= 1
-    return found[0] if found else None
 
 
 def test_trials_are_numbered_in_order_and_budgets_take_turns():
@@ -184,13 +143,23 @@ def test_memory_held_beyond_the_tensors_leaves_a_smaller_budget_open():
 
 
 def test_no_configuration_is_tried_twice_under_one_budget():
-    search = make_search(num_trials=80)
-    records = run_to_the_end(search)
-    tried = [
-        (r.budget_bytes, r.patch_size, r.num_sampled, r.inner_iterations, r.fusion) for r in records
-    ]
-    assert len(tried) == 80
-    assert len(set(tried)) == 80
+    tried = tried_of(run_to_the_end(make_search(num_trials=80)))
+    assert len(tried) == len(set(tried)) == 80
+
+
+def test_trials_side_by_side_are_different_ones():
+    refusals = Refusals()
+    search = make_search(num_trials=40, predict=predict, refuse=refusals)
+    asked = [search.ask() for _ in range(40)]
+    assert search.ask() is None
+    assert not search.is_done
+    ids = [s.trial_id for s in asked] + [r.trial_id for r in refusals.records]
+    assert len(set(ids)) == len(ids)
+    tried = tried_of([*map(record_of, asked), *refusals.records])
+    assert len(set(tried)) == len(tried)
+    for suggestion in reversed(asked):
+        search.tell(record_of(suggestion))
+    assert search.is_done
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -198,10 +167,7 @@ def test_a_space_that_is_used_up_ends_the_search(sampler):
     base = TrialConfig(image_size=256, patch_size=64)
     space = patch_space(base, fixed={"sampling_rate", "inner_iterations", "fusion"})
     search = make_search(space=space, budgets=(LARGE,), num_trials=6, sampler=sampler)
-    sizes = []
-    while (suggestion := search.ask()) is not None:
-        sizes.append(suggestion.params["patch_size"])
-        search.tell(record_of(suggestion, space=space))
+    sizes = [record.patch_size for record in run_to_the_end(search, space)]
     assert sorted(sizes) == sorted(space.choices("patch_size"))
     assert search.used_up == (LARGE,)
 
@@ -218,11 +184,169 @@ def test_the_search_learns_from_measured_overruns_to_stay_within_the_budget():
     assert learned < 0.6 * random  # told as FAIL, it is 1.7 times random
 
 
-def test_equal_seeds_propose_equal_trials():
-    one, two = (run_to_the_end(make_search(seed=3)) for _ in range(2))
-    other = run_to_the_end(make_search(seed=4))
-    assert [r.to_row() for r in one] == [r.to_row() for r in two]
-    assert [r.sampling_rate for r in one] != [r.sampling_rate for r in other]
+# what is predicted not to fit
+
+
+def test_what_cannot_fit_is_recorded_then_told_and_replaced_at_once():
+    storage, refusals, heard = InMemoryStorage(), Refusals(), []
+
+    def refuse(suggestion, prediction):
+        heard.append(state_of(storage, SMALL, suggestion.trial_id))
+        return refusals(suggestion, prediction)
+
+    search = make_search(storage, budgets=(SMALL,), num_trials=10, predict=predict, refuse=refuse)
+    launched = run_to_the_end(search)
+    assert {record.status for record in launched} == {TrialStatus.COMPLETED}
+    assert len(launched) == 10  # those refused do not count
+    assert len(refusals.records) > 0
+    assert heard == [None] * len(refusals.records)
+    for record in refusals.records:
+        told = state_of(storage, SMALL, record.trial_id)
+        assert told.state is TrialState.PRUNED
+        assert told.constraints == {CONSTRAINT: float(record.predicted_peak_bytes - SMALL)}
+        assert told.params == SPACE.params(record)
+    ids = sorted(record.trial_id for record in launched + refusals.records)
+    assert ids == [f"{number:05d}" for number in range(len(ids))]
+
+
+def test_a_refusal_counts_for_smaller_budgets_only():
+    storage = InMemoryStorage()
+    refusals = Refusals()
+    budgets = (SMALL, SMALL + 20_000_000)
+    search = make_search(storage, budgets=budgets, num_trials=20, predict=predict, refuse=refusals)
+    run_to_the_end(search)
+    assert {record.budget_bytes for record in refusals.records} == set(budgets)
+    for record in refusals.records:
+        small, large = (state_of(storage, budget, record.trial_id) for budget in budgets)
+        assert small.state is TrialState.PRUNED
+        assert (large is None) == (record.budget_bytes == SMALL)
+
+
+def test_what_cannot_be_predicted_is_launched():
+    def no_networks(config):
+        raise ConfigError("no such network")
+
+    refusals = Refusals()
+    search = make_search(num_trials=3, predict=no_networks, refuse=refusals)
+    assert len(run_to_the_end(search)) == 3
+    assert not refusals.records
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_space_in_which_nothing_fits_ends(sampler):
+    refusals = Refusals()
+    search = make_search(
+        num_trials=10, sampler=sampler, predict=lambda _: Predicted(10**12), refuse=refusals
+    )
+    assert search.ask() is None
+    assert search.used_up == (SMALL, LARGE)
+    assert search.is_done
+    tried = tried_of(refusals.records)
+    assert len(set(tried)) == len(tried) < 600  # of some thousands that there are
+    assert search.ask() is None
+    assert len(refusals.records) == len(tried)
+
+
+RATES = {"sampling_rate": (0.5, 0.2, 0.05)}
+"""The most memory first."""
+
+
+@pytest.mark.parametrize("varied", [None, RATES])
+def test_the_only_configuration_that_fits_is_found_once(varied):
+    space = patch_space(SPACE.base, varied=varied)
+    wanted = {"patch_size": 64, "inner_iterations": 7, "fusion": "concat", "sampling_rate": 0.05}
+
+    def one_fits(config):
+        is_wanted = space.config(wanted) == space.config(
+            {name: getattr(config, name) for name in wanted} | {"sampling_rate": 0.05}
+        )
+        return Predicted(config.num_sampled if is_wanted else LARGE + 1)
+
+    refusals = Refusals(space)
+    budget = space.config(wanted).num_sampled
+    search = make_search(
+        space=space, budgets=(budget,), num_trials=5, predict=one_fits, refuse=refusals
+    )
+    launched = run_to_the_end(search, space)
+    assert tried_of(launched, space) == [(budget, space.identity(wanted))]
+    assert search.used_up == (budget,)
+    tried = tried_of(launched + refusals.records, space)
+    assert len(set(tried)) == len(tried)
+
+
+# first points
+
+
+def points(num_points):
+    """Some draws, spread over the space; the last ones cannot fit the small budget."""
+    spread = list(itertools.islice(SPACE.points(), 0, None, 97))
+    return sorted(spread, key=lambda params: needed_bytes(SPACE.config(params)))[:num_points]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_first_points_are_tried_before_others_under_every_budget(sampler):
+    first, refusals = points(6), Refusals()
+    search = make_search(
+        num_trials=20, sampler=sampler, first=first, predict=predict, refuse=refusals
+    )
+    asked = [search.ask() for _ in range(20)]
+    for budget in (SMALL, LARGE):
+        records = [*map(record_of, asked), *refusals.records]
+        of_budget = sorted(
+            (r for r in records if r.budget_bytes == budget), key=lambda r: r.trial_id
+        )
+        expected = [(budget, SPACE.identity(params)) for params in first]
+        assert tried_of(of_budget)[:6] == expected
+        assert not set(tried_of(of_budget)[6:]) & set(expected)
+
+
+def test_first_points_that_are_known_are_not_run_again():
+    first = points(8)
+    known = run_to_the_end(make_search(first=first, budgets=(SMALL,), num_trials=8))
+    same = [{**params, "sampling_rate": params["sampling_rate"] + 1e-6} for params in first]
+    again = run_to_the_end(make_search(first=same, known=renamed(known), num_trials=6))
+    assert not set(tried_of(again)) & set(tried_of(known))
+
+
+def renamed(records):
+    return [replace(r, trial_id=f"before/{r.trial_id}", group=None) for r in records]
+
+
+# other sweeps' trials
+
+
+def test_known_trials_teach_every_budget_that_they_say_something_about():
+    storage = InMemoryStorage()
+    known = renamed(run_to_the_end(make_search(budgets=(LARGE,), num_trials=10)))
+    search = make_search(storage, num_trials=4, known=known)
+    assert search.num_to_run == 4
+    for record in known:
+        large, small = (state_of(storage, budget, record.trial_id) for budget in (LARGE, SMALL))
+        completed = record.status is TrialStatus.COMPLETED
+        assert large.state is (TrialState.COMPLETE if completed else TrialState.PRUNED)
+        fits = record.peak_allocated_bytes <= SMALL
+        assert small.state is (TrialState.COMPLETE if fits else TrialState.PRUNED)
+    launched = run_to_the_end(search)
+    assert [r.trial_id for r in launched] == [f"{number:05d}" for number in range(4)]
+
+
+def test_known_trials_are_neither_run_nor_told_again_on_resume(tmp_path):
+    known = renamed(run_to_the_end(make_search(num_trials=30, seed=1)))
+    records = []
+    for num_trials in (5, 10):
+        search = make_search(
+            open_storage(tmp_path / "journal"),
+            num_trials=num_trials,
+            finished=records,
+            known=known,
+        )
+        records += run_to_the_end(search)
+    assert len(records) == 10
+    tried = tried_of(records + known)
+    assert len(set(tried)) == len(tried)
+    told = trials_of(open_storage(tmp_path / "journal"), LARGE)
+    ids = [t.user_attrs[TRIAL_ID] for t in told if TRIAL_ID in t.user_attrs]
+    assert len(set(ids)) == len(ids)
 
 
 # taking up where an earlier process was cut off
@@ -321,6 +445,109 @@ def test_a_journal_torn_by_a_kill_is_repaired(tmp_path):
     again = make_search(open_storage(path))
     assert path.read_bytes().startswith(whole)
     assert again.ask() == asked
+
+
+class Killed(Exception):
+    pass
+
+
+class KillableStorage(InMemoryStorage):
+    """Keeps what was written before the process was killed, which is before one of its writes."""
+
+    writes_left = math.inf
+
+
+def _killable(name):
+    def write(self, *arguments, **options):
+        if self.writes_left <= 0:
+            raise Killed
+        self.writes_left -= 1
+        return getattr(InMemoryStorage, name)(self, *arguments, **options)
+
+    return write
+
+
+for _name in (
+    "create_new_trial",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+):
+    setattr(KillableStorage, _name, _killable(_name))
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=25, deadline=None)
+@given(
+    kills=st.lists(st.integers(min_value=0, max_value=90), max_size=3),
+    sampler=st.sampled_from(["tpe", "grid"]),
+    num_first=st.sampled_from([0, 3]),
+)
+def test_a_kill_at_any_write_loses_nothing_and_doubles_nothing(kills, sampler, num_first):
+    storage, rows, first = KillableStorage(), [], points(num_first)
+
+    def start(writes_left):
+        storage.writes_left = math.inf
+        refusals = Refusals(records=rows)
+        search = make_search(
+            storage,
+            num_trials=6,
+            sampler=sampler,
+            first=first,
+            finished=list(rows),
+            predict=predict,
+            refuse=refusals,
+        )
+        storage.writes_left = writes_left
+        while (suggestion := search.ask()) is not None:
+            rows.append(record_of(suggestion))
+            search.tell(rows[-1])
+
+    for writes_left in kills:
+        with suppress(Killed):
+            start(writes_left)
+    start(math.inf)
+    ids = [record.trial_id for record in rows]
+    assert len(set(ids)) == len(ids)
+    tried = tried_of(rows)
+    assert len(set(tried)) == len(tried)
+    # under one budget or both: what completed under one may count for the other
+    assert {SPACE.identity(params) for params in first} <= {identity for _, identity in tried}
+    launched = [r for r in rows if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
+    assert len(launched) == 6
+    for record in rows:
+        told = state_of(storage, record.budget_bytes, record.trial_id)
+        assert told.state.is_finished()
+        assert told.params == SPACE.params(record)
+
+
+def test_a_first_point_that_was_cut_off_before_it_had_a_name_comes_first_again():
+    storage, first = KillableStorage(), points(2)
+    make_search(storage)
+    for num_writes in range(20):
+        search = make_search(storage, first=first)
+        storage.writes_left = num_writes
+        with suppress(Killed):
+            search.ask()
+            break
+        storage.writes_left = math.inf
+    else:
+        pytest.fail("20 writes for one trial")
+    assert num_writes > 3
+    (cut_off,) = make_search(storage, first=first).cut_off
+    assert SPACE.identity(cut_off.params) == SPACE.identity(first[0])
+
+
+def test_a_refused_configuration_without_a_journal_is_not_tried_again():
+    refusals = Refusals()
+    settings = {"budgets": (SMALL,), "num_trials": 10, "predict": predict, "refuse": refusals}
+    launched = run_to_the_end(make_search(**settings))
+    before = list(refusals.records)
+    again = run_to_the_end(make_search(**settings | {"num_trials": 15}, finished=launched + before))
+    records = launched + again + refusals.records
+    assert len(launched + again) == 15
+    assert len({r.trial_id for r in records}) == len(set(tried_of(records))) == len(records)
 
 
 def test_tune_is_told_when_all_trials_are_proposed():
