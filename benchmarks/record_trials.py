@@ -21,13 +21,13 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, read_rows, write_rows
-from sweeps.spaces import Range, Space, patch_space
+from sweeps.spaces import Space, patch_space
 
 TABLE = Path(__file__).parent / "results" / "search_trials.parquet"
 
 
 def space() -> Space:
-    """Return the space that is recorded: 222 configurations of PANDA's generated slides."""
+    """Return the space that is recorded: 240 configurations of PANDA's generated slides."""
     base = TrialConfig(
         image_size=256,
         patch_size=64,
@@ -37,11 +37,10 @@ def space() -> Space:
         val_fraction=3 / 11,
         batch_size=8,
         epochs=5,
-        learning_rate=4e-3,
         device="cpu",
     )
-    rates = Range(low=0.1, high=0.5)
-    return patch_space(base, varied={"sampling_rate": rates}, max_inner_iterations=3)
+    varied = {"patch_size": (64, 128), "learning_rate": (1e-3, 2e-3, 4e-3, 8e-3)}
+    return patch_space(base, varied=varied, max_inner_iterations=3)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -83,6 +83,7 @@ def connected(address: str | None) -> Iterator[bool]:
     if address is None:
         _put_project_on_path()
         ray.init(
+            address="local",  # else Ray joins whatever cluster was last started on this machine
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

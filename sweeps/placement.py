@@ -75,7 +75,12 @@ class Placement:
     """
 
     def __init__(self, base: TrialConfig, budgets_bytes: Sequence[int], cluster: Cluster) -> None:
-        if base.device.startswith("cuda") and not cluster.has_gpu:
+        if base.device.startswith("cuda:"):
+            raise ConfigError(
+                f"device={base.device!r}: Ray picks the GPU of a trial, which sees no other; use "
+                "--set device=cuda"
+            )
+        if base.device == "cuda" and not cluster.has_gpu:
             raise ConfigError(
                 f"device={base.device!r} but no node of the cluster has a GPU; use "
                 "--set device=cpu, or --gpu-memory if GPU nodes are started on demand"
@@ -83,9 +88,7 @@ class Placement:
         self._base = base
         self._cluster = cluster
         self._num_cpus = 1.0 + base.num_workers
-        self._uses_gpu = base.device.startswith("cuda") or (
-            base.device == "auto" and cluster.has_gpu
-        )
+        self._uses_gpu = base.device == "cuda" or (base.device == "auto" and cluster.has_gpu)
         hosts = [node for node in self._nodes_of_device() if node.get("CPU", 0.0) >= self._num_cpus]
         # of nodes that have yet to start it is unknown
         self._node_memory_bytes = max((n.get("memory", 0.0) for n in hosts), default=math.inf)

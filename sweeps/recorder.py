@@ -20,6 +20,13 @@ from sweeps.searcher import StatelessSearcher
 from sweeps.store import RunFolder
 from sweeps.trainable import EPOCH, RECORD
 
+MAX_WORKER_DEATHS = 1
+"""Deaths of its worker that a trial survives between two checkpoints.
+
+One that makes progress goes on however often its node is taken away; one that kills its worker
+would do so at the same place again.
+"""
+
 
 class Recorder(Callback):
     """Keeps run folder and search in line with Tune.
@@ -104,7 +111,9 @@ class Recorder(Callback):
         checkpoint: Checkpoint,
         **info: Any,
     ) -> None:
-        """Note where the trial can go on from, should this process die."""
+        """Note where the trial can go on from, should this process or the worker die."""
+        if trial.config["trial_id"] not in self._ended:
+            trial.max_failures = trial.num_failures + MAX_WORKER_DEATHS
         self._folder.note_checkpoint(trial.config["trial_id"], checkpoint.path)
 
     def _end(self, trial: Trial, record: TrialRecord) -> None:

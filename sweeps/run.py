@@ -35,9 +35,6 @@ if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for ba
     from sweeps.search import BudgetSearch, Suggestion
     from sweeps.searcher import StatelessSearcher
 
-MAX_WORKER_DEATHS = 1
-"""Deaths of its worker that a trial survives, going on from its last checkpoint."""
-
 MIN_WAITING = 4
 """Trials that may wait for room on a cluster that grows: they are what it grows for."""
 
@@ -185,7 +182,7 @@ class _Course:
         """Run the trials of `search` to their ends."""
         from ray import tune
 
-        from sweeps.recorder import Recorder
+        from sweeps.recorder import MAX_WORKER_DEATHS, Recorder
         from sweeps.trainable import BudgetTrainable
 
         # so many workers may start at a time; Tune's default is one after the other

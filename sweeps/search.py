@@ -119,10 +119,11 @@ class BudgetSearch(StatelessSearcher):
             budget: make_sampler(sampler, seeds[budget], trials_per_budget)
             for budget in budgets_bytes
         }
+        # with the same seed, a sampler's own dice would show the same again
         self._random: dict[int, BaseSampler] = {
-            budget: RandomSampler(seed=seeds[budget]) for budget in budgets_bytes
+            budget: RandomSampler(seed=_seed(seeds[budget], 1)) for budget in budgets_bytes
         }
-        self._dice = optuna.create_study(sampler=RandomSampler(seed=seed))
+        self._dice = optuna.create_study(sampler=RandomSampler(seed=_seed(seed, 2)))
         self._known: dict[int, set[str]] = {budget: set() for budget in budgets_bytes}
         self._tried: dict[int, set[tuple]] = {budget: set() for budget in budgets_bytes}
         self._num_learned = dict.fromkeys(budgets_bytes, 0)

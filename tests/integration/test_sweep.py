@@ -46,21 +46,22 @@ def address():
 def finished(tmp_path_factory):
     """RUN_DIR, exit status and output of a sweep that starts its own cluster."""
     out = tmp_path_factory.mktemp("sweep") / "run"
-    return (out, *run_sweep(out, "--budgets", "20MB", "60MB"))
+    return (out, *run_sweep(out, "--budgets", "24MB", "60MB"))
 
 
 def test_a_sweep_ends_well_with_all_its_trials(finished):
     out, status, _, errors = finished
     assert (status, errors) == (0, "")
     rows = rows_of(out)
-    assert [row["trial_id"] for row in rows] == ["00000", "00001", "00002", "00003"]
-    assert {row["budget_bytes"] for row in rows} == {20_000_000, 60_000_000}
+    assert [row["trial_id"] for row in rows] == [f"{number:05d}" for number in range(len(rows))]
+    assert len(launched(rows)) == 4
+    assert {row["budget_bytes"] for row in rows} == {24_000_000, 60_000_000}
     assert {row["data_is_sample"] for row in rows} == {True}
-    ends = {TrialStatus.COMPLETED.value, TrialStatus.OUT_OF_MEMORY.value}
-    assert {row["status"] for row in rows} <= ends
     for row in rows:
-        held = row["peak_allocated_bytes"] <= row["budget_bytes"]
-        assert held == (row["status"] == TrialStatus.COMPLETED.value)
+        fits = row["predicted_peak_bytes"] <= row["budget_bytes"]
+        assert row["status"] == ("completed" if fits else "predicted_infeasible")
+        if fits:
+            assert row["peak_allocated_bytes"] <= row["budget_bytes"]
 
 
 def test_a_sweep_says_loudly_what_it_ran_on_and_what_it_found(finished):
@@ -91,7 +92,7 @@ def test_resuming_a_finished_sweep_runs_nothing(finished, address):
     out, *_ = finished
     before = rows_of(out)
     status, output, errors = run_sweep(
-        out, "--budgets", "20MB", "60MB", "--resume", "--address", address
+        out, "--budgets", "24MB", "60MB", "--resume", "--address", address
     )
     assert (status, errors) == (0, "")
     assert rows_of(out) == before
@@ -102,11 +103,11 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_repeated(
     tmp_path, address, start_sweep
 ):
     out = tmp_path / "run"
-    arguments = ("--num-trials", str(NUM_TRIALS), "--epochs", "3", "--budgets", "20MB", "60MB")
+    arguments = ("--num-trials", str(NUM_TRIALS), "--epochs", "3", "--budgets", "24MB", "60MB")
     arguments += ("--address", address)
 
     def is_in_the_middle():
-        return rows_of(out) and list(out.glob("trials/*/checkpoint.txt"))
+        return launched(rows_of(out)) and list(out.glob("trials/*/checkpoint.txt"))
 
     driver = start_sweep(out, *arguments)
     wait_until(is_in_the_middle, driver)
@@ -115,13 +116,14 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_repeated(
     killed_at = datetime.now(timezone.utc)
     before = by_id(rows_of(out))
     cut_off = {note.parent.name for note in out.glob("trials/*/checkpoint.txt")} - set(before)
-    assert 0 < len(before) < NUM_TRIALS
+    assert 0 < len(launched(before.values())) < NUM_TRIALS
 
     status, output, errors = run_sweep(out, *arguments, "--resume")
     assert (status, errors) == (0, "")
-    assert f"going on: {len(before)} trials are finished" in output
+    assert f"going on: {len(launched(before.values()))} trials are finished" in output
     after = by_id(rows_of(out))
-    assert len(rows_of(out)) == len(after) == NUM_TRIALS
+    assert len(rows_of(out)) == len(after)
+    assert len(launched(after.values())) == NUM_TRIALS
     for trial_id, row in before.items():  # columns of metrics may have come since
         assert {name: value for name, value in after[trial_id].items() if name in row} == row
     assert all(row["status"] != "failed" for row in after.values())
@@ -130,6 +132,10 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_repeated(
     epochs = [(row["trial_id"], row["epoch"]) for row in rows_in(out / "epochs.parquet")]
     assert len(epochs) == len(set(epochs)) == sum(row["epochs_done"] for row in after.values())
     check_studies(out, after)
+
+
+def launched(rows):
+    return [row for row in rows if row["status"] != TrialStatus.PREDICTED_INFEASIBLE.value]
 
 
 def parent_pid(pid):
@@ -154,8 +160,13 @@ def num_epochs_of(out, trial_id):
     return len(rows_in(out / "trials" / trial_id / "epochs.parquet"))
 
 
+def kill_workers(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds workers in /proc")
-def test_a_trial_survives_one_death_of_its_worker_and_is_failed_by_the_second(
+def test_a_trial_survives_deaths_of_its_worker_as_long_as_it_makes_progress(
     tmp_path, address, start_sweep
 ):
     out = tmp_path / "run"
@@ -169,15 +180,17 @@ def test_a_trial_survives_one_death_of_its_worker_and_is_failed_by_the_second(
         # two epochs more than when its last worker died: the second may have been under way
         reached = 2 + sum(killed_after[-1:])
         wait_until(lambda reached=reached: num_epochs_of(out, "00000") >= reached, driver)
-        workers = worker_pids()
-        assert workers
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
+        dead = worker_pids()
+        assert dead
+        kill_workers(dead)
         killed_after.append(num_epochs_of(out, "00000"))
+    # the next one dies before it has done anything
+    wait_until(lambda: worker_pids() - dead, driver)
+    kill_workers(worker_pids() - dead)
     output, errors = driver.communicate(timeout=400)
     assert (driver.returncode, errors) == (0, ""), output
     (row,) = rows_of(out)
     record = TrialRecord.from_row(row)
     assert record.status is TrialStatus.FAILED
     assert "died" in record.error
-    assert killed_after[0] < record.epochs_done < NUM_EPOCHS
+    assert killed_after[0] < killed_after[1] <= record.epochs_done < NUM_EPOCHS

@@ -337,3 +337,8 @@ def test_a_node_whose_gpus_cuda_does_not_see_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(RuntimeError, match="CUDA sees no GPU"):
         placement._smallest_gpu_bytes(2)
+
+
+def test_a_gpu_by_its_number_is_refused():
+    with pytest.raises(ConfigError, match=r"device='cuda:1': Ray picks .* --set device=cuda"):
+        place(1, cluster=GPUS, device="cuda:1")

@@ -53,7 +53,7 @@ def recorder(folder, search):
 
 def trial_of(trial_id="00000", error=None):
     config = {"trial_id": trial_id, "sweep": "test", "group": trial_id, "config": CONFIG}
-    return FakeTrial(config=config, error=error, last_result={}, max_failures=1)
+    return FakeTrial(config=config, error=error, last_result={}, max_failures=1, num_failures=0)
 
 
 def report(recorder, trial, status, epochs_done=0):
@@ -116,3 +116,13 @@ def test_a_trial_finished_before_a_restart_is_not_told_again(folder, search):
     folder.add_record(unstarted_record(CONFIG, "00000", "test", RuntimeError()))
     report(Recorder(folder, search, print), trial_of(), TrialStatus.COMPLETED)
     assert search.told == []
+
+
+def test_a_trial_that_made_progress_may_lose_its_worker_again(recorder, tmp_path):
+    trial = trial_of()
+    trial.num_failures = 1
+    recorder.on_checkpoint(0, [], trial, SimpleNamespace(path=str(tmp_path / "checkpoint_1")))
+    assert trial.max_failures == 2
+    report(recorder, trial, TrialStatus.COMPLETED)
+    recorder.on_checkpoint(0, [], trial, SimpleNamespace(path=str(tmp_path / "checkpoint_2")))
+    assert trial.max_failures == 0  # all is said

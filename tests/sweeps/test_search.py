@@ -535,6 +535,7 @@ def test_a_first_point_that_was_cut_off_before_it_had_a_name_comes_first_again()
     else:
         pytest.fail("20 writes for one trial")
     assert num_writes > 3
+    storage.writes_left = math.inf
     (cut_off,) = make_search(storage, first=first).cut_off
     assert SPACE.identity(cut_off.params) == SPACE.identity(first[0])
 
