@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from patchtrain.config import PLACEMENT_SETTINGS, TrialConfig, parse_overrides
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import parse_budget
-from patchtrain.memory.estimate import check_budget
+from patchtrain.memory.estimate import check_budget, fixed_bytes
 from sweeps import cluster
 from sweeps.paper import paper_points
 from sweeps.samplers import SAMPLERS
@@ -197,18 +197,12 @@ def _check_networks_fit(space: Space, budgets_bytes: Sequence[int]) -> None:
     """Refuse a budget that none of the networks of `space` fits, whatever else is set.
 
     Raises:
-        ConfigError: says what the first of them needs.
+        ConfigError: says what the smallest of them need.
     """
-    wrong: ConfigError | None = None
-    for values in itertools.product(*(space.choices(name) for name in _NETWORKS)):
-        networks = dict(zip(_NETWORKS, values, strict=True))
-        try:
-            check_budget(dataclasses.replace(space.base, **networks, budget=min(budgets_bytes)))
-            return
-        except ConfigError as error:
-            wrong = wrong or error
-    assert wrong is not None
-    raise wrong
+    choices = itertools.product(*(space.choices(name) for name in _NETWORKS))
+    networks = [dict(zip(_NETWORKS, values, strict=True)) for values in choices]
+    configs = [dataclasses.replace(space.base, **values) for values in networks]
+    check_budget(dataclasses.replace(min(configs, key=fixed_bytes), budget=min(budgets_bytes)))
 
 
 def _one_of(option: str, name: str, names: Sequence[str]) -> str:

@@ -36,6 +36,9 @@ COPIED = "copied"
 CONSTRAINT = "memory_bytes"
 """The Optuna constraint: peak minus budget, in bytes; a trial fits when it is 0 or less."""
 
+_NUM_STARTUP = 4
+"""Completed trials of a budget before its sampler takes over; until then proposals are random."""
+
 _MAX_REPEATS = 3
 """Proposals of a configuration already tried before a new one is taken instead."""
 
@@ -108,7 +111,6 @@ class BudgetSearch(StatelessSearcher):
         self._predict = predict
         self._refuse = refuse
         trials_per_budget = num_trials // len(budgets_bytes)
-        self._num_startup = min(10, max(4, trials_per_budget // 2))
         self._studies = {budget: _study(f"{sweep}-{budget}", storage) for budget in budgets_bytes}
         # made anew, samplers would roll the same dice again: what is there goes into their seeds
         seeds = {
@@ -230,7 +232,7 @@ class BudgetSearch(StatelessSearcher):
     def _ask(self, budget: int) -> optuna.Trial:
         """Return the next trial of the study's sampler."""
         study = self._studies[budget]
-        is_starting = self._num_learned[budget] < self._num_startup
+        is_starting = self._num_learned[budget] < _NUM_STARTUP
         study.sampler = (self._random if is_starting else self._samplers)[budget]
         return study.ask(self._space.distributions)
 

@@ -44,7 +44,8 @@ def test_the_line_says_how_a_trial_ended(status, end):
 
 
 def test_the_line_names_what_the_sweep_varies():
-    names = plan_of("--vary", "backbone=resnet18,resnet50", "--vary", "learning_rate").space
+    varied = ("--vary", "backbone=resnet18,resnet50", "--vary", "learning_rate")
+    names = plan_of("--budgets", "4GB", *varied).space
     line = trial_line(record_of(plan_of(), backbone="resnet18"), tuple(names.distributions))
     assert "resnet18" in line
     assert "learning_rate 0.001" in line

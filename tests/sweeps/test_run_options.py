@@ -1,13 +1,16 @@
 """The command line: what a sweep becomes, and bad input that ends before anything starts."""
 
+import json
 import socket
 import time
 
 import pytest
 
+from patchtrain.errors import ConfigError
 from sweeps.panda_budget import SWEEP
 from sweeps.plan import make_plan, parser
 from sweeps.run import main
+from sweeps.store import RunFolder
 
 FAST = ["--smoke-test"]
 
@@ -32,7 +35,7 @@ def test_with_data_the_defaults_are_the_papers(tmp_path):
 def test_options_and_settings_override_presets():
     plan = plan_of(
         *("--epochs", "7", "--image-size", "1000", "--backbone", "resnet18", "--seed", "5"),
-        *("--set", "learning_rate=0.01", "--set", "epochs=9", "--budgets", "8GB", "4GiB"),
+        *("--set", "learning_rate=0.01", "--set", "epochs=9", "--budgets", "4GiB", "8GB"),
     )
     base = plan.space.base
     assert (base.epochs, base.image_size, base.backbone, base.seed) == (9, 1000, "resnet18", 5)
@@ -45,6 +48,111 @@ def test_a_setting_of_the_space_that_is_given_stays_fixed():
     space = plan_of("--set", "fusion=concat", "--set", "patch_size=128").space
     assert set(space.distributions) == {"sampling_rate", "inner_iterations"}
     assert space.choices("patch_size") == (128,)
+
+
+def test_settings_beside_the_four_are_varied_as_asked_for():
+    space = plan_of(
+        *("--vary", "learning_rate", "--vary", "sampling_rate=0.1:0.3"),
+        *("--vary", "backbone=test_resnet,resnet18", "--vary", "method=local_global,downsampled"),
+    ).space
+    assert set(space.distributions) == {
+        *("patch_size", "sampling_rate", "inner_iterations", "fusion"),
+        *("learning_rate", "backbone", "method"),
+    }
+    assert space.choices("backbone") == ("test_resnet", "resnet18")
+    assert space.values("sampling_rate", 2) == [0.1, 0.3]
+
+
+def test_what_was_asked_for_is_described_for_those_who_come_later(tmp_path):
+    earlier = sweep_in(tmp_path / "earlier")
+    plan = plan_of(
+        *("--sampler", "nsga2", "--scheduler", "asha", "--seeds", "3", "--num-trials", "5"),
+        *("--warm-start", str(earlier), "--seed", "9"),
+    )
+    described = plan.description()
+    assert {name: described[name] for name in ("sampler", "scheduler", "num_seeds")} == {
+        "sampler": "nsga2",
+        "scheduler": "asha",
+        "num_seeds": 3,
+    }
+    assert (described["num_trials"], described["seed"]) == (5, 9)
+    assert described["warm_start"] == [str(earlier)]
+    assert json.loads(json.dumps(described)) == described
+
+
+def sweep_in(path, *arguments):
+    """Return the folder of a sweep in which no trial has ended."""
+    folder = RunFolder(path)
+    folder.open(plan_of(*arguments).description())
+    folder.close()
+    return path
+
+
+def test_an_earlier_sweep_is_found_from_the_folder_of_the_command(tmp_path, monkeypatch):
+    sweep_in(tmp_path / "earlier")
+    monkeypatch.chdir(tmp_path)
+    (known,) = plan_of("--warm-start", "earlier").known
+    assert known.run_dir == tmp_path / "earlier"
+
+
+def test_the_papers_configurations_lead_the_sweep_where_it_has_some():
+    plan = plan_of("--include-paper-configs")  # at 512 px, as the sample preset has it
+    (first,) = plan.first
+    config = plan.space.config(first)
+    assert (config.patch_size, config.sampling_rate, config.inner_iterations) == (128, 0.2, 4)
+    assert plan_of().first == ()
+
+
+def test_a_budget_that_some_of_the_networks_fit_is_accepted():
+    # parameters, gradients and optimizer of `local_global` take 19 MB, without aggregator 6 MB
+    plan = plan_of("--budgets", "8MB", "--vary", "method=local_global,downsampled")
+    assert plan.budgets_bytes == (8_000_000,)
+    with pytest.raises(ConfigError, match=r"budget=8MB is below the 19\.\d+MB .* raise it, or"):
+        plan_of("--budgets", "8MB")
+    with pytest.raises(ConfigError, match=r"budget=1MB is below the 6\.\d+MB "):
+        plan_of("--budgets", "1MB", "--vary", "method=local_global,downsampled")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "difference"),
+    [
+        (
+            ["--vary", "learning_rate"],
+            ["--vary", "learning_rate=1e-5:1e-2"],
+            "space.learning_rate.attributes.low=0.0001, this command 1e-05",
+        ),
+        (
+            ["--vary", "backbone=test_resnet,resnet18"],
+            ["--vary", "backbone=resnet18,test_resnet"],
+            'space.backbone.attributes.choices=["test_resnet", "resnet18"], this command ["resnet',
+        ),
+        ([], ["--vary", "precision"], "space.precision=null, this command {"),
+        (["--vary", "precision"], [], "space.precision={"),
+        (
+            [],
+            ["--set", "fusion=add"],
+            'space.fusion.attributes={"choices": ["add", "concat"]}, this command null',
+        ),
+        (["--budgets", "4GB"], ["--budgets", "4GB", "8GB"], "budgets_bytes=[4000000000], this"),
+        (["--epochs", "2"], ["--epochs", "4"], "settings.epochs=2, this command 4"),
+    ],
+)
+def test_another_space_cannot_go_on_with_the_sweep_and_is_told_why(
+    before, now, difference, tmp_path
+):
+    folder = RunFolder(sweep_in(tmp_path / "run", *before))
+    folder.check(True, plan_of(*before).description())
+    with pytest.raises(ConfigError) as error:
+        folder.check(True, plan_of(*now).description())
+    assert f"the sweep in {folder.path} has {difference}" in str(error.value)
+    assert str(error.value).endswith("; give the same, or another --out")
+
+
+def test_how_a_space_is_searched_may_change_when_the_sweep_goes_on(tmp_path):
+    folder = RunFolder(sweep_in(tmp_path / "run"))
+    now = ["--sampler", "grid", "--scheduler", "mo-asha", "--seeds", "2", "--num-trials", "99"]
+    now += ["--include-paper-configs", "--max-concurrent", "1"]
+    folder.check(True, plan_of(*now).description())
 
 
 def test_paths_are_absolute_for_workers_elsewhere(tmp_path, monkeypatch):
@@ -60,6 +168,40 @@ def test_paths_are_absolute_for_workers_elsewhere(tmp_path, monkeypatch):
         (["--budgets", "8XB"], "--budgets='8XB' is not a memory size"),
         (["--budgets", "1GB", "1000MB"], "--budgets 1000MB is given twice"),
         (["--num-trials", "0"], "--num-trials 0 must be at least 1"),
+        (["--budgets", "4GB", "4000MB"], "--budgets 4000MB is given twice (4000000000 bytes)"),
+        (["--budgets", "8GB", "4GiB"], "--budgets 8GB 4GiB: must ascend; write --budgets 4GiB 8GB"),
+        (["--num-trials", "-3"], "--num-trials -3 must be at least 1; raise it"),
+        (["--seeds", "0"], "--seeds 0 must be at least 1; raise it"),
+        (["--seeds", "two"], "invalid int value: 'two'"),
+        (
+            ["--sampler", "bayes"],
+            "--sampler bayes: unknown; use one of tpe, nsga2, gp, random, grid",
+        ),
+        (["--scheduler", "pbt"], "--scheduler pbt: unknown; use one of none, asha, mo-asha"),
+        (["--tracker", "comet"], "--tracker 'comet' is unknown; use one of mlflow, wandb"),
+        (["--vary", "momentum"], "--vary momentum: unknown; use one of patch_size, "),
+        (["--vary", "backbone"], "--vary backbone: needs values; write --vary backbone=A,B"),
+        (["--vary", "fusion=[add"], "--vary fusion=[add: '[add' is no value; write NAME=A,B,C"),
+        (["--vary", "method=1:2"], "--vary method: takes no range LOW:HIGH; write"),
+        (
+            ["--vary", "fusion", "--vary", "fusion=add"],
+            "--vary fusion is given twice; give it once",
+        ),
+        (["--vary", "fusion", "--set", "fusion=add"], "--vary fusion: is fixed by another option"),
+        (["--vary", "method", "--method", "full"], "--vary method: is fixed by another option"),
+        (["--vary", "learning_rate=1e-2:1e-3"], "a range is LOW:HIGH with 0 < LOW < HIGH, e.g."),
+        (["--vary", "backbone=test_resnet,no_such_net"], "no_such_net"),
+        (["--vary", "patch_size=100"], "patch_size=100 does not divide image_size=256; use one"),
+        (
+            ["--include-paper-configs"],
+            "--include-paper-configs: the paper has no panda configuration at image_size=256; "
+            "use --image-size 512 or 2048 or 4096, or leave it out",
+        ),
+        (
+            ["--include-paper-configs", "--image-size", "512", "--method", "downsampled"],
+            "none of the paper's configurations at image_size=512 lies in the space",
+        ),
+        (["--warm-start", "no/such/sweep"], "no/such/sweep: holds no readable sweep"),
         (["--num-trials", "many"], "invalid int value: 'many'"),
         (["--max-concurrent", "0"], "--max-concurrent 0 must be at least 1"),
         (["--gpu-memory", "-3GB"], "--gpu-memory"),
