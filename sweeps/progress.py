@@ -103,9 +103,6 @@ def say_start(plan: Plan) -> None:
         f"{plan.sweep}: {plan.num_trials} trials over {budgets}; {methods}, {backbones}, "
         f"{base.image_size} px, epochs {base.epochs}; {_how(plan)}results in {plan.out}"
     )
-    for known in plan.known:
-        outside = f", {known.num_outside} lie outside of this space" if known.num_outside else ""
-        say(f"--warm-start {known.run_dir}: {len(known.records)} trials are known{outside}")
 
 
 def _how(plan: Plan) -> str:
@@ -119,6 +116,17 @@ def _how(plan: Plan) -> str:
     if plan.num_seeds > 1:
         chosen.append(f"the front with {plan.num_seeds} seeds")
     return f"{', '.join(chosen)}; " if chosen else ""
+
+
+def say_known(plan: Plan, device: str) -> None:
+    """Say what earlier sweeps have to teach one on this kind of device."""
+    for known in plan.known:
+        num_known = len(known.on(device))
+        elsewhere, outside = len(known.records) - num_known, known.num_outside
+        said = f"--warm-start {known.run_dir}: {num_known} trials are known"
+        said += f", {outside} lie outside of this space" if outside else ""
+        said += f", {elsewhere} ran on another kind of device" if elsewhere else ""
+        say(said)
 
 
 def say_resumed(num_done: int, num_cut_off: int) -> None:

@@ -22,7 +22,7 @@ from patchtrain.record import TrialRecord
 from sweeps import cluster
 from sweeps.plan import Plan, Sweep, make_plan, parser
 from sweeps.prediction import Prediction, Predictor, check_budgets
-from sweeps.progress import Progress, say, say_resumed, say_searched, say_start
+from sweeps.progress import Progress, say, say_known, say_resumed, say_searched, say_start
 from sweeps.records import infeasible_record
 from sweeps.store import RunFolder
 from sweeps.trackers import tracker_callbacks
@@ -123,8 +123,9 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
             predict=predict,
             refuse=refuse,
             first=plan.first,
-            known=[record for known in plan.known for record in known.records],
+            known=[record for known in plan.known for record in known.on(places.device)],
         )
+        say_known(plan, places.device)
         say_resumed(progress.num_launched, len(search.cut_off))
         max_concurrent = plan.max_concurrent
         if max_concurrent is None and not cluster_may_grow:

@@ -36,6 +36,18 @@ class Known:
     num_outside: int
     """Trials with values that this sweep's space does not have."""
 
+    def on(self, device: str) -> tuple[TrialRecord, ...]:
+        """Return the records of trials on this kind of device, `cpu` or `cuda`: another's peaks
+        would mislead. Those that were not launched are left out where the others ran elsewhere.
+        """
+        ran_on = {"cpu" if r.device == "cpu" else "cuda" for r in self.records if r.device}
+        return tuple(
+            record
+            for record in self.records
+            if (record.device is None and ran_on <= {device})
+            or (record.device is not None and (record.device == "cpu") == (device == "cpu"))
+        )
+
 
 def known_trials(
     run_dirs: Sequence[Path], space: Space, settings: Mapping[str, Any]

@@ -230,3 +230,19 @@ def test_settings_are_compared_as_they_are_in_the_file():
     assert shared_settings(SPACE) == json.loads(json.dumps(shared_settings(SPACE)))
     assert set(shared_settings(SPACE)) & {"budget", "device", "num_workers"} == set()
     assert shared_settings(SPACE)["epochs"] == TrialConfig().epochs
+
+
+def test_peaks_of_another_kind_of_device_are_left_out(tmp_path):
+    launched, refused = trials(4)[0], trials(12)[-1]
+    assert refused.status is TrialStatus.PREDICTED_INFEASIBLE
+    records = [
+        replace(launched, device="cpu"),
+        replace(launched, trial_id="00090", group="00090", device="NVIDIA H100"),
+        replace(refused, trial_id="00091", group="00091", device=None),
+    ]
+    (both,) = known(run_folder(tmp_path / "both", records))
+    assert [record.device for record in both.on("cpu")] == ["cpu"]
+    assert [record.device for record in both.on("cuda")] == ["NVIDIA H100"]
+    (one,) = known(run_folder(tmp_path / "one", [records[0], records[2]]))
+    assert len(one.on("cpu")) == 2
+    assert one.on("cuda") == ()
