@@ -63,6 +63,7 @@ class Kind(str, Enum):
     """How a trial is marked in the Pareto plot."""
 
     DOMINATED = "dominated"
+    REPLICATE = "replicate"
     STOPPED_EARLY = "stopped_early"
     OVER_BUDGET = "over_budget"
     FRONT = "front"
@@ -92,6 +93,7 @@ class Mark:
 
 MARKS: Mapping[Kind, Mark] = {
     Kind.DOMINATED: Mark("completed, not on the front", "square", "s", "other", 7),
+    Kind.REPLICATE: Mark("the front with another seed", "circle-open", "o", "front", 8),
     Kind.STOPPED_EARLY: Mark("stopped early", "triangle-up-open", "^", "stopped"),
     Kind.OVER_BUDGET: Mark("completed over its budget", "cross", "P", "over", 10),
     Kind.FRONT: Mark("on the front", "circle", "o", "front", 11),
@@ -268,6 +270,8 @@ def _kind(row: Mapping[str, Any], on_front: bool) -> Kind | None:
         peak, budget = row["peak_allocated_bytes"], row["budget_bytes"]
         if peak is not None and budget is not None and peak > budget:
             return Kind.OVER_BUDGET
+        if row["group"] not in (None, row["trial_id"]):
+            return Kind.REPLICATE
         return Kind.FRONT if on_front else Kind.DOMINATED
     return {
         TrialStatus.STOPPED_EARLY.value: Kind.STOPPED_EARLY,

@@ -206,3 +206,17 @@ def test_still_plot_shows_the_same_points(write_run: Any, mixed_trials: Any) -> 
     peaks = sorted(point.peak_bytes for point in info.points)
     reference = sorted(point.peak_bytes for point in info.reference)
     assert sorted(drawn[:, 0] * GB) == pytest.approx(sorted(peaks + reference))
+
+
+def test_a_replicate_is_no_point_of_the_search(write_run: Any, trial: Any) -> None:
+    run = load_run(
+        write_run(
+            [
+                trial("a", metric=0.5, group="a"),
+                trial("a-s1", metric=0.9, group="a", seed=1),
+                trial("b", metric=0.4, group=None),
+            ]
+        )
+    )
+    kinds = {point.trial_id: point.kind for point in pareto_info(run).points}
+    assert kinds == {"a": Kind.FRONT, "a-s1": Kind.REPLICATE, "b": Kind.DOMINATED}
