@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class Engine:
         with guard.doing("setup"), guard.allocating(PARAMETERS), guard.device:
             self.network = self._build_network(num_classes)
         for parameter in self.network.parameters():
-            parameter.register_post_accumulate_grad_hook(self._count_gradient)
+            parameter.register_post_accumulate_grad_hook(partial(_count_gradient, guard))
         self.optimizer = build_optimizer(config, self.network.parameters())
         with guard.allocating(OPTIMIZER):
             self._scaler = LossScaler(guard.device, enabled=config.precision == "fp16")
@@ -195,6 +196,12 @@ class Engine:
     def _read_outputs(self, outputs: Tensor) -> np.ndarray:
         return outputs.cpu().numpy().copy()
 
-    def _count_gradient(self, parameter: torch.Tensor) -> None:
-        assert parameter.grad is not None
-        self._guard.adopt([parameter.grad], GRADIENTS)
+
+def _count_gradient(guard: MemoryGuard, parameter: torch.Tensor) -> None:
+    """Count the gradient of `parameter` as such.
+
+    No method: torch holds a parameter's hooks where Python's garbage collection does not look, so
+    one that leads back to the parameter would keep it for ever.
+    """
+    assert parameter.grad is not None
+    guard.adopt([parameter.grad], GRADIENTS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -176,6 +179,21 @@ def test_a_diverging_trial_fails_in_one_line():
     assert record.status is TrialStatus.FAILED
     assert "lower learning_rate" in record.error
     assert "\n" not in record.error
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_a_closed_trainer_leaves_nothing_of_its_network(ends_well):
+    trainer = Trainer(tiny(epochs=1, budget=None if ends_well else 6_000_000), trial_id="a")
+    with nullcontext() if ends_well else pytest.raises(BudgetExceeded):
+        trainer.run_epoch()
+    engine = trainer._engine
+    parameters = [] if engine is None else [*engine.network.parameters()]
+    assert parameters or not ends_well
+    seen = [weakref.ref(parameter) for parameter in parameters]
+    trainer.close()
+    del engine, parameters, trainer
+    gc.collect()
+    assert not any(reference() is not None for reference in seen)
 
 
 def test_progress_is_told_after_each_batch():
