@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 """Folder that holds the packages `patchtrain` and `sweeps`."""
 
 _CONNECT_TIMEOUT_S = 10.0
+_ASK_CLUSTER = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+"""A call that the head of every Ray cluster answers."""
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -150,18 +152,26 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise _no_answer(address, str(error)) from None
-    if not (os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(address)):
+    if not (os.environ.get("RAY_USE_TLS") == "1" or _is_ray(address)):
         raise _no_answer(address, "what listens there is something else")
 
 
-def _speaks_grpc(address: str) -> bool:
+def _is_ray(address: str) -> bool:
     import grpc  # type: ignore[import-untyped]  # of ray[default]
 
     with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(_ASK_CLUSTER)
         try:
             grpc.channel_ready_future(channel).result(timeout=_CONNECT_TIMEOUT_S)
+            ask(b"", timeout=_CONNECT_TIMEOUT_S)
         except grpc.FutureTimeoutError:
             return False
+        except grpc.RpcError as error:  # it may want a token, which Ray brings
+            return error.code() not in (
+                grpc.StatusCode.UNIMPLEMENTED,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                grpc.StatusCode.UNAVAILABLE,
+            )
     return True
 
 

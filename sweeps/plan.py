@@ -137,7 +137,7 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
     )
     _check_networks_fit(space, budgets_bytes)
     check_tracker(options.tracker)
-    earlier = [cluster.working_dir() / Path(path).expanduser() for path in options.warm_start]
+    out = cluster.working_dir() / Path(options.out or f"runs/{sweep.name}").expanduser()
     return Plan(
         sweep=sweep.name,
         space=space,
@@ -150,13 +150,15 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
         max_concurrent=None
         if options.max_concurrent is None
         else _at_least_one("--max-concurrent", options.max_concurrent),
-        gpu_memory_bytes=options.gpu_memory and parse_budget(options.gpu_memory, "--gpu-memory"),
-        out=cluster.working_dir() / Path(options.out or f"runs/{sweep.name}").expanduser(),
+        gpu_memory_bytes=None
+        if options.gpu_memory is None
+        else parse_budget(options.gpu_memory, "--gpu-memory"),
+        out=out,
         sampler=_one_of("--sampler", options.sampler, SAMPLERS),
         scheduler=_one_of("--scheduler", options.scheduler, SCHEDULERS),
-        num_seeds=_at_least_one("--seeds", options.seeds),
+        num_seeds=_num_seeds(options.seeds, base),
         first=tuple(paper_points(space)) if options.include_paper_configs else (),
-        known=tuple(known_trials(earlier, space, shared_settings(space))),
+        known=tuple(known_trials(_earlier(options.warm_start, out), space, shared_settings(space))),
         tracker=options.tracker,
     )
 
@@ -203,6 +205,30 @@ def _check_networks_fit(space: Space, budgets_bytes: Sequence[int]) -> None:
     networks = [dict(zip(_NETWORKS, values, strict=True)) for values in choices]
     configs = [dataclasses.replace(space.base, **values) for values in networks]
     check_budget(dataclasses.replace(min(configs, key=fixed_bytes), budget=min(budgets_bytes)))
+
+
+def _earlier(texts: Sequence[str], out: Path) -> list[Path]:
+    """Return the folders of earlier sweeps, each once."""
+    folders: dict[Path, Path] = {}
+    for text in texts:
+        folder = cluster.working_dir() / Path(text).expanduser()
+        if folder.resolve() == out.resolve():
+            raise ConfigError(
+                f"--warm-start {text}: is the --out of this sweep, which knows its own trials; "
+                "leave it out"
+            )
+        folders.setdefault(folder.resolve(), folder)
+    return list(folders.values())
+
+
+def _num_seeds(number: int, base: TrialConfig) -> int:
+    """Return how many seeds the front is trained with; the last of them must be one, too."""
+    last = base.seed + _at_least_one("--seeds", number) - 1
+    try:
+        dataclasses.replace(base, seed=last)
+    except ConfigError as error:
+        raise ConfigError(f"--seeds {number}, from {base.seed} on: {error}") from None
+    return number
 
 
 def _one_of(option: str, name: str, names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 import torch
 
 from patchtrain.config import TrialConfig
+from patchtrain.errors import ConfigError
 from patchtrain.models.network import aggregator_name
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.tasks.classification import Classification
@@ -34,10 +35,15 @@ def unstarted_record(
 
 
 def infeasible_record(
-    config: TrialConfig, trial_id: str, sweep: str | None, prediction: Prediction
+    config: TrialConfig, trial_id: str, sweep: str | None, prediction: Prediction | ConfigError
 ) -> TrialRecord:
-    """Return the record of a trial that was not launched: it is predicted not to fit."""
+    """Return the record of a trial that was not launched: it is predicted not to fit, or its
+    networks cannot be trained.
+    """
     record = _record(config, trial_id, sweep, TrialStatus.PREDICTED_INFEASIBLE)
+    if isinstance(prediction, ConfigError):
+        error = f"not launched: {' '.join(str(prediction).split())}"
+        return dataclasses.replace(record, error=error, group=trial_id)
     return dataclasses.replace(
         record,
         predicted_peak_bytes=prediction.predicted_peak_bytes,

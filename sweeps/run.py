@@ -28,6 +28,7 @@ from sweeps.store import RunFolder
 from sweeps.trackers import tracker_callbacks
 
 if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for bad input
+    from optuna.storages import BaseStorage
     from ray.tune.schedulers import TrialScheduler
 
     from sweeps.placement import Placement
@@ -86,7 +87,6 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
             has been started.
     """
     from sweeps import placement
-    from sweeps.journal import open_storage
     from sweeps.replicates import Replicates, describe_groups
     from sweeps.scheduler import make_scheduler
     from sweeps.search import BudgetSearch
@@ -102,7 +102,7 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
         placement.remember(room, folder.gpus_path)
         progress = Progress(plan, folder.records())
 
-        def refuse(suggestion: Suggestion, prediction: Prediction) -> TrialRecord:
+        def refuse(suggestion: Suggestion, prediction: Prediction | ConfigError) -> TrialRecord:
             config = plan.space.config(suggestion.params, suggestion.budget_bytes)
             record = infeasible_record(config, suggestion.trial_id, plan.sweep, prediction)
             folder.add_config(record.trial_id, config)
@@ -115,7 +115,7 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
             plan.budgets_bytes,
             num_trials=plan.num_trials,
             sweep=plan.sweep,
-            storage=open_storage(folder.journal_path),
+            storage=_storage(folder),
             finished=folder.records(),
             seed=plan.seed,
             checkpoints=folder.checkpoints(),
@@ -150,6 +150,23 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
                 say(line)
     finally:
         folder.close()
+
+
+def _storage(folder: RunFolder) -> BaseStorage:
+    """Return the storage of the studies.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    from sweeps.journal import open_storage
+
+    try:
+        return open_storage(folder.journal_path)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{folder.journal_path}: is damaged ({' '.join(str(error).split())[:120]}); the trials "
+            f"that ended are whole: give another --out and --warm-start {folder.path}"
+        ) from None
 
 
 def _reached(folder: RunFolder, search: BudgetSearch) -> Iterator[Reached]:

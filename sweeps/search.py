@@ -58,8 +58,9 @@ class Suggestion:
     params: Mapping[str, Any]
 
 
-Refuse = Callable[[Suggestion, Prediction], TrialRecord]
-"""Records a configuration that is not launched, and returns its record."""
+Refuse = Callable[[Suggestion, Prediction | ConfigError], TrialRecord]
+"""Records a configuration that is not launched, and returns its record: what it would hold is too
+much, or its networks cannot be trained."""
 
 
 class BudgetSearch(StatelessSearcher):
@@ -128,6 +129,7 @@ class BudgetSearch(StatelessSearcher):
         self._dice = optuna.create_study(sampler=RandomSampler(seed=_seed(seed, 2)))
         self._known: dict[int, set[str]] = {budget: set() for budget in budgets_bytes}
         self._tried: dict[int, set[tuple]] = {budget: set() for budget in budgets_bytes}
+        self._in_flight: dict[str, tuple] = {}  # trial -> what it trains
         self._num_learned = dict.fromkeys(budgets_bytes, 0)
         self._used_up: set[int] = set()
         self._open: dict[str, optuna.Trial] = {}
@@ -143,7 +145,7 @@ class BudgetSearch(StatelessSearcher):
         self._num_left = max(0, num_trials - self._num_launched)
         self._is_grid = sampler == "grid"
         listed = [*first, *(self._shuffled_grid(seed) if self._is_grid else ())]
-        self._listed = {budget: iter(listed) for budget in budgets_bytes}
+        self._listed = {budget: deque(listed) for budget in budgets_bytes}
 
     @property
     def cut_off(self) -> tuple[Suggestion, ...]:
@@ -186,6 +188,7 @@ class BudgetSearch(StatelessSearcher):
             self._num_launched += 1
             self._num_left -= 1
             self._open[suggestion.trial_id] = trial
+            self._in_flight[suggestion.trial_id] = self._space.identity(trial.params)
             return suggestion
         return None
 
@@ -193,6 +196,7 @@ class BudgetSearch(StatelessSearcher):
         """Learn from a finished trial, for every budget that it says something about."""
         if record.is_replicate:
             return
+        self._in_flight.pop(record.trial_id, None)
         trial = self._open.pop(record.trial_id, None)
         if trial is not None and record.budget_bytes is not None:
             said = verdict(record, record.budget_bytes)
@@ -206,17 +210,21 @@ class BudgetSearch(StatelessSearcher):
         What is listed comes first, and a grid is nothing else. Then the study is asked; where it
         insists on what was tried, or on what cannot fit, others are looked for.
         """
-        for params in self._listed[budget]:
+        listed = self._listed[budget]
+        for _ in range(len(listed)):
+            params = listed.popleft()
             if self._is_new(params, budget):
                 trial = self._ask_for(params, budget)
                 if self._take(trial, budget):
                     return trial
+            elif self._is_in_flight(params):  # it may fail, which says nothing
+                listed.append(params)
         if self._is_grid:
             return None
         num_repeats = num_refusals = 0
         while num_repeats < _MAX_REPEATS and num_refusals < _MAX_REFUSALS:
             trial = self._ask(budget)
-            if self._space.identity(trial.params) in self._tried[budget]:
+            if not self._is_new(trial.params, budget):
                 self._studies[budget].tell(trial, state=TrialState.FAIL)  # ignored by samplers
                 num_repeats += 1
             elif self._take(trial, budget):
@@ -243,7 +251,14 @@ class BudgetSearch(StatelessSearcher):
         return study.ask(self._space.distributions)
 
     def _is_new(self, params: Mapping[str, Any], budget: int) -> bool:
-        return self._space.identity(params) not in self._tried[budget]
+        """Whether no trial of `budget` trained `params`, and no running one, whatever its budget,
+        is about to say what they are worth.
+        """
+        is_tried = self._space.identity(params) in self._tried[budget]
+        return not is_tried and not self._is_in_flight(params)
+
+    def _is_in_flight(self, params: Mapping[str, Any]) -> bool:
+        return self._space.identity(params) in self._in_flight.values()
 
     def _others(self, budget: int) -> Iterator[Mapping[str, Any]]:
         """Yield new configurations: random ones, then every one, but none that needs more sampled
@@ -260,14 +275,16 @@ class BudgetSearch(StatelessSearcher):
                 continue
             if self._is_new(params, budget):
                 yield params
-            if not self._fits(params, budget):
+            if self._is_over(params, budget):
                 refused = rest
 
     def _take(self, trial: optuna.Trial, budget: int) -> bool:
         """Return whether `trial` fits; one that does not is recorded and told to its study."""
         self._tried[budget].add(self._space.identity(trial.params))
         prediction = self._prediction(trial.params, budget)
-        if prediction is None or prediction.fits(budget):
+        if prediction is None or (
+            not isinstance(prediction, Exception) and prediction.fits(budget)
+        ):
             return True
         assert self._refuse is not None
         suggestion = self._name(trial, budget)
@@ -278,18 +295,24 @@ class BudgetSearch(StatelessSearcher):
         self.tell(record)
         return False
 
-    def _fits(self, params: Mapping[str, Any], budget: int) -> bool:
+    def _is_over(self, params: Mapping[str, Any], budget: int) -> bool:
         prediction = self._prediction(params, budget)
-        return prediction is None or prediction.fits(budget)
+        if prediction is None or isinstance(prediction, ConfigError):
+            return False
+        return not prediction.fits(budget)
 
-    def _prediction(self, params: Mapping[str, Any], budget: int) -> Prediction | None:
-        """Return what a configuration will hold; None where nothing can be said."""
+    def _prediction(
+        self, params: Mapping[str, Any], budget: int
+    ) -> Prediction | ConfigError | None:
+        """Return what a configuration will hold, or why it cannot be trained; None: no prediction
+        is asked for.
+        """
         if self._predict is None:
             return None
         try:
             return self._predict(self._space.config(params, budget))
-        except ConfigError:  # the trial itself will say what is wrong with it
-            return None
+        except ConfigError as error:
+            return error
 
     def _name(self, trial: optuna.Trial, budget: int) -> Suggestion:
         """Return `trial` with the next number of the sweep."""
@@ -361,6 +384,7 @@ class BudgetSearch(StatelessSearcher):
         if not running:
             return None
         self._open[trial_id] = optuna.Trial(study, frozen._trial_id)
+        self._in_flight[trial_id] = self._space.identity(frozen.params)
         return Suggestion(trial_id, budget, frozen.params)
 
     def _shuffled_grid(self, seed: int) -> list[dict[str, Any]]:

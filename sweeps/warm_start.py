@@ -38,15 +38,24 @@ class Known:
 
     def on(self, device: str) -> tuple[TrialRecord, ...]:
         """Return the records of trials on this kind of device, `cpu` or `cuda`: another's peaks
-        would mislead. Those that were not launched are left out where the others ran elsewhere.
+        would mislead. Those that were not launched belong to where the others ran.
         """
-        ran_on = {"cpu" if r.device == "cpu" else "cuda" for r in self.records if r.device}
+        ran_on = {_device_kind(record) for record in self.records} - {None}
         return tuple(
             record
             for record in self.records
-            if (record.device is None and ran_on <= {device})
-            or (record.device is not None and (record.device == "cpu") == (device == "cpu"))
+            if _device_kind(record) == device
+            or (_device_kind(record) is None and ran_on <= {device})
         )
+
+
+def _device_kind(record: TrialRecord) -> str | None:
+    """Return the kind of the device that a trial ran on; None: it was not launched, or never came
+    so far as to have one.
+    """
+    if record.status is TrialStatus.PREDICTED_INFEASIBLE or record.device in (None, "auto"):
+        return None
+    return "cpu" if record.device == "cpu" else "cuda"
 
 
 def known_trials(

@@ -3,7 +3,9 @@
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc  # of ray[default]
 import pytest
 
 from patchtrain.errors import ConfigError
@@ -256,3 +258,34 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path, capsys):
     assert main(SWEEP, [*FAST, "--out", str(tmp_path)]) == 2
     assert "add --resume" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_a_sweep_does_not_learn_from_itself_nor_twice_from_another(tmp_path):
+    with pytest.raises(ConfigError, match=r"--warm-start .*here: is the --out of this sweep"):
+        plan_of(
+            "--out", str(tmp_path / "here"), "--warm-start", str(tmp_path / "x" / ".." / "here")
+        )
+
+
+def test_seeds_beyond_the_last_one_are_refused_before_the_search():
+    with pytest.raises(ConfigError, match=r"--seeds 2, from 2147483647 on: seed=2147483648"):
+        plan_of("--seed", "2147483647", "--seeds", "2")
+
+
+def test_an_empty_size_of_a_gpu_is_refused():
+    with pytest.raises(ConfigError, match="--gpu-memory"):
+        plan_of("--gpu-memory", "")
+
+
+def test_a_server_that_is_not_rays_is_no_cluster(tmp_path, capsys):
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        assert (
+            main(SWEEP, [*FAST, "--out", str(tmp_path / "a"), "--address", f"127.0.0.1:{port}"])
+            == 2
+        )
+    finally:
+        server.stop(0)
+    assert "no Ray cluster answers" in capsys.readouterr().err

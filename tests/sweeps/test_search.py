@@ -157,6 +157,9 @@ def test_trials_side_by_side_are_different_ones():
     assert len(set(ids)) == len(ids)
     tried = tried_of([*map(record_of, asked), *refusals.records])
     assert len(set(tried)) == len(tried)
+    # one that runs under any budget says enough for all of them
+    trained = [SPACE.identity(suggestion.params) for suggestion in asked]
+    assert len(set(trained)) == len(trained)
     for suggestion in reversed(asked):
         search.tell(record_of(suggestion))
     assert search.is_done
@@ -222,14 +225,20 @@ def test_a_refusal_counts_for_smaller_budgets_only():
         assert (large is None) == (record.budget_bytes == SMALL)
 
 
-def test_what_cannot_be_predicted_is_launched():
-    def no_networks(config):
-        raise ConfigError("no such network")
+def test_networks_that_cannot_be_trained_are_recorded_and_not_launched():
+    def only_large_patches(config):
+        if config.patch_size < 64:
+            raise ConfigError("patches too\nsmall")
+        return Predicted(1)
 
     refusals = Refusals()
-    search = make_search(num_trials=3, predict=no_networks, refuse=refusals)
-    assert len(run_to_the_end(search)) == 3
-    assert not refusals.records
+    search = make_search(num_trials=12, predict=only_large_patches, refuse=refusals)
+    assert min(record.patch_size for record in run_to_the_end(search)) >= 64
+    assert refusals.records
+    for record in refusals.records:
+        assert record.status is TrialStatus.PREDICTED_INFEASIBLE
+        assert record.error == "not launched: patches too small"
+        assert record.predicted_peak_bytes is None
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -284,20 +293,29 @@ def points(num_points):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_first_points_are_tried_before_others_under_every_budget(sampler):
+def test_first_points_are_tried_before_others_and_once(sampler):
     first, refusals = points(6), Refusals()
     search = make_search(
         num_trials=20, sampler=sampler, first=first, predict=predict, refuse=refusals
     )
     asked = [search.ask() for _ in range(20)]
-    for budget in (SMALL, LARGE):
-        records = [*map(record_of, asked), *refusals.records]
-        of_budget = sorted(
-            (r for r in records if r.budget_bytes == budget), key=lambda r: r.trial_id
-        )
-        expected = [(budget, SPACE.identity(params)) for params in first]
-        assert tried_of(of_budget)[:6] == expected
-        assert not set(tried_of(of_budget)[6:]) & set(expected)
+    records = sorted([*map(record_of, asked), *refusals.records], key=lambda r: r.trial_id)
+    trained = [identity for _, identity in tried_of(records)]
+    expected = [SPACE.identity(params) for params in first]
+    assert trained[:6] == expected
+    assert not set(trained[6:]) & set(expected)
+
+
+def test_a_first_point_that_failed_under_one_budget_is_tried_under_the_next():
+    first = points(1)
+    search = make_search(num_trials=4, first=first)
+    failed = search.ask()
+    other = search.ask()
+    assert SPACE.identity(other.params) != SPACE.identity(failed.params)
+    search.tell(replace(record_of(failed), status=TrialStatus.FAILED, metric=None))
+    search.tell(record_of(other))
+    again = [search.ask() for _ in range(2)]
+    assert [s.params for s in again if s.budget_bytes != failed.budget_bytes] == first
 
 
 def test_first_points_that_are_known_are_not_run_again():

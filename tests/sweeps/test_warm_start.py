@@ -234,11 +234,11 @@ def test_settings_are_compared_as_they_are_in_the_file():
 
 def test_peaks_of_another_kind_of_device_are_left_out(tmp_path):
     launched, refused = trials(4)[0], trials(12)[-1]
-    assert refused.status is TrialStatus.PREDICTED_INFEASIBLE
+    assert (refused.status, refused.device) == (TrialStatus.PREDICTED_INFEASIBLE, "auto")
     records = [
         replace(launched, device="cpu"),
         replace(launched, trial_id="00090", group="00090", device="NVIDIA H100"),
-        replace(refused, trial_id="00091", group="00091", device=None),
+        replace(refused, trial_id="00091", group="00091"),
     ]
     (both,) = known(run_folder(tmp_path / "both", records))
     assert [record.device for record in both.on("cpu")] == ["cpu"]
