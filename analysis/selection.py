@@ -192,6 +192,10 @@ def why_nothing_fits(run: Run, budget_bytes: int | None) -> str:
             f"no trial completed{limit}; the smallest peak of a completed trial is {smallest}: "
             "allow at least that, or sweep again with this budget"
         )
+    failed = run.trials[run.trials["status"] == TrialStatus.FAILED.value]
+    if len(failed) == len(run.trials) > 0:
+        error = next(iter(failed["error"].dropna()), "no reason is recorded")
+        return f"no trial completed{limit}; all {len(failed)} failed, the first with: {error}"
     measured = peaks[np.isfinite(peaks) & (peaks > 0)]
     seen = (
         f"the smallest peak seen is {_with_bytes(float(measured.min()))}"

@@ -46,6 +46,7 @@ INTERRUPTED = 130
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     """Run the sweep that the command line asks for; return the exit status."""
     cluster.quieten()
+    folder = None
     try:
         options = parser(sweep).parse_args(arguments)
         plan = make_plan(sweep, options)
@@ -59,17 +60,14 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         print(" ".join(f"{sweep.name}: {error}".split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nstopped; go on with: {_resume_command(arguments)}", flush=True)
+        print(f"\nstopped{_how_to_go_on(folder, arguments)}", flush=True)
         return INTERRUPTED
     except Exception as error:
         print(
             " ".join(f"{sweep.name}: {type(error).__name__}: {error}".split()),
             file=sys.stderr,
         )
-        print(
-            f"what is finished is kept; go on with: {_resume_command(arguments)}",
-            flush=True,
-        )
+        print(f"what is finished is kept{_how_to_go_on(folder, arguments)}", flush=True)
         return 1
     _report(plan.out)
     return 0
@@ -289,6 +287,10 @@ def _report(out: Path) -> None:
         )
 
 
-def _resume_command(arguments: Sequence[str] | None) -> str:
+def _how_to_go_on(folder: RunFolder | None, arguments: Sequence[str] | None) -> str:
+    """Return, as text, the command that goes on; none where nothing was begun."""
+    if folder is None or not folder.is_begun:
+        return ""
     words = [*sys.argv[:1], *(sys.argv[1:] if arguments is None else arguments)]
-    return shlex.join(["python", *words, *([] if "--resume" in words else ["--resume"])])
+    command = shlex.join(["python", *words, *([] if "--resume" in words else ["--resume"])])
+    return f"; go on with: {command}"

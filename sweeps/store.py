@@ -41,6 +41,9 @@ from sweeps.patience import patience_s, patiently
 IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
 """Keys of `sweep.json` that must not change when a sweep is resumed."""
 
+_LATEST = ("num_trials", "num_seeds", "sampler", "scheduler", "warm_start")
+"""Keys of `sweep.json` that say how the latest start of the sweep was asked to go on."""
+
 
 class RunFolder:
     """The folder of one sweep; at most one process has it open.
@@ -64,6 +67,11 @@ class RunFolder:
             self.epochs_path, "epochs.parquet", read_rows, self._write_epochs
         )
         self._patience_s: float | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a sweep to go on with."""
+        return (self.path / "sweep.json").exists()
 
     @property
     def journal_path(self) -> Path:
@@ -142,15 +150,25 @@ class RunFolder:
                 f"--out {self.path} is in use by a sweep that runs; wait for it or stop it first"
             ) from None
         try:
-            if not (self.path / "sweep.json").exists():
-                with atomic_path(self.path / "sweep.json") as temporary:
-                    temporary.write_text(json.dumps(description, indent=2) + "\n")
+            self._describe(description)
             self._read_trials()
             self._read_epochs()
         except BaseException:
             lock.close()
             raise
         self._lock = lock
+
+    def _describe(self, description: Mapping[str, Any]) -> None:
+        """Write what the sweep is: all of it at its first start, later how it is to go on."""
+        path = self.path / "sweep.json"
+        content = dict(description)
+        if path.exists():
+            held = json.loads(path.read_text())
+            content = held | {key: content[key] for key in _LATEST if key in content}
+            if content == held:
+                return
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     def close(self) -> None:
         """Bring every file up to date and let the folder go.

@@ -208,3 +208,9 @@ def test_replicates_say_how_sure_a_metric_is_and_are_never_best(write_run: Any, 
     assert str(best.seeds) == "0.6000 ± 0.3000 (3 seeds)"
     assert run.trials["trial_id"][is_on_front(run.trials)].tolist() == ["a", "b"]
     assert answer(run, GB // 2).seeds is None
+
+
+def test_where_all_trials_failed_their_error_is_the_reason(write_run: Any, trial: Any) -> None:
+    failed = trial("a", status=TrialStatus.FAILED, metric=None, error="LossNotFinite: nan")
+    why = why_nothing_fits(load_run(write_run([failed])), None)
+    assert why == "no trial completed; all 1 failed, the first with: LossNotFinite: nan"

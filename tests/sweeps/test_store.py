@@ -458,3 +458,13 @@ def test_description_is_written_once(folder):
 def test_records_are_trial_records(folder):
     folder.add_record(record_of("00000"))
     assert isinstance(folder.records()[0], TrialRecord)
+
+
+def test_a_resumed_sweep_says_how_it_goes_on_and_keeps_how_it_began(tmp_path):
+    first = {"sweep": "s", "command": "first", "sampler": "tpe", "num_trials": 8}
+    for described in (first, first | {"command": "second", "sampler": "grid", "num_trials": 9}):
+        folder = RunFolder(tmp_path / "run")
+        folder.open(described)
+        folder.close()
+    held = json.loads((tmp_path / "run" / "sweep.json").read_text())
+    assert held == {"sweep": "s", "command": "first", "sampler": "grid", "num_trials": 9}
