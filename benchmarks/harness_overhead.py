@@ -47,7 +47,7 @@ for config in sys.argv[2:]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Time both and write their ratio."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=12, help="makes a trial take about 20 s")
+    parser.add_argument("--epochs", type=int, default=4, help="makes a trial take about 20 s")
     parser.add_argument("--trials", type=int, default=NUM_TRIALS)
     parser.add_argument("--rounds", type=int, default=1, help="pairs of a sweep and its trials")
     parser.add_argument("--out", type=Path, default=RESULT)
