@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -201,10 +200,8 @@ def _check_networks_fit(space: Space, budgets_bytes: Sequence[int]) -> None:
     Raises:
         ConfigError: says what the smallest of them need.
     """
-    choices = itertools.product(*(space.choices(name) for name in _NETWORKS))
-    networks = [dict(zip(_NETWORKS, values, strict=True)) for values in choices]
-    configs = [dataclasses.replace(space.base, **values) for values in networks]
-    check_budget(dataclasses.replace(min(configs, key=fixed_bytes), budget=min(budgets_bytes)))
+    smallest = min(space.variants(_NETWORKS), key=fixed_bytes)
+    check_budget(dataclasses.replace(smallest, budget=min(budgets_bytes)))
 
 
 def _earlier(texts: Sequence[str], out: Path) -> list[Path]:

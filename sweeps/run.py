@@ -7,7 +7,6 @@ while running; 2 bad input, with one line on stderr and nothing written; 130 sto
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import shlex
 import subprocess
@@ -267,8 +266,8 @@ def check_trials(plan: Plan) -> DataSizes:
     from patchtrain.trainer import check
 
     space = plan.space
-    for values in itertools.product(*(space.choices(name) for name in _KINDS)):
-        check(dataclasses.replace(space.base, **dict(zip(_KINDS, values, strict=True))))
+    for config in space.variants(_KINDS):
+        check(config)
     # reads every image once, what it finds is kept; the largest patch finds every small image
     largest = max(space.choices("patch_size"))
     data = load_dataset(dataclasses.replace(space.base, patch_size=largest))

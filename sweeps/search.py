@@ -11,7 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -61,6 +61,14 @@ class Suggestion:
 Refuse = Callable[[Suggestion, Prediction | ConfigError], TrialRecord]
 """Records a configuration that is not launched, and returns its record: what it would hold is too
 much, or its networks cannot be trained."""
+
+
+class _Open(NamedTuple):
+    """A trial that was proposed and has not ended."""
+
+    trial: optuna.Trial
+    identity: tuple
+    """What it trains, see `Space.identity`."""
 
 
 class BudgetSearch(StatelessSearcher):
@@ -129,10 +137,9 @@ class BudgetSearch(StatelessSearcher):
         self._dice = optuna.create_study(sampler=RandomSampler(seed=_seed(seed, 2)))
         self._known: dict[int, set[str]] = {budget: set() for budget in budgets_bytes}
         self._tried: dict[int, set[tuple]] = {budget: set() for budget in budgets_bytes}
-        self._in_flight: dict[str, tuple] = {}  # trial -> what it trains
         self._num_learned = dict.fromkeys(budgets_bytes, 0)
         self._used_up: set[int] = set()
-        self._open: dict[str, optuna.Trial] = {}
+        self._open: dict[str, _Open] = {}
         self._cut_off: deque[Suggestion] = deque()
         self._next_number = 0
         records = sorted(finished, key=lambda record: record.trial_id)
@@ -187,8 +194,7 @@ class BudgetSearch(StatelessSearcher):
             trial.set_user_attr(TRIAL_ID, suggestion.trial_id)
             self._num_launched += 1
             self._num_left -= 1
-            self._open[suggestion.trial_id] = trial
-            self._in_flight[suggestion.trial_id] = self._space.identity(trial.params)
+            self._open[suggestion.trial_id] = self._opened(trial)
             return suggestion
         return None
 
@@ -196,12 +202,11 @@ class BudgetSearch(StatelessSearcher):
         """Learn from a finished trial, for every budget that it says something about."""
         if record.is_replicate:
             return
-        self._in_flight.pop(record.trial_id, None)
-        trial = self._open.pop(record.trial_id, None)
-        if trial is not None and record.budget_bytes is not None:
+        opened = self._open.pop(record.trial_id, None)
+        if opened is not None and record.budget_bytes is not None:
             said = verdict(record, record.budget_bytes)
             assert said is not None
-            self._tell(record.budget_bytes, trial, said)
+            self._tell(record.budget_bytes, opened.trial, said)
         self._spread(record)
 
     def _propose(self, budget: int) -> optuna.Trial | None:
@@ -258,7 +263,11 @@ class BudgetSearch(StatelessSearcher):
         return not is_tried and not self._is_in_flight(params)
 
     def _is_in_flight(self, params: Mapping[str, Any]) -> bool:
-        return self._space.identity(params) in self._in_flight.values()
+        identity = self._space.identity(params)
+        return any(opened.identity == identity for opened in self._open.values())
+
+    def _opened(self, trial: optuna.Trial) -> _Open:
+        return _Open(trial, self._space.identity(trial.params))
 
     def _others(self, budget: int) -> Iterator[Mapping[str, Any]]:
         """Yield new configurations: random ones, then every one, but none that needs more sampled
@@ -291,7 +300,7 @@ class BudgetSearch(StatelessSearcher):
         record = self._refuse(suggestion, prediction)
         # its row is written: from here on a crash loses nothing
         trial.set_user_attr(TRIAL_ID, suggestion.trial_id)
-        self._open[suggestion.trial_id] = trial
+        self._open[suggestion.trial_id] = self._opened(trial)
         self.tell(record)
         return False
 
@@ -383,8 +392,7 @@ class BudgetSearch(StatelessSearcher):
         self._num_learned[budget] += frozen.state is TrialState.COMPLETE
         if not running:
             return None
-        self._open[trial_id] = optuna.Trial(study, frozen._trial_id)
-        self._in_flight[trial_id] = self._space.identity(frozen.params)
+        self._open[trial_id] = self._opened(optuna.Trial(study, frozen._trial_id))
         return Suggestion(trial_id, budget, frozen.params)
 
     def _shuffled_grid(self, seed: int) -> list[dict[str, Any]]:

@@ -76,6 +76,14 @@ class Space:
             return tuple(distribution.choices)
         return (getattr(self.base, name),)
 
+    def variants(self, names: Sequence[str]) -> list[TrialConfig]:
+        """Return `base` with each combination of the values that `names` take, see `choices`."""
+        combinations = itertools.product(*(self.choices(name) for name in names))
+        return [
+            dataclasses.replace(self.base, **dict(zip(names, values, strict=True)))
+            for values in combinations
+        ]
+
     def values(self, name: str, num_steps: int | None = None) -> Sequence[Any]:
         """Return values of the parameter `name`, which varies; see `points`."""
         return _values(self.distributions[name], num_steps)
@@ -101,11 +109,7 @@ class Space:
 
     def params(self, record: TrialRecord) -> dict[str, Any]:
         """Return the draw that gave the trial of `record`."""
-        values = {name: getattr(record, name) for name in self.distributions}
-        chunk = values.get("patch_microbatch")
-        if chunk is not None and chunk.isdecimal():  # a record has it as text
-            values["patch_microbatch"] = int(chunk)
-        return values
+        return {name: recorded(record, name) for name in self.distributions}
 
     def contains(self, params: Mapping[str, Any]) -> bool:
         """Whether `params` could be a draw from this space."""
@@ -159,6 +163,13 @@ class Space:
                 entry |= json.loads(distribution_to_json(parameter.distribution))
             described[parameter.name] = entry
         return described
+
+
+def recorded(record: TrialRecord, name: str) -> Any:
+    """Return the setting `name` of the trial of `record`, as `TrialConfig` has it."""
+    value = getattr(record, name)
+    # a record has a number of patches as text
+    return int(value) if name == "patch_microbatch" and value.isdecimal() else value
 
 
 @dataclass(frozen=True, kw_only=True)

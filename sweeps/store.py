@@ -71,7 +71,12 @@ class RunFolder:
     @property
     def is_begun(self) -> bool:
         """Whether there is a sweep to go on with."""
-        return (self.path / "sweep.json").exists()
+        return self.sweep_path.exists()
+
+    @property
+    def sweep_path(self) -> Path:
+        """File that says what the sweep is."""
+        return self.path / "sweep.json"
 
     @property
     def journal_path(self) -> Path:
@@ -122,12 +127,12 @@ class RunFolder:
                     "that is there, or give another --out"
                 )
             return
-        if "sweep.json" not in held:
+        if self.sweep_path.name not in held:
             raise ConfigError(
                 f"--resume: {self.path} holds no sweep (no sweep.json); "
                 "leave --resume out to start one, or give its --out"
             )
-        _check_same(self.path / "sweep.json", description)
+        _check_same(self.sweep_path, description)
 
     def open(self, description: Mapping[str, Any]) -> None:
         """Make the folder, or take up what an earlier process left in it.
@@ -160,14 +165,13 @@ class RunFolder:
 
     def _describe(self, description: Mapping[str, Any]) -> None:
         """Write what the sweep is: all of it at its first start, later how it is to go on."""
-        path = self.path / "sweep.json"
         content = dict(description)
-        if path.exists():
-            held = json.loads(path.read_text())
+        if self.is_begun:
+            held = json.loads(self.sweep_path.read_text())
             content = held | {key: content[key] for key in _LATEST if key in content}
             if content == held:
                 return
-        with atomic_path(path) as temporary:
+        with atomic_path(self.sweep_path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     def close(self) -> None:
@@ -269,7 +273,7 @@ class RunFolder:
 
     def _write_once(self, write: Callable[[], None]) -> None:
         # where a mount is gone, what is written would not be seen any more once it is back
-        (self.path / "sweep.json").stat()
+        self.sweep_path.stat()
         write()
 
     def _write_joint_files(self, *, at_once: bool = False) -> None:

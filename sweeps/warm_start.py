@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from patchtrain.errors import ConfigError
 from patchtrain.record import TrialRecord, TrialStatus, read_rows
-from sweeps.spaces import Space
+from sweeps.spaces import Space, recorded
 
 _TEACHES = frozenset(
     {
@@ -103,17 +103,10 @@ def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
     for record in trials:
         if record.status not in _TEACHES or record.is_replicate:
             continue
-        same = all(_value(record, name) == value for name, value in fixed.items())
+        same = all(recorded(record, name) == value for name, value in fixed.items())
         if not (same and space.contains(space.params(record))):
             num_outside += 1
             continue
         name = f"{run_dir}/{record.trial_id}"  # folders of the same name may lie apart
         records.append(dataclasses.replace(record, trial_id=name, group=name))
     return Known(run_dir, tuple(records), num_outside)
-
-
-def _value(record: TrialRecord, name: str) -> Any:
-    value = getattr(record, name)
-    if name == "patch_microbatch" and value.isdecimal():
-        return int(value)
-    return value
