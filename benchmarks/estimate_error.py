@@ -311,7 +311,7 @@ def _metered(config: TrialConfig) -> Any:
     def batch(num: int) -> HostBatch:
         shape = (config.image_size, config.image_size, 3)
         images = [pixels.integers(0, 256, shape, np.uint8) for _ in range(num)]
-        return HostBatch(images, np.arange(num) % num_classes(config.dataset))
+        return HostBatch(images, np.arange(num) % num_classes(config))
 
     sizes = [config.batch_size] * _num_batches(config)
     if _takes_one_image(config):
@@ -321,7 +321,7 @@ def _metered(config: TrialConfig) -> Any:
     try:
         with MemoryGuard(torch.device("cpu"), None) as guard:
             engine = Engine(
-                config, num_classes(config.dataset), guard, batches_per_epoch=len(sizes), epochs=1
+                config, num_classes(config), guard, batches_per_epoch=len(sizes), epochs=1
             )
             for size in sizes:
                 engine.train_batch(batch(size), generator)

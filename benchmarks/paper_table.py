@@ -164,7 +164,7 @@ class _Training:
         with self.guard:
             self._engine = Engine(
                 config,
-                num_classes(config.dataset),
+                num_classes(config),
                 self.guard,
                 batches_per_epoch=1000,
                 epochs=1,

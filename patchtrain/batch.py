@@ -30,8 +30,8 @@ class HostBatch:
     """Images of a batch, each uint8 [H, W, 3], and their targets."""
 
     images: Sequence[np.ndarray]
-    targets: np.ndarray
-    """int64 [B]."""
+    targets: Sequence[int | np.ndarray]
+    """Of each image its class, or the class of each pixel: uint8 [H, W]."""
 
     _resized: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
@@ -41,6 +41,19 @@ class HostBatch:
     def whole(self) -> np.ndarray:
         """Return every image at full size, uint8 [B, H, W, 3]."""
         return np.stack(self.images)
+
+    def class_numbers(self) -> np.ndarray:
+        """Return the classes of the images, int64 [B]."""
+        return np.array(self.targets, dtype=np.int64)
+
+    def masks(self, image: int, grid: PatchGrid, cells: np.ndarray) -> np.ndarray:
+        """Return the classes uint8 [c, p, p] of the pixels of one image in `cells` [c] of `grid`;
+        of the image made as small as the grid where that is smaller (its nearest pixels).
+        """
+        mask = np.asarray(self.targets[image])
+        if mask.shape[0] != grid.image_height:
+            mask = _nearest(mask, grid.image_height)
+        return grid.extract(mask[..., None], cells)[..., 0]
 
     def sampled(self, grid: PatchGrid, positions: np.ndarray, *, with_whole: bool) -> np.ndarray:
         """Return, image by image, the patches at `positions` [B, k], and after them the whole image
@@ -95,9 +108,13 @@ class DeviceFeeder:
             return pixels.copy_(raw).div_(self._scale).sub_(self._shift)
 
     def targets(self, targets: np.ndarray) -> Tensor:
-        """Return int64 `targets` [B] on the device."""
-        with self._guard.allocating(INPUT):
-            return self._copy(targets)
+        """Return `targets`, whole numbers of any shape, on the device."""
+        return self.constants(targets, INPUT)
+
+    def constants(self, values: np.ndarray, category: str) -> Tensor:
+        """Return `values` on the device, their memory being for `category`."""
+        with self._guard.allocating(category):
+            return self._copy(values)
 
     def _copy(self, array: np.ndarray) -> Tensor:
         with self._guard.on_host():
@@ -107,6 +124,11 @@ class DeviceFeeder:
 
     def _on_host(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _nearest(mask: np.ndarray, side_px: int) -> np.ndarray:
+    size = (side_px, side_px)
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
 def _resize(image: np.ndarray, side_px: int) -> np.ndarray:

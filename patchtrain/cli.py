@@ -87,10 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
+    # cheap beside torch, which the errors bring along
+    from patchtrain.datasets.samples import WRITERS
+
     sample = commands.add_parser("sample-data", help="write small generated data")
-    sample.add_argument("name", choices=("panda",))
-    sample.add_argument("out", type=Path, metavar="OUT")
-    sample.add_argument("--num-images", type=int, default=48)
+    sample.add_argument("name", choices=tuple(WRITERS), help="in this data set's layout")
+    sample.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
+    sample.add_argument("--num-images", type=int, default=48, help="48 if not given")
     sample.add_argument("--image-size", type=int, default=512, help="longer side in px")
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(run=_sample_data)
@@ -146,10 +149,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _sample_data(arguments: argparse.Namespace) -> int:
-    from patchtrain.datasets.samples import write_panda_sample
+    from patchtrain.datasets.samples import WRITERS
 
-    write_panda_sample(arguments.out, arguments.num_images, arguments.image_size, arguments.seed)
-    print(f"{arguments.num_images} generated slides (not real data) in {arguments.out}")
+    write = WRITERS[arguments.name].write
+    write(arguments.out, arguments.num_images, arguments.image_size, arguments.seed)
+    print(f"{arguments.num_images} generated images (not real data) in {arguments.out}")
     return EXIT_DONE
 
 

@@ -19,17 +19,41 @@ import yaml
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import parse_budget
 
-Task = Literal["classification"]
-Dataset = Literal["panda"]
-MethodName = Literal["local_global", "patchgd", "downsampled", "full", "checkpointed"]
+Task = Literal["classification", "segmentation"]
+Dataset = Literal["panda", "drive", "aerial", "image_masks"]
+MethodName = Literal["local_global", "patchgd", "tiled", "downsampled", "full", "checkpointed"]
 Fusion = Literal["add", "concat"]
 Norm = Literal["batch", "frozen", "group"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Microbatch = Literal["auto", "none"]
 OptimizerKernel = Literal["auto", "fused", "foreach", "loop"]
 
-PATCH_METHODS: frozenset[str] = frozenset({"local_global", "patchgd"})
-"""Methods that cut the image into a grid of patches and keep a latent block."""
+LATENT_METHODS: frozenset[str] = frozenset({"local_global", "patchgd"})
+"""Methods that keep a latent block of all patches."""
+
+PATCH_METHODS: frozenset[str] = LATENT_METHODS | {"tiled"}
+"""Methods that cut the image into a grid of patches and learn from sampled ones."""
+
+TASK_OF: Mapping[str, str] = {
+    "panda": "classification",
+    "drive": "segmentation",
+    "aerial": "segmentation",
+    "image_masks": "segmentation",
+}
+"""Data set -> its task."""
+
+_TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "classification": {},
+    "segmentation": {
+        "backbone": "unet",
+        "aggregator": "conv1x1",
+        "fusion": "concat",
+        "learning_rate": 1e-4,
+    },
+}
+"""What `TrialConfig.from_mapping` takes where nothing is said, before the fields' own defaults."""
+
+AUGMENTATIONS = ("flip", "rotate", "colour")
 
 PLACEMENT_SETTINGS = ("device", "num_workers")
 """Settings that decide where a trial runs, not what it does: they may change when it goes on."""
@@ -44,8 +68,11 @@ class TrialConfig:
     """
 
     task: Task = "classification"
+    """What is predicted; decided by the data set."""
 
     dataset: Dataset = "panda"
+    """`panda`: grades of slides; `drive`: retina vessels; `aerial`: land use seen from above;
+    `image_masks`: any folder of images and folder of masks."""
 
     data_dir: str | None = None
     """Folder of the data set in its published layout. None: small generated sample data, which is
@@ -72,6 +99,17 @@ class TrialConfig:
     sample_seed: int = 0
     """Seed of generated sample data (only without `data_dir`)."""
 
+    foreground: str | None = None
+    """Segmentation with more than two classes as a binary one: the class that counts, all others
+    being background (`aerial`: e.g. `building`). None: all classes."""
+
+    num_classes: int | None = None
+    """Classes of `image_masks`, background included. None: 2. Other data sets have their own."""
+
+    augment: str = "none"
+    """Random changes of training images, and of their masks: `none`, or some of `flip`, `rotate`
+    and `colour` with commas between."""
+
     image_size: int = 512
     """Side in px of the square that each image is fitted into. The paper: 512, 2048, 4096."""
 
@@ -89,18 +127,29 @@ class TrialConfig:
     """Inner iterations per batch (J). The paper: 3, 4 and 11."""
 
     fusion: Fusion = "add"
-    """How the global feature joins the latent block (`local_global` only)."""
+    """How the global feature joins the latent block (`local_global` only). The paper: add for
+    classification, concat for segmentation."""
 
     backbone: str = "resnet50"
-    """Feature extractor (theta1) by its timm name."""
+    """Feature extractor (theta1). Classification: its timm name. Segmentation: `unet` or
+    `deeplabv3` (of segmentation-models-pytorch, around `encoder`), or `unet_plain` (the paper's,
+    64 to 1,024 channels)."""
+
+    encoder: str = "resnet34"
+    """Encoder of `unet` and `deeplabv3` by its name in segmentation-models-pytorch; `tu-<name>`
+    is timm's."""
+
+    latent_channels: int = 8
+    """Channels of the latent block in segmentation. The paper: 8."""
 
     aggregator: str = "same"
-    """Reader of the latent block (theta2): `same` (a CNN of the backbone's name, the paper's),
-    another timm name, `small_cnn` (PatchGD's) or `attention` (gated attention pooling)."""
+    """Reader of the latent block (theta2). Classification: `same` (a CNN of the backbone's name,
+    the paper's), another timm name, `small_cnn` (PatchGD's) or `attention` (gated attention
+    pooling). Segmentation: `conv1x1`, the paper's."""
 
     weights: str = "none"
-    """Start of the backbone: `none` (random), `pretrained` (timm's, downloaded) or the path of a
-    safetensors file."""
+    """Start of the backbone: `none` (random), `pretrained` (downloaded: timm's, or for
+    segmentation that of the encoder) or the path of a safetensors file."""
 
     norm: Norm = "batch"
     """`batch`: as the backbone has it, with statistics over one image's sampled patches (over the
@@ -114,13 +163,14 @@ class TrialConfig:
     """Images per batch. The paper: at most 4."""
 
     accumulation_steps: int = 1
-    """Inner iterations per optimizer step. The paper: at most 3 for classification."""
+    """Inner iterations per optimizer step. The paper: at most 3 for classification, 2 for
+    segmentation."""
 
     epochs: int = 100
     """The paper: 100."""
 
     learning_rate: float = 1e-3
-    """Peak learning rate of AdamW. The paper: 1e-3."""
+    """Peak learning rate of AdamW. The paper: 1e-3, for segmentation 1e-4."""
 
     weight_decay: float = 0.01
 
@@ -177,6 +227,7 @@ class TrialConfig:
                 )
         self._check_numbers()
         self._check_geometry()
+        self._check_task()
 
     def _check_microbatch(self) -> None:
         value = self.patch_microbatch
@@ -238,6 +289,52 @@ class TrialConfig:
                 f"{remedy} that is a multiple of {self.patch_size}"
             )
 
+    def _check_task(self) -> None:
+        task = TASK_OF[self.dataset]
+        if self.task != task:
+            raise ConfigError(
+                f"task={self.task!r} does not go with dataset={self.dataset}; use task={task}"
+            )
+        if task == "classification" and self.method == "tiled":
+            raise ConfigError(
+                "method='tiled' needs a label for every patch, which classification has not; use "
+                "method=patchgd or local_global"
+            )
+        if self.foreground is not None and self.dataset != "aerial":
+            raise ConfigError(
+                f"foreground={self.foreground!r}: dataset={self.dataset} has no named classes to "
+                "choose from; leave it out"
+            )
+        if self.num_classes is not None:
+            if self.dataset != "image_masks":
+                raise ConfigError(
+                    f"num_classes={self.num_classes}: dataset={self.dataset} has its own; leave it "
+                    "out"
+                )
+            if not 2 <= self.num_classes <= _MAX_CLASSES:
+                raise ConfigError(
+                    f"num_classes={self.num_classes} must be 2 (background and one class) to "
+                    f"{_MAX_CLASSES}"
+                )
+        unknown = [name for name in self.augmentations if name not in AUGMENTATIONS]
+        if unknown:
+            raise ConfigError(
+                f"augment={self.augment!r} names {unknown[0]!r}; use none, or some of "
+                f"{', '.join(AUGMENTATIONS)} with commas between"
+            )
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """Names of the random changes of training images."""
+        if self.augment == "none":
+            return ()
+        return tuple(name.strip() for name in self.augment.split(","))
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether images are cut into a grid of patches."""
+        return self.method in PATCH_METHODS
+
     @property
     def grid_size(self) -> int:
         """Patches along one side of the image (m = n)."""
@@ -287,6 +384,8 @@ class TrialConfig:
         for name in ("weights", "patch_microbatch"):
             if name in values and values[name] is None:
                 values[name] = "none"
+        task = TASK_OF.get(str(values.get("dataset", "panda")), "classification")
+        values = {"task": task, **_TASK_DEFAULTS[task], **values}
         for key, value in values.items():
             if isinstance(value, bool) and "bool" not in str(cls.__dataclass_fields__[key].type):
                 raise ConfigError(f"{key}={value!r} is a truth value; give {_wanted(key)}")
@@ -377,6 +476,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 _MAX_INTEGER = 2**31 - 1
 _MAX_WORKERS = 256
+_MAX_CLASSES = 255
 
 _POSITIVE_INTEGERS = (
     "image_size",
@@ -386,6 +486,7 @@ _POSITIVE_INTEGERS = (
     "accumulation_steps",
     "epochs",
     "sample_num_images",
+    "latent_channels",
 )
 
 

@@ -3,7 +3,7 @@
 Everything that decides memory happens here, so whoever wants to know a trial's peak runs this code.
 Knows nothing of data sets, epochs or files; the caller enters `guard` around it.
 
-Shapes: B batch, K classes.
+Shapes: B batch, K classes, H W image px.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import GRADIENTS, OPTIMIZER, PARAMETERS
 from patchtrain.methods import MethodTools, build_method
-from patchtrain.microbatch import Chunk, Encoder
+from patchtrain.microbatch import Encoder, Part
 from patchtrain.models import Network, build_network, lay_out, memory_layout
 from patchtrain.optimizer import LossScaler, build_optimizer
+from patchtrain.readers import ReaderTools, build_reader
 from patchtrain.schedule import learning_rate_at
-from patchtrain.tasks import Classification, Task
+from patchtrain.tasks import build_task
 
 
 class LossNotFinite(RuntimeError):
@@ -54,7 +55,7 @@ class Engine:
         assert config.patch_microbatch != "auto", "the caller chooses it, knowing the estimate"
         self._config = config
         self._guard = guard
-        self.task: Task = Classification(num_classes)
+        self.task = build_task(config.task, num_classes)
         torch.manual_seed(config.seed)
         with guard.doing("setup"), guard.allocating(PARAMETERS), guard.device:
             self.network = self._build_network(num_classes)
@@ -74,8 +75,17 @@ class Engine:
             representative=self._representative,
         )
         self._feeder = feeder
+        reader_tools = ReaderTools(
+            self.network,
+            feeder,
+            guard,
+            autocast=self._autocast,
+            to_host=self._to_host,
+            representative=self._representative,
+        )
+        reader = build_reader(config, reader_tools, self.task)
         self._method = build_method(
-            config, MethodTools(self.network, self.task, feeder, encoder, guard, self._autocast)
+            config, MethodTools(self.network, encoder, reader, guard, self._representative)
         )
         iterations_per_epoch = batches_per_epoch * self._method.iterations_per_batch
         self._num_steps = epochs * math.ceil(iterations_per_epoch / config.accumulation_steps)
@@ -132,14 +142,14 @@ class Engine:
             self._step()
 
     def predict(self, batch: HostBatch) -> np.ndarray:
-        """Return the outputs [B, K] of `batch`, without gradient and in evaluation mode."""
+        """Return the outputs of `batch`, without gradient and in evaluation mode: class scores
+        float32 [B, K], or the class of each pixel uint8 [B, H, W].
+        """
         self.network.eval()
         with self._guard.doing("validation"), torch.no_grad():
-            outputs = self._method.predict(batch).float()
-            with self._guard.on_host():
-                values = self._read_outputs(outputs)
+            outputs = self._method.predict(batch)
         self.network.train()
-        return values
+        return outputs
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed engine needs beside the network's weights."""
@@ -178,8 +188,8 @@ class Engine:
     def _layout(self) -> torch.memory_format:
         return memory_layout(self._config, self._guard.device)
 
-    def _representative(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-        return chunks
+    def _representative(self, parts: Sequence[Part], /) -> Sequence[Part]:
+        return parts
 
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = torch.float16 if self._config.precision == "fp16" else torch.bfloat16
@@ -193,8 +203,9 @@ class Engine:
     def _read_loss(self, loss: Tensor) -> float:
         return loss.item()
 
-    def _read_outputs(self, outputs: Tensor) -> np.ndarray:
-        return outputs.cpu().numpy().copy()
+    def _to_host(self, outputs: Tensor) -> np.ndarray:
+        with self._guard.on_host():
+            return outputs.detach().cpu().numpy().copy()
 
 
 def _count_gradient(guard: MemoryGuard, parameter: torch.Tensor) -> None:

@@ -1,6 +1,6 @@
-"""Fusion: how the feature of the global patch joins the latent block (paper, III-A).
+"""Fusion: how the features of the global patch join the latent block (paper, III-A and III-C).
 
-Shapes: B batch, d features, m n grid.
+Shapes: N maps, d features, h w their size.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 
-def fuse(latent: Tensor, global_feature: Tensor, fusion: str) -> Tensor:
-    """Return the joint representation Z_g of `latent` [B, d, m, n] and `global_feature` [B, d].
+def fuse(latent: Tensor, global_features: Tensor, fusion: str) -> Tensor:
+    """Return the joint representation Z_g of `latent` [N, d, h, w] and `global_features` of the
+    same shape or one that expands to it, as [N, d, 1, 1] does.
 
     Args:
-        fusion: `add`: Z + g, [B, d, m, n] (the paper's for classification); `concat`: channels
-            [Z, g], [B, 2d, m, n].
+        fusion: `add`: Z + g, [N, d, h, w] (the paper's for classification); `concat`: channels
+            [Z, g], [N, 2d, h, w] (the paper's for segmentation).
     """
-    everywhere = global_feature.to(latent.dtype)[:, :, None, None]
+    everywhere = global_features.to(latent.dtype)
     if fusion == "add":
         return latent + everywhere
     return torch.cat([latent, everywhere.expand_as(latent)], dim=1)

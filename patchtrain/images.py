@@ -47,6 +47,20 @@ class Box(NamedTuple):
     width: int
 
 
+class Stored(NamedTuple):
+    """Pixels as they stand in a file, for pictures whose values are numbers and not light."""
+
+    values: np.ndarray
+    """Grey values or palette indices, of any depth [height, width]; else uint8 [height, width, 3]
+    as `ImageSource.read` gives them, also of GIF: programs renumber its palette as they like."""
+    is_palette: bool
+    """Whether the values are indices of a palette."""
+    is_opaque: bool
+    """Whether no pixel is transparent."""
+    is_lossy: bool
+    """Whether the file is compressed as JPEG, which keeps values only about."""
+
+
 class ImageSource(ABC):
     """An open image file; close it, or use it in a `with` block.
 
@@ -118,6 +132,18 @@ class ImageSource(ABC):
             )
         )
 
+    def read_stored(self) -> Stored:
+        """Return the pixels as they stand in the file.
+
+        Raises:
+            DataError: the pixels are damaged, or the file is a slide.
+        """
+        with _decoding(self.path):
+            return self._read_stored()
+
+    def _read_stored(self) -> Stored:
+        raise DataError(f"{self.path}: is a slide, not a picture of numbers; save it as PNG")
+
     def _level_for(self, height_px: int, width_px: int) -> int:
         """Return the smallest level that has the wanted size, less 1 px for rounded levels."""
         large_enough = [
@@ -177,19 +203,57 @@ def open_image(path: str | Path) -> ImageSource:
         return _TiffSource(path) if tiff else _PillowSource(path)
 
 
-def fit_square(source: ImageSource, size_px: int) -> np.ndarray:
-    """Return the image as uint8 [size_px, size_px, 3].
+def place_in_square(height_px: int, width_px: int, size_px: int) -> Box:
+    """Return where an image of `height_px` x `width_px` lies in a square of `size_px`.
 
     The aspect ratio is kept: the longer side becomes `size_px` (smaller images are enlarged) and
-    the image lies in the middle on white.
+    the image lies in the middle.
     """
-    scale = size_px / max(source.height, source.width)
-    height_px = max(1, round(source.height * scale))
-    width_px = max(1, round(source.width * scale))
-    top, left = (size_px - height_px) // 2, (size_px - width_px) // 2
+    scale = size_px / max(height_px, width_px)
+    height = max(1, round(height_px * scale))
+    width = max(1, round(width_px * scale))
+    return Box((size_px - height) // 2, (size_px - width) // 2, height, width)
+
+
+def fit_square(source: ImageSource, size_px: int) -> np.ndarray:
+    """Return the image as uint8 [size_px, size_px, 3], placed by `place_in_square` on white."""
+    box = place_in_square(source.height, source.width, size_px)
     square = np.full((size_px, size_px, 3), WHITE, np.uint8)
-    square[top : top + height_px, left : left + width_px] = source.thumbnail(height_px, width_px)
+    square[_inside(box)] = source.thumbnail(box.height, box.width)
     return square
+
+
+def fit_labels(labels: np.ndarray, size_px: int, padding: int) -> np.ndarray:
+    """Return the uint8 `labels` [height, width] of an image as [size_px, size_px], each where
+    `fit_square` puts its pixel, with `padding` around.
+
+    Every label is one that was there: that of the pixel which holds the centre of the new one.
+    """
+    height_px, width_px = labels.shape
+    box = place_in_square(height_px, width_px, size_px)
+    square = np.full((size_px, size_px), padding, np.uint8)
+    square[_inside(box)] = _resize_labels(labels, box.height, box.width)
+    return square
+
+
+def unfit_square(square: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+    """Return the uint8 labels [size, size] of a fitted image in the image's own size, uint8
+    [height_px, width_px]: the inverse of `fit_labels`, exact where that did not shrink.
+    """
+    box = place_in_square(height_px, width_px, len(square))
+    return _resize_labels(square[_inside(box)], height_px, width_px)
+
+
+def _inside(box: Box) -> tuple[slice, slice]:
+    return slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+
+
+def _resize_labels(labels: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+    """Return `labels` resized by Pillow's NEAREST, which reads the pixel that holds the centre of
+    the new one (unlike that of OpenCV and of torch's `nearest`, which read at its corner).
+    """
+    resized = Image.fromarray(labels).resize((width_px, height_px), Image.Resampling.NEAREST)
+    return np.array(resized)
 
 
 class _OpenSlideSource(ImageSource):
@@ -231,6 +295,23 @@ class _TiffSource(ImageSource):
 
     def _read_level(self, level: int, box: Box) -> np.ndarray:
         page = self._pages[level]
+        return _tiff_to_rgb(self._read_samples(page, box), page)
+
+    def _read_stored(self) -> Stored:
+        from tifffile import COMPRESSION, PHOTOMETRIC
+
+        page = self._pages[0]
+        samples = self._read_samples(page, Box(0, 0, self.height, self.width))
+        is_number = samples.shape[2] == 1 and page.photometric != PHOTOMETRIC.MINISWHITE
+        return Stored(
+            samples[..., 0] if is_number else _tiff_to_rgb(samples, page),
+            is_palette=page.photometric == PHOTOMETRIC.PALETTE,
+            is_opaque=_is_opaque(samples, page),
+            is_lossy=page.compression in (COMPRESSION.OJPEG, COMPRESSION.JPEG),
+        )
+
+    def _read_samples(self, page: Any, box: Box) -> np.ndarray:
+        """Return the samples [box height, box width, samples] of a page as stored."""
         # chunks that were never written are background, as OpenSlide has it
         pixels = np.full((box.height, box.width, page.samplesperpixel), _background(page))
         for number in _chunks_in(page, box):
@@ -243,7 +324,7 @@ class _TiffSource(ImageSource):
             if chunk is not None:
                 plane, _, top, left, _ = place
                 _copy_overlap(chunk[0], top - box.top, left - box.left, pixels[..., plane:])
-        return _tiff_to_rgb(pixels, page)
+        return pixels
 
     def _encoded(self, page: Any, number: int) -> bytes | None:
         num_bytes = page.databytecounts[number]
@@ -268,6 +349,8 @@ class _PillowSource(ImageSource):
                 f"{path}: has {height} x {width} px, more than {_MAX_UNTILED_PX} that can only be "
                 "decoded whole; convert it to a tiled TIFF"
             )
+        # Pillow spreads grey of few bits over 0 to 255, and forgets it when the pixels are loaded
+        self._grey_step = _grey_step(self._image)
         super().__init__(path, [(height, width)])
 
     @cached_property
@@ -277,6 +360,21 @@ class _PillowSource(ImageSource):
     def _read_level(self, level: int, box: Box) -> np.ndarray:
         rows = slice(box.top, box.top + box.height)
         return self._pixels[rows, box.left : box.left + box.width].copy()
+
+    def _read_stored(self) -> Stored:
+        image = self._image
+        if image.mode == "L":
+            values = np.asarray(image) // self._grey_step
+        elif image.mode.startswith("I") or (image.mode in ("1", "P") and image.format != "GIF"):
+            values = np.asarray(image)
+        else:
+            values = self._pixels
+        return Stored(
+            values,
+            is_palette=image.mode == "P" and values.ndim == 2,
+            is_opaque=_is_opaque_picture(image),
+            is_lossy=image.format == "JPEG",
+        )
 
     def close(self) -> None:
         self._image.close()
@@ -387,6 +485,16 @@ def _tiff_to_rgb(pixels: np.ndarray, page: Any) -> np.ndarray:
     return np.ascontiguousarray(colour)
 
 
+def _is_opaque(samples: np.ndarray, page: Any) -> bool:
+    from tifffile import EXTRASAMPLE
+
+    alphas = (EXTRASAMPLE.UNASSALPHA, EXTRASAMPLE.ASSOCALPHA)
+    if not page.extrasamples or page.extrasamples[0] not in alphas:
+        return True
+    alpha = samples[..., -len(page.extrasamples)]
+    return bool(alpha.min() == 2**page.bitspersample - 1)
+
+
 # --- Pillow images ---
 
 _PILLOW_FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP", "GIF", "PPM")
@@ -423,6 +531,18 @@ def _pillow_to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     if image.has_transparency_data:
         return _on_white(np.asarray(image.convert("RGBA")))
     return np.asarray(image.convert("RGB"))
+
+
+def _grey_step(image: Image.Image) -> int:
+    """Return how far apart Pillow puts neighbouring greys of the file."""
+    tile = getattr(image, "tile", None)
+    return {"L;2": 85, "L;4": 17}.get(str(tile[0].args), 1) if tile else 1
+
+
+def _is_opaque_picture(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return True
+    return bool(np.asarray(image.convert("RGBA"))[..., 3].min() == 255)
 
 
 # --- pixels ---

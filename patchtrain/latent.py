@@ -2,7 +2,7 @@
 
 Knows nothing of the networks that fill and read it.
 
-Shapes: B batch, m n grid, k sampled, d features.
+Shapes: B batch, m n grid, k sampled; F features of a patch: d numbers, or d x p x p in maps.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from torch import Tensor
 
 
 class LatentBlock:
-    """Z of shape B x mn x d, row-major over the grid.
+    """Z of shape B x mn x F, row-major over the grid.
 
     Filled once a batch without gradient; then, in each inner iteration, the rows of the sampled
-    patches are replaced by features with gradient. Rows are replaced in place: no second Z.
+    patches are replaced: by features with gradient where Z is read as a whole (`replace`), else by
+    their values (`put`). Rows are replaced in place: no second Z.
     """
 
     def __init__(self, features: Tensor, num_rows: int, num_cols: int) -> None:
-        """Args: features: [B, mn, d], without gradient."""
+        """Args: features: [B, mn, F], without gradient."""
         if features.shape[1] != num_rows * num_cols:
             raise ValueError(
                 f"{features.shape[1]} features do not fill a {num_rows} x {num_cols} grid"
@@ -28,16 +29,30 @@ class LatentBlock:
         self._num_rows, self._num_cols = num_rows, num_cols
         self._image_index = torch.arange(features.shape[0], device=features.device)[:, None]
 
+    @property
+    def num_images(self) -> int:
+        """B"""
+        return len(self._features)
+
     def detach(self) -> None:
         """Forget the gradients of earlier replacements; the values stay."""
         self._features = self._features.detach()
 
     def replace(self, positions: Tensor, features: Tensor) -> None:
-        """Put `features` [B, k, d] at `positions` [B, k] of the grid, with their gradient."""
+        """Put `features` [B, k, F] at `positions` [B, k] of the grid, with their gradient."""
         self._features = self._features.index_put_(
             (self._image_index, positions), features.to(self._features.dtype)
         )
 
+    @torch.no_grad()
+    def put(self, positions: Tensor, features: Tensor) -> None:
+        """Put the values of `features` [B, k, F] at `positions` [B, k] of the grid."""
+        self.replace(positions, features)
+
+    def of_cells(self, image: int, cells: Tensor) -> Tensor:
+        """Return a copy of the features [c, F] of one image at `cells` [c] of its grid."""
+        return self._features[image].index_select(0, cells)
+
     def on_grid(self) -> Tensor:
-        """Return Z as the map [B, d, m, n] that aggregators read."""
+        """Return Z of vectors as the map [B, d, m, n] that aggregators read."""
         return self._features.unflatten(1, (self._num_rows, self._num_cols)).permute(0, 3, 1, 2)

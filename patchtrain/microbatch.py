@@ -10,7 +10,7 @@ a network with batch norm is a whole number of groups, and results depend on no 
 
 Knows nothing of methods, latent blocks or budgets.
 
-Shapes: N inputs, p patch side in px, d features.
+Shapes: N inputs, p patch side in px; F features of an input: d numbers, or a map d x h x w.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -50,6 +50,17 @@ class Chunk(NamedTuple):
     stop: int
 
 
+Part = TypeVar("Part")
+
+
+class Representative(Protocol):
+    """Returns which of alike parts, in their order, to go through."""
+
+    def __call__(self, parts: Sequence[Part], /) -> Sequence[Part]:
+        """Return some of `parts`, or all."""
+        ...
+
+
 def chunks_of(num: int, size: int) -> list[Chunk]:
     """Return `num` inputs cut into chunks of `size`, the first one perhaps smaller.
 
@@ -70,7 +81,7 @@ class Encoded:
 
     def __init__(self, encoder: Encoder, features: Tensor, second_run: SecondRun | None) -> None:
         self.features = features
-        """[N, d]: a leaf that collects dL/dfeatures, or still attached to the backbone."""
+        """[N, F]: a leaf that collects dL/dfeatures, or still attached to the backbone."""
         self._encoder = encoder
         self._second_run = second_run
 
@@ -85,6 +96,14 @@ class Encoded:
             gradient = self.features.grad
             assert gradient is not None, "the loss does not depend on the features"
             self.features.grad = None
+            self._encoder.run_again(self._second_run, gradient)
+
+    def backward_from(self, gradient: Tensor) -> None:
+        """Add the gradients of the backbone's parameters, given dL/dfeatures [N, F]."""
+        if self._second_run is None:
+            with self._encoder.recomputing():
+                self.features.backward(gradient)
+        else:
             self._encoder.run_again(self._second_run, gradient)
 
 
@@ -117,7 +136,7 @@ class Encoder:
         microbatch: int | None,
         whole_batch: tuple[int, int],
         autocast: Callable[[], AbstractContextManager[object]],
-        representative: Callable[[Sequence[Chunk]], Sequence[Chunk]],
+        representative: Representative,
     ) -> None:
         self._backbone = backbone
         self._feeder = feeder
@@ -137,7 +156,7 @@ class Encoder:
         return chunk_size(num, group, self._microbatch, grouped=self._grouped)
 
     def encode(self, inputs: Inputs, at_once: int, category: str = ACTIVATIONS) -> Tensor:
-        """Return the features [N, d], without gradient and in evaluation mode.
+        """Return the features [N, F], without gradient and in evaluation mode.
 
         Args:
             at_once: inputs that run at once.
@@ -147,7 +166,7 @@ class Encoder:
             return self._by_chunks(inputs, chunks_of(inputs.num, at_once), None, category)
 
     def encode_for_training(self, inputs: Inputs, generator: torch.Generator) -> Encoded:
-        """Return the features [N, d] in training mode, ready for `Encoded.backward`.
+        """Return the features [N, F] in training mode, ready for `Encoded.backward`.
 
         Args:
             generator: on the host; seeds what the backbone draws.
@@ -161,7 +180,7 @@ class Encoder:
         return Encoded(self, features.requires_grad_(), SecondRun(inputs, chunks, seed))
 
     def run_again(self, run: SecondRun, gradient: Tensor) -> None:
-        """Add the gradients of the backbone, given dL/dfeatures [N, d]."""
+        """Add the gradients of the backbone, given dL/dfeatures [N, F]."""
         for chunk in self._representative(run.chunks):
             with _statistics_kept(self._backbone):
                 part = self._forward(run.inputs, chunk, run.seed)
@@ -192,7 +211,7 @@ class Encoder:
                 return part
             if features is None:
                 with self.guard.allocating(category):
-                    features = part.new_empty((inputs.num, part.shape[1]))
+                    features = part.new_empty((inputs.num, *part.shape[1:]))
             features[chunk.start : chunk.stop] = part
             del part
         assert features is not None, "no inputs"

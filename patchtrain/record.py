@@ -56,6 +56,8 @@ class TrialRecord:
     inner_iterations: int
     fusion: str
     backbone: str
+    encoder: str | None = None
+    """Of a segmentation network that is built around one."""
     aggregator: str | None
     norm: str
     precision: str

@@ -24,7 +24,8 @@ import patchtrain
 from patchtrain.batch import HostBatch
 from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import ClassificationData, Example, ImageDataset, load_dataset
+from patchtrain.datasets import Example, ImageData, ImageDataset, load_dataset
+from patchtrain.datasets.augment import Augmentation
 from patchtrain.device import resolve_device
 from patchtrain.engine import Engine
 from patchtrain.errors import BudgetExceeded, ConfigError
@@ -33,8 +34,9 @@ from patchtrain.memory.estimate import Estimate, check_fits, estimate
 from patchtrain.memory.meter import TimelinePoint
 from patchtrain.microbatch import chunk_size
 from patchtrain.models import check_network, mixes_inputs
-from patchtrain.models.network import aggregator_name
+from patchtrain.models.network import aggregator_name, own_encoder
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
+from patchtrain.tasks import build_task
 
 _RECORDED_BATCHES = 2
 """The optimizer's state appears with the first step, so the second batch shows the steady state."""
@@ -55,6 +57,9 @@ class Progress:
 
 
 OnBatch = Callable[[Progress], None]
+
+OnOutputs = Callable[[Sequence[Example], HostBatch, np.ndarray], None]
+"""Takes some examples, their images and their outputs, see `Engine.predict`."""
 
 
 def check(config: TrialConfig) -> None:
@@ -97,7 +102,7 @@ class Trainer:
         *,
         trial_id: str = "single",
         sweep: str | None = None,
-        data: ClassificationData | None = None,
+        data: ImageData | None = None,
     ) -> None:
         check(config)
         self.config = config
@@ -202,14 +207,16 @@ class Trainer:
         )
 
     def predict(
-        self, examples: Sequence[Example], on_batch: OnBatch | None = None
-    ) -> tuple[np.ndarray, Mapping[str, float | None]]:
-        """Return the outputs [N, K] of `examples` in their order, and the metrics."""
+        self, examples: Sequence[Example], on_outputs: OnOutputs | None = None
+    ) -> Mapping[str, float | None]:
+        """Return the metrics over `examples`; their outputs go to `on_outputs`, batch by batch in
+        their order.
+        """
         engine = self.engine
         assert self._guard is not None
-        with self._guard:
-            outputs = self._outputs(engine, self._guard, examples, on_batch)
-        return outputs, _metrics(engine, outputs, examples)
+        with self._guard as guard:
+            scores = self._scores(engine, guard, examples, on_outputs=on_outputs)
+        return engine.task.metrics(scores)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into `folder`, whole or not at all."""
@@ -269,7 +276,7 @@ class Trainer:
         if self._guard is not None and peak is None:  # it ended while the network was built
             peak = self._guard.peak()
         by_category: Mapping[str, Any] = {} if peak is None else peak.by_category
-        metric_name = "accuracy" if self._engine is None else self._engine.task.metric_name
+        metric_name = build_task(config.task, len(self.data.class_names)).metric_name
         done = self._status(error) is TrialStatus.COMPLETED or self.epochs_done > 0
         return TrialRecord(
             trial_id=self.trial_id,
@@ -286,6 +293,7 @@ class Trainer:
             inner_iterations=config.inner_iterations,
             fusion=config.fusion,
             backbone=config.backbone,
+            encoder=own_encoder(config),
             aggregator=aggregator_name(config),
             norm=config.norm,
             precision=config.precision,
@@ -347,7 +355,11 @@ class Trainer:
 
     def _train(self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None) -> float:
         generator = torch.Generator().manual_seed(_seed(self.config.seed, self.epochs_done, 1))
-        batches = self._batches(self.data.train, self._training_order())
+        augmentation = None
+        if self.config.augmentations:
+            seeds = (self.config.seed, self.epochs_done)
+            augmentation = Augmentation(self.config.augmentations, *seeds)
+        batches = self._batches(self.data.train, self._training_order(), augmentation)
         num_batches = len(batches)
         started = time.perf_counter()
         total, images_done = 0.0, 0
@@ -366,39 +378,50 @@ class Trainer:
         self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None
     ) -> Mapping[str, float | None]:
         with guard.recording(False):
-            outputs = self._outputs(engine, guard, self.data.val, on_batch)
+            scores = self._scores(engine, guard, self.data.val, on_batch)
         with guard.on_host():
-            return _metrics(engine, outputs, self.data.val)
+            return engine.task.metrics(scores)
 
-    def _outputs(
+    def _scores(
         self,
         engine: Engine,
         guard: MemoryGuard,
         examples: Sequence[Example],
-        on_batch: OnBatch | None,
-    ) -> np.ndarray:
+        on_batch: OnBatch | None = None,
+        on_outputs: OnOutputs | None = None,
+    ) -> list[Any]:
+        """Return what the metrics need of each example."""
         batches = self._batches(examples, np.arange(len(examples)))
         num_batches = len(batches)
         started = time.perf_counter()
-        outputs: list[np.ndarray] = []
+        scores: list[Any] = []
         images_done = 0
         for number, batch in enumerate(_fetched(batches, guard), 1):
             with guard.recording(not self.epochs_done and number == 1):
-                outputs.append(engine.predict(batch))
+                outputs = engine.predict(batch)
+            with guard.on_host():
+                scores += engine.task.score(outputs, batch.targets)
+            if on_outputs is not None:
+                on_outputs(examples[images_done : images_done + len(batch)], batch, outputs)
             images_done += len(batch)
             if on_batch is not None:
                 speed = images_done / (time.perf_counter() - started)
                 on_batch(self._progress(guard, True, number, num_batches, None, speed))
-        return np.concatenate(outputs)
+        return scores
 
     def _training_order(self) -> np.ndarray:
         random = np.random.default_rng([self.config.seed, self.epochs_done])
         return random.permutation(len(self.data.train))
 
-    def _batches(self, examples: Sequence[Example], order: np.ndarray) -> DataLoader[Any]:
+    def _batches(
+        self,
+        examples: Sequence[Example],
+        order: np.ndarray,
+        augmentation: Augmentation | None = None,
+    ) -> DataLoader[Any]:
         size = self.config.batch_size
         return DataLoader(
-            ImageDataset(examples, self.config.image_size),
+            ImageDataset(examples, self.config.image_size, augmentation),
             batch_sampler=[order[i : i + size].tolist() for i in range(0, len(order), size)],
             num_workers=self.config.num_workers,
             collate_fn=_collate,
@@ -437,9 +460,9 @@ def _as_run(config: TrialConfig, num_train: int) -> TrialConfig:
     return replace(config, batch_size=min(config.batch_size, num_images))
 
 
-def _collate(items: Sequence[tuple[np.ndarray, int, int]]) -> HostBatch:
+def _collate(items: Sequence[tuple[np.ndarray, int | np.ndarray, int]]) -> HostBatch:
     images, targets, _ = zip(*items, strict=True)
-    return HostBatch(images, np.array(targets, dtype=np.int64))
+    return HostBatch(images, targets)
 
 
 def _fetched(batches: DataLoader[Any], guard: MemoryGuard) -> Iterator[HostBatch]:
@@ -452,13 +475,6 @@ def _fetched(batches: DataLoader[Any], guard: MemoryGuard) -> Iterator[HostBatch
         if batch is None:
             return
         yield batch
-
-
-def _metrics(
-    engine: Engine, outputs: np.ndarray, examples: Sequence[Example]
-) -> Mapping[str, float | None]:
-    targets = np.array([example.target for example in examples], dtype=np.int64)
-    return engine.task.metrics(outputs, targets)
 
 
 def _seed(*numbers: int) -> int:
@@ -477,7 +493,7 @@ def _device_name(device: torch.device) -> str:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version(), "patchtrain": patchtrain.__version__}
-    for package in ("torch", "torchvision", "timm"):
+    for package in ("torch", "torchvision", "timm", "segmentation-models-pytorch"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

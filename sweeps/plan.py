@@ -28,7 +28,7 @@ from sweeps.spaces import ROLES, Space, parse_varied, patch_sizes, patch_space
 from sweeps.trackers import TRACKERS, check_tracker
 from sweeps.warm_start import Known, known_trials
 
-_NETWORKS = ("method", "backbone")
+_NETWORKS = ("method", "backbone", "encoder")
 """Settings that decide which networks there are."""
 
 _FREE = ("budget", *PLACEMENT_SETTINGS)
@@ -169,8 +169,8 @@ def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, A
         given["skip_bad_images"] = True
     values = {**preset.settings, **given, **overrides}
     if "patch_size" not in overrides:  # any that divides the image: the space varies it
-        image_size = TrialConfig.from_mapping({**values, "patch_size": 1}).image_size
-        values["patch_size"] = patch_sizes(image_size)[0]
+        any_size = TrialConfig.from_mapping({**values, "patch_size": 1})
+        values["patch_size"] = patch_sizes(any_size.image_size, task=any_size.task)[0]
     return TrialConfig.from_mapping(values).with_absolute_paths()
 
 
@@ -270,7 +270,11 @@ def parser(sweep: Sweep) -> argparse.ArgumentParser:
     )
     add("--epochs", type=int, metavar="E", help="epochs of a trial")
     add("--image-size", type=int, metavar="PX", help="side that images are fitted into")
-    add("--backbone", metavar="NAME", help="feature extractor, by its timm name")
+    add(
+        "--backbone",
+        metavar="NAME",
+        help="feature extractor: its timm name, or unet, deeplabv3, unet_plain for segmentation",
+    )
     add("--method", metavar="M", help="how an image is trained on")
     add(
         "--set",

@@ -11,10 +11,11 @@ from datetime import datetime, timezone
 import torch
 
 from patchtrain.config import TrialConfig
+from patchtrain.datasets import num_classes
 from patchtrain.errors import ConfigError
-from patchtrain.models.network import aggregator_name
+from patchtrain.models.network import aggregator_name, own_encoder
 from patchtrain.record import TrialRecord, TrialStatus
-from patchtrain.tasks.classification import Classification
+from patchtrain.tasks import build_task
 from patchtrain.units import format_bytes
 from sweeps.prediction import Prediction
 
@@ -67,6 +68,7 @@ def _record(
         for field in dataclasses.fields(TrialRecord)
         if hasattr(config, field.name)
     } | {
+        "encoder": own_encoder(config),
         "aggregator": aggregator_name(config),
         "patch_microbatch": str(config.patch_microbatch),
     }
@@ -77,6 +79,6 @@ def _record(
         status=status,
         data_is_sample=config.data_dir is None,
         budget_bytes=config.budget,
-        metric_name=Classification.metric_name,
+        metric_name=build_task(config.task, num_classes(config)).metric_name,
         finished_at=datetime.now(timezone.utc),
     )

@@ -251,7 +251,7 @@ class DataSizes:
     num_val: int
 
 
-_KINDS = ("method", "backbone", "precision", "patch_size")
+_KINDS = ("method", "backbone", "encoder", "precision", "patch_size")
 """Settings whose values may not go together."""
 
 

@@ -193,12 +193,26 @@ DEFAULT_VALUES: Mapping[str, Values] = {
 }
 """What a setting takes where the user does not say."""
 
+_DEFAULTS_OF_TASK: Mapping[str, Mapping[str, Values]] = {
+    "classification": {},
+    "segmentation": {
+        "method": ("local_global", "patchgd", "tiled", "downsampled"),
+        "learning_rate": Range(low=1e-5, high=1e-3),  # the paper: 1e-4
+        "backbone": ("unet", "deeplabv3"),  # the paper's
+    },
+}
+"""What differs from `DEFAULT_VALUES`."""
+
+_PATCH_STEP_PX: Mapping[str, int] = {"classification": 1, "segmentation": 32}
+"""What patch sizes are multiples of: encoders halve a map five times, decoders double it again."""
+
 ROLES: Mapping[str, Role] = {
     "patch_size": Role.SCIENTIFIC,
     "sampling_rate": Role.SCIENTIFIC,
     "inner_iterations": Role.NUISANCE,
     "fusion": Role.SCIENTIFIC,
     "backbone": Role.SCIENTIFIC,
+    "encoder": Role.SCIENTIFIC,
     "method": Role.SCIENTIFIC,
     "learning_rate": Role.NUISANCE,
     "precision": Role.SCIENTIFIC,
@@ -242,10 +256,11 @@ def patch_space(
             raise ConfigError(f"--vary {name}: is fixed by another option; give one of the two")
     defaults: dict[str, Values] = {
         **DEFAULT_VALUES,
+        **_DEFAULTS_OF_TASK[base.task],
         "inner_iterations": Range(low=1, high=max_inner_iterations),
     }
     if varied.get("patch_size") is None and "patch_size" not in fixed:
-        defaults["patch_size"] = patch_sizes(base.image_size, min_patch_size)
+        defaults["patch_size"] = patch_sizes(base.image_size, min_patch_size, base.task)
     values = {name: varied.get(name) or defaults.get(name) for name in (*_MISSION, *varied)}
     methods = values.get("method") or (base.method,)
     if isinstance(methods, Range):
@@ -386,21 +401,28 @@ def _values(distribution: BaseDistribution, num_steps: int | None) -> Sequence[A
     return sorted({round(value) for value in spaced}) if is_whole else spaced
 
 
-def patch_sizes(image_size: int, min_patch_size: int = MIN_PATCH_PX) -> tuple[int, ...]:
-    """Return patch sizes in px that divide `image_size` into 2x2 to 32x32 patches, ascending.
+def patch_sizes(
+    image_size: int, min_patch_size: int = MIN_PATCH_PX, task: str = "classification"
+) -> tuple[int, ...]:
+    """Return patch sizes in px that divide `image_size` into 2x2 to 32x32 patches and suit the
+    networks of `task`, ascending.
 
     Raises:
         ConfigError: there is none.
     """
+    step = _PATCH_STEP_PX[task]
     smallest = max(min_patch_size, -(-image_size // MAX_GRID))
     sizes: list[int] = []
     for size in range(image_size // 2, smallest - 1, -1):
-        if image_size % size == 0 and (not sizes or size * _MIN_RATIO <= sizes[-1]):
+        if size % step or image_size % size:
+            continue
+        if not sizes or size * _MIN_RATIO <= sizes[-1]:
             sizes.append(size)
     if not sizes:
         raise ConfigError(
             f"image_size={image_size} cannot be cut into a grid of patches of at least "
-            f"{smallest} px; use a multiple of {2 * min_patch_size}"
+            f"{smallest} px{f' in multiples of {step}' if step > 1 else ''}; use a multiple of "
+            f"{2 * min_patch_size}"
         )
     return tuple(reversed(sizes))
 

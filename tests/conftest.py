@@ -43,8 +43,30 @@ def _sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch.undo()
 
 
+TINY_MASKS = TrialConfig.from_mapping(
+    {
+        "dataset": "image_masks",
+        "data_dir": "none",
+        "num_classes": NUM_CLASSES,
+        "image_size": 128,
+        "patch_size": 32,
+        "sampling_rate": 0.2,
+        "inner_iterations": 2,
+        "encoder": "tu-test_resnet",
+        "batch_size": 2,
+        "epochs": 2,
+        "device": "cpu",
+    }
+)
+
+
 def tiny(**changes: object) -> TrialConfig:
     return replace(TINY, **changes)
+
+
+def tiny_masks(**changes: object) -> TrialConfig:
+    """Return a configuration of segmentation, whose data set is not there."""
+    return replace(TINY_MASKS, **changes)
 
 
 def random_batch(config: TrialConfig, num_images: int | None = None, seed: int = 0) -> HostBatch:
@@ -52,6 +74,9 @@ def random_batch(config: TrialConfig, num_images: int | None = None, seed: int =
     num_images = num_images or config.batch_size
     side = config.image_size
     images = [random.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(num_images)]
+    if config.task == "segmentation":
+        masks = random.integers(0, config.num_classes, (num_images, side, side), dtype=np.uint8)
+        return HostBatch(images, list(masks))
     return HostBatch(images, random.integers(0, NUM_CLASSES, num_images))
 
 
@@ -59,9 +84,8 @@ def build_engine(config: TrialConfig, **changes: int) -> tuple[Engine, MemoryGua
     """Return an engine and its guard, not entered."""
     guard = MemoryGuard(torch.device("cpu"), config.budget)
     with guard:
-        engine = Engine(
-            config, NUM_CLASSES, guard, **{"batches_per_epoch": 2, "epochs": 2, **changes}
-        )
+        classes = config.num_classes or NUM_CLASSES
+        engine = Engine(config, classes, guard, **{"batches_per_epoch": 2, "epochs": 2, **changes})
     return engine, guard
 
 

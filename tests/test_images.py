@@ -10,7 +10,14 @@ from PIL import Image
 
 from patchtrain import images
 from patchtrain.errors import DataError
-from patchtrain.images import Box, fit_square, open_image
+from patchtrain.images import (
+    Box,
+    fit_labels,
+    fit_square,
+    open_image,
+    place_in_square,
+    unfit_square,
+)
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
@@ -144,6 +151,59 @@ def test_fit_square_of_a_very_thin_image_shows_a_line(tmp_path):
     assert np.count_nonzero(square[:, 5, 0] < 255) == 1
 
 
+@pytest.mark.parametrize(
+    "size, square, box",
+    [
+        ((20, 40), 80, (20, 0, 40, 80)),
+        ((40, 20), 80, (0, 20, 80, 40)),
+        ((565, 584), 512, (8, 0, 495, 512)),
+        ((300, 300), 64, (0, 0, 64, 64)),
+        ((1, 1000), 32, (15, 0, 1, 32)),
+        ((2, 3), 4, (0, 0, 3, 4)),
+    ],
+)
+def test_images_lie_in_the_middle_of_the_square(size, square, box):
+    assert place_in_square(*size, square) == box
+
+
+@pytest.mark.parametrize("size", [(40, 64), (64, 40), (33, 64), (97, 201), (200, 64)])
+def test_labels_lie_where_the_image_shows_them(tmp_path, size):
+    height, width = size
+    labels = np.zeros(size, np.uint8)
+    labels[height // 5 : -(-height // 2), width // 3 : -(-2 * width // 3)] = 7
+    pixels = np.where(labels[..., None] == 7, np.uint8(0), np.uint8(200))
+    Image.fromarray(np.repeat(pixels, 3, axis=2)).save(tmp_path / "a.png")
+    with open_image(tmp_path / "a.png") as source:
+        image = fit_square(source, 64)
+    fitted = fit_labels(labels, 64, padding=255)
+    assert (fitted.shape, fitted.dtype) == ((64, 64), np.uint8)
+    shown = np.select([image[..., 0] < 100, image[..., 0] < 228], [7, 0], 255)
+    assert np.mean(shown == fitted) > 0.97
+
+
+@pytest.mark.parametrize("size", [(40, 64), (21, 50), (50, 21), (1, 30), (64, 64), (7, 7)])
+@pytest.mark.parametrize("square", [64, 100, 257])
+def test_labels_that_were_enlarged_come_back_as_they_were(size, square):
+    labels = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    assert np.array_equal(unfit_square(fit_labels(labels, square, 255), *size), labels)
+
+
+def test_a_block_of_labels_comes_back_at_its_place_after_shrinking():
+    labels = np.zeros((400, 250), np.uint8)
+    labels[120:200, 30:90] = 3
+    back = unfit_square(fit_labels(labels, 64, padding=255), 400, 250)
+    rows, cols = np.nonzero(back == 3)
+    found = np.array([rows.min(), rows.max() + 1, cols.min(), cols.max() + 1])
+    pixel = 400 / 64
+    assert np.abs(found - [120, 200, 30, 90]).max() <= pixel / 2
+    assert set(np.unique(back)) == {0, 3}
+
+
+def test_labels_are_read_at_the_centre_of_each_new_pixel():
+    labels = np.arange(9, dtype=np.uint8)[None].repeat(9, axis=0)
+    assert fit_labels(labels, 3, padding=255)[0].tolist() == [1, 4, 7]
+
+
 def pillow_cases() -> dict[str, tuple[Image.Image, tuple[int, int, int]]]:
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
@@ -164,6 +224,19 @@ def test_png_modes_become_rgb(tmp_path, mode):
     image.save(tmp_path / "a.png")
     with open_image(tmp_path / "a.png") as source:
         assert source.read((0, 0, 8, 8))[3, 3].tolist() == list(colour)
+
+
+@pytest.mark.parametrize("mode", sorted(pillow_cases()))
+def test_stored_pixels_are_numbers_where_the_file_has_numbers(tmp_path, mode):
+    pillow_cases()[mode][0].save(tmp_path / "a.png")
+    with open_image(tmp_path / "a.png") as source:
+        stored = source.read_stored()
+    numbers = {"L": 77, "1": True, "P": 1, "I;16": 0x8080}
+    assert stored.values.ndim == (2 if mode in numbers else 3)
+    assert np.all(stored.values == numbers.get(mode, stored.values))
+    assert stored.is_palette == (mode == "P")
+    assert stored.is_opaque == (mode not in ("LA", "RGBA"))
+    assert not stored.is_lossy
 
 
 @pytest.mark.parametrize(

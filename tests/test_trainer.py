@@ -116,9 +116,12 @@ def test_saved_weights_predict_the_recorded_metric(finished, tmp_path):
     trainer.save(tmp_path / "checkpoint")
     other = Trainer(tiny(seed=9))
     other.load_weights(tmp_path / "checkpoint")
-    outputs, metrics = other.predict(trainer.data.val)
+    seen = []
+    metrics = other.predict(trainer.data.val, lambda *batch: seen.append(batch))
     assert metrics == epochs[-1].metrics
-    assert outputs.shape == (len(trainer.data.val), 6)
+    assert [example for examples, *_ in seen for example in examples] == list(trainer.data.val)
+    assert sum(len(outputs) for *_, outputs in seen) == len(trainer.data.val)
+    assert seen[0][2].shape[1] == 6
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "state.json"])

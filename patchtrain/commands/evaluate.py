@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from patchtrain.commands.predictions import ClassPredictions, MaskPredictions, Predictions
 from patchtrain.config import TrialConfig, parse_overrides
-from patchtrain.datasets import ClassificationData, Example, load_all
+from patchtrain.datasets import Example, ImageData, load_all, num_classes
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import ConfigError, DataError
-from patchtrain.record import atomic_path
 from patchtrain.trainer import Trainer
 
 FREE_SETTINGS = ("batch_size", "budget", "device", "num_workers", "skip_bad_images")
@@ -30,7 +26,8 @@ def evaluate(
     overrides: Sequence[str],
     as_json: bool,
 ) -> int:
-    """Print the metrics of the weights in `folder` and write predictions.parquet there.
+    """Print the metrics of the weights in `folder` and write predictions.parquet there; for
+    segmentation also predicted masks, predictions/<image_id>.png, and predictions.png to look at.
 
     Args:
         data_dir: images to measure on; None: those that the trial was trained on.
@@ -56,9 +53,9 @@ def evaluate(
     chosen = replace(data, train=(), val=examples, test=())
     trainer = Trainer(config, trial_id=folder.resolve().name, data=chosen)
     trainer.load_weights(folder / "checkpoint")
-    outputs, metrics = trainer.predict(examples)
+    with _predictions_of(config, folder, split) as predictions:
+        metrics = trainer.predict(examples, predictions.add)
     trainer.close()
-    _write_predictions(folder / "predictions.parquet", examples, outputs, split)
     if as_json:
         print(json.dumps({"split": split, "num_images": len(examples), **metrics}))
     else:
@@ -73,9 +70,7 @@ def evaluate(
     return 0
 
 
-def _choose(
-    folder: Path, data: ClassificationData, split: str | None
-) -> tuple[str, tuple[Example, ...]]:
+def _choose(folder: Path, data: ImageData, split: str | None) -> tuple[str, tuple[Example, ...]]:
     """Return the name of the split and its examples."""
     everything = data.test
     if split == "all":
@@ -98,18 +93,7 @@ def _choose(
     raise DataError(f"--split {split}: none of its images are in {data.data_dir}; use --split all")
 
 
-def _write_predictions(
-    path: Path, examples: Sequence[Example], outputs: np.ndarray, split: str
-) -> None:
-    """Write one row an image: image_id, split, target, predicted and the probability per class."""
-    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    columns = {
-        "image_id": [example.image_id for example in examples],
-        "split": [split] * len(examples),
-        "target": [example.target for example in examples],
-        "predicted": outputs.argmax(axis=1),
-    }
-    columns |= {f"probability_{k}": probabilities[:, k] for k in range(outputs.shape[1])}
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+def _predictions_of(config: TrialConfig, folder: Path, split: str) -> Predictions:
+    if config.task == "segmentation":
+        return MaskPredictions(folder, split, num_classes(config))
+    return ClassPredictions(folder, split)

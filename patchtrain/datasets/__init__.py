@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import ClassificationData, Example, ImageDataset
-from patchtrain.datasets.cache import panda_sample_dir
-from patchtrain.datasets.panda import CLASS_NAMES, load_all_panda, load_panda
+from patchtrain.datasets import aerial, drive, image_masks, panda
+from patchtrain.datasets.augment import Augmentation
+from patchtrain.datasets.base import Example, ImageData, ImageDataset
+from patchtrain.datasets.cache import sample_dir
+from patchtrain.datasets.loading import load_splits, load_whole
 from patchtrain.datasets.samples import write_panda_sample
 from patchtrain.datasets.split import read_split, write_split
+from patchtrain.errors import ConfigError
 
 __all__ = [
-    "ClassificationData",
+    "Augmentation",
     "Example",
+    "ImageData",
     "ImageDataset",
+    "class_names",
     "load_all",
     "load_dataset",
     "num_classes",
@@ -23,43 +28,73 @@ __all__ = [
     "write_split",
 ]
 
-_LOADERS = {"panda": load_panda}
-_ALL_LOADERS = {"panda": load_all_panda}
-_SAMPLE_DIRS = {"panda": panda_sample_dir}
-_NUM_CLASSES = {"panda": len(CLASS_NAMES)}
+_LISTS = {
+    "panda": panda.list_panda,
+    "drive": drive.list_drive,
+    "aerial": aerial.list_aerial,
+    "image_masks": image_masks.list_image_masks,
+}
+
+_CLASS_NAMES = {
+    "panda": lambda config: panda.CLASS_NAMES,
+    "drive": lambda config: drive.CLASS_NAMES,
+    "aerial": aerial.class_names,
+    "image_masks": image_masks.class_names,
+}
 
 
-def num_classes(name: str) -> int:
-    """Return the number of classes of the data set `name`, which need not be there."""
-    return _NUM_CLASSES[name]
+def class_names(config: TrialConfig) -> tuple[str, ...]:
+    """Return the names of the classes that `config` tells apart, without looking at any data.
+
+    Raises:
+        ConfigError: `foreground` is no class of the data set.
+    """
+    return _CLASS_NAMES[config.dataset](config)
 
 
-def load_dataset(config: TrialConfig) -> ClassificationData:
+def num_classes(config: TrialConfig) -> int:
+    """Return the number of classes that `config` tells apart, without looking at any data.
+
+    Raises:
+        ConfigError: `foreground` is no class of the data set.
+    """
+    return len(class_names(config))
+
+
+def load_dataset(config: TrialConfig) -> ImageData:
     """Read, check and split the data set that `config` names.
 
     Without `data_dir`: generated sample data of `image_size`, made on first use in the cache.
 
     Raises:
         DataError: something is missing, damaged or inconsistent; one line.
-        ConfigError: the sample data cannot be generated.
+        ConfigError: a setting does not go with the data set, or sample data cannot be had.
     """
-    load = _LOADERS[config.dataset]
-    return load(config, _data_dir(config), is_sample=config.data_dir is None)
+    data_dir = _data_dir(config)
+    listing = _LISTS[config.dataset](config, data_dir)
+    return load_splits(config, data_dir, listing, is_sample=config.data_dir is None)
 
 
-def load_all(config: TrialConfig) -> ClassificationData:
+def load_all(config: TrialConfig) -> ImageData:
     """Read and check the data set that `config` names, all of its usable images as `test`.
 
     Raises:
         DataError: something is missing, damaged or inconsistent; one line.
-        ConfigError: the sample data cannot be generated.
+        ConfigError: a setting does not go with the data set, or sample data cannot be had.
     """
-    load = _ALL_LOADERS[config.dataset]
-    return load(config, _data_dir(config), is_sample=config.data_dir is None)
+    data_dir = _data_dir(config)
+    listing = _LISTS[config.dataset](config, data_dir)
+    return load_whole(config, data_dir, listing, is_sample=config.data_dir is None)
 
 
 def _data_dir(config: TrialConfig) -> Path:
     if config.data_dir is not None:
         return Path(config.data_dir).expanduser()
-    make = _SAMPLE_DIRS[config.dataset]
-    return make(config.sample_num_images, config.image_size, config.sample_seed)
+    if config.dataset == "image_masks":
+        raise ConfigError(
+            "data_dir is not set: there is no sample data for dataset=image_masks; set data_dir to "
+            "a folder with images/ and masks/"
+        )
+    return sample_dir(
+        config.dataset, config.sample_num_images, config.image_size, config.sample_seed
+    )

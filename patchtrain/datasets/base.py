@@ -1,15 +1,35 @@
-"""What every data set gives to the trainer; knows nothing of any one data set's files."""
+"""What every data set gives to the trainer; knows nothing of any one data set's files.
+
+Shapes: S image_size.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from patchtrain.images import fit_square, open_image
+from patchtrain.datasets.augment import Augmentation
+from patchtrain.datasets.masks import IGNORED, MaskFiles, check_same_size
+from patchtrain.images import fit_labels, fit_square, open_image
+
+Target = int | MaskFiles
+"""Number of a class, from 0, or where the class of each pixel stands."""
+
+
+class Fitted(NamedTuple):
+    """An example as the trainer sees it, and the size in px that its image has in the file."""
+
+    image: np.ndarray
+    """uint8 [S, S, 3]."""
+    target: int | np.ndarray
+    """See `Example.read_target`."""
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -17,25 +37,61 @@ class Example:
     """One labelled image.
 
     Attributes:
-        image_id: its name in the data set.
+        image_id: its name in the data set, fit to be the name of a file.
         path: its file.
-        target: number of its class, from 0.
+        target: what is to be predicted.
     """
 
     image_id: str
     path: Path
-    target: int
+    target: Target
+
+    @property
+    def stratum(self) -> int:
+        """What splits draw evenly from: the class, where an image has one."""
+        return self.target if isinstance(self.target, int) else 0
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that are read, the image first."""
+        return (self.path,) if isinstance(self.target, int) else (self.path, *self.target.paths)
+
+    def read(self, image_size: int) -> Fitted:
+        """Return image and target, fitted alike.
+
+        Raises:
+            DataError: a file cannot be read, or the mask is not of the image's size; names it.
+        """
+        with open_image(self.path) as source:
+            image = fit_square(source, image_size)
+            height, width = source.height, source.width
+        if isinstance(self.target, int):
+            return Fitted(image, self.target, height, width)
+        classes = self.target.read()
+        check_same_size(self.target.path, classes.shape, self.path, (height, width))
+        return Fitted(image, fit_labels(classes, image_size, IGNORED), height, width)
+
+    def read_target(self, image_size: int) -> int | np.ndarray:
+        """Return the class, or the mask fitted like the image: uint8 [S, S] of class numbers, with
+        `masks.IGNORED` where nothing is to be learned.
+
+        Raises:
+            DataError: the mask cannot be read; names its file.
+        """
+        if isinstance(self.target, int):
+            return self.target
+        return self.target.read_square(image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationData:
+class ImageData:
     """A data set, checked and split; each split is sorted by image_id."""
 
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
     class_names: tuple[str, ...]
-    """Name of each target."""
+    """Name of each class."""
     is_sample: bool
     """Whether the images are generated ones."""
     num_skipped: int
@@ -43,25 +99,34 @@ class ClassificationData:
     data_dir: Path
 
 
-class ImageDataset(Dataset[tuple[np.ndarray, int, int]]):
-    """Examples as (uint8 image [image_size, image_size, 3], target, index).
+class ImageDataset(Dataset[tuple[np.ndarray, "int | np.ndarray", int]]):
+    """Examples as (uint8 image [S, S, 3], target, index), the target as `Example.read_target` has
+    it.
 
-    Opens a file per item and keeps none open, so loader processes can hold copies of it.
+    Opens files per item and keeps none open, so loader processes can hold copies of it.
     """
 
-    def __init__(self, examples: Sequence[Example], image_size: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        image_size: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.examples = tuple(examples)
         self.image_size = image_size
+        self._augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int, int]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int | np.ndarray, int]:
         """Return the example number `index`.
 
         Raises:
-            DataError: the image cannot be read; names its file.
+            DataError: the image or its mask cannot be read; names its file.
         """
         example = self.examples[index]
-        with open_image(example.path) as source:
-            return fit_square(source, self.image_size), example.target, index
+        image, target, *_ = example.read(self.image_size)
+        if self._augmentation is not None:
+            image, target = self._augmentation(image, target, example.image_id)
+        return image, target, index

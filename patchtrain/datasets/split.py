@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from patchtrain.datasets.base import ClassificationData, Example
+from patchtrain.datasets.base import Example, ImageData
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import DataError
 from patchtrain.record import atomic_path
@@ -26,15 +26,15 @@ def draw_split(
 
     The order of the examples does not matter, and leaving one image out moves few others. The
     totals are the fractions of all images, rounded (at least 1 where the fraction is above 0).
-    Every class keeps an image for training, and gets one for val (then test) if it has enough
-    and the total allows.
+    Every class keeps an image for training, and gets one for val (then test) if it has enough and
+    the total allows. Images with masks are all of one class here.
     """
     by_class: dict[int, list[str]] = defaultdict(list)
     for example in examples:
-        by_class[example.target].append(example.image_id)
+        by_class[example.stratum].append(example.image_id)
     shuffled = [
-        sorted(by_class[target], key=lambda image_id: _draw(seed, image_id))
-        for target in sorted(by_class)
+        sorted(by_class[stratum], key=lambda image_id: _draw(seed, image_id))
+        for stratum in sorted(by_class)
     ]
     sizes = [len(image_ids) for image_ids in shuffled]
     num_val = _share_out(sizes, val_fraction, [size - 1 for size in sizes])
@@ -46,6 +46,29 @@ def draw_split(
         names += ["train"] * (len(image_ids) - len(names))
         assignment |= dict(zip(image_ids, names, strict=True))
     return assignment
+
+
+def complete_split(
+    examples: Sequence[Example],
+    parts: Mapping[str, str],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> Assignment:
+    """Return the split that a data set has, with what it lacks drawn from its training images.
+
+    Args:
+        examples: the images to divide.
+        parts: image_id -> split, as the data set has it; images that are not in it are training
+            images. A fraction counts only where no image is of that split.
+    """
+    own = set(parts.values())
+    assignment = {e.image_id: parts.get(e.image_id, "train") for e in examples}
+    pool = [e for e in examples if assignment[e.image_id] == "train"]
+    drawn = draw_split(
+        pool, 0 if "val" in own else val_fraction, 0 if "test" in own else test_fraction, seed
+    )
+    return {**assignment, **drawn}
 
 
 def read_split(path: Path, known_ids: Iterable[str]) -> Assignment:
@@ -71,7 +94,7 @@ def read_split(path: Path, known_ids: Iterable[str]) -> Assignment:
     return assignment
 
 
-def write_split(path: Path, data: ClassificationData) -> None:
+def write_split(path: Path, data: ImageData) -> None:
     """Write the split of `data` as a CSV file that `read_split` reads, whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

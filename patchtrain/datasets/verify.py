@@ -1,4 +1,4 @@
-"""Decodes every image once before training; knows nothing of labels or splits.
+"""Decodes every image, and its mask, once before training; knows nothing of splits.
 
 Damage found now costs a minute, damage found in the last epoch a day. What was found good is
 remembered in the cache, so that only the first trial of a sweep pays.
@@ -15,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from patchtrain.cache import cache_dir
 from patchtrain.datasets.base import Example
+from patchtrain.datasets.masks import IGNORED
 from patchtrain.errors import DataError
-from patchtrain.images import fit_square, open_image
 from patchtrain.record import atomic_path
 
 _MAX_THREADS = 8
@@ -28,10 +30,9 @@ _log = logging.getLogger(__name__)
 
 
 class _Good(NamedTuple):
-    """A file that was decoded: the file's state then, and the image's size in px."""
+    """An example that was decoded: the state of its files then, and the image's size in px."""
 
-    size_bytes: int
-    mtime_ns: int
+    state: str
     height: int
     width: int
 
@@ -41,7 +42,8 @@ def find_bad_images(
 ) -> dict[str, str]:
     """Return image_id -> why the image cannot be used, in the order of `examples`.
 
-    An image is bad if it cannot be decoded at `image_size`, or if a side is below `min_side_px`.
+    An image is bad if it or its mask cannot be decoded at `image_size`, if the two do not go
+    together, if the mask ignores all of it, or if a side is below `min_side_px`.
     """
     memory = _Memory(examples, image_size)
     pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
@@ -64,15 +66,18 @@ def find_bad_images(
 
 def _check(example: Example, image_size: int, memory: _Memory) -> _Good | str:
     """Return the facts of a good image, or why it is bad."""
-    known = memory.recall(example.path)
+    known = memory.recall(example)
     if known is not None:
         return known
+    state = _state(example)  # of before: what changes meanwhile is decoded again
     try:
-        with open_image(example.path) as source:
-            fit_square(source, image_size)
-            return memory.keep(example.path, source.height, source.width)
+        _, target, height, width = example.read(image_size)
     except DataError as error:
         return str(error)
+    if isinstance(target, np.ndarray) and np.all(target == IGNORED):
+        files = " and ".join(map(str, example.paths[1:]))
+        return f"{files}: leaves no pixel to learn from; correct it, or take the image out"
+    return memory.keep(example, _Good(state, height, width))
 
 
 class _Memory:
@@ -82,21 +87,23 @@ class _Memory:
     """
 
     def __init__(self, examples: Sequence[Example], image_size: int) -> None:
-        folders = sorted({str(example.path.parent.absolute()) for example in examples})
-        key = hashlib.sha256("\n".join(folders).encode()).hexdigest()[:16]
-        self._path = cache_dir() / "checked" / f"v1-px{image_size}-{key}.json"
+        folders = {str(example.path.parent.absolute()) for example in examples}
+        # the same files may be good masks to one reader and bad ones to another
+        readers = {repr(e.target.reader) for e in examples if not isinstance(e.target, int)}
+        named = "\n".join(sorted(folders) + sorted(readers))
+        key = hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:16]
+        self._path = cache_dir() / "checked" / f"v2-px{image_size}-{key}.json"
         self._known = _read_good(self._path)
         self._new: dict[str, _Good] = {}
 
-    def recall(self, path: Path) -> _Good | None:
-        """Return what is known of the file in its present state."""
-        good = self._known.get(str(path.absolute()))
-        return good if good is not None and good[:2] == _state(path) else None
+    def recall(self, example: Example) -> _Good | None:
+        """Return what is known of the example, its files being as they are now."""
+        good = self._known.get(str(example.path.absolute()))
+        return good if good is not None and good.state == _state(example) else None
 
-    def keep(self, path: Path, height: int, width: int) -> _Good:
+    def keep(self, example: Example, good: _Good) -> _Good:
         """Remember a good image."""
-        good = _Good(*_state(path), height, width)
-        self._new[str(path.absolute())] = good
+        self._new[str(example.path.absolute())] = good
         return good
 
     def save(self) -> None:
@@ -110,18 +117,23 @@ class _Memory:
             _log.info("image checks are not remembered: %s", error)
 
 
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return (0, 0)  # `open_image` tells what is wrong
-    return (stat.st_size, stat.st_mtime_ns)
+def _state(example: Example) -> str:
+    """Return a text that changes with any of the example's files."""
+    lines = []
+    for path in example.paths:
+        try:
+            stat = path.stat()
+            lines.append(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}")
+        except OSError:
+            lines.append("")  # reading it tells what is wrong
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _read_good(path: Path) -> dict[str, _Good]:
     try:
         return {
-            name: _Good(*map(int, entry)) for name, entry in json.loads(path.read_bytes()).items()
+            name: _Good(str(state), int(height), int(width))
+            for name, (state, height, width) in json.loads(path.read_bytes()).items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -27,15 +27,18 @@ from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.memory.dry_run import dry_run, shortened
 from patchtrain.memory.meter import CATEGORIES
 from patchtrain.memory.trace import Trace
+from patchtrain.microbatch import chunks_of
 from patchtrain.models import check_network
+from patchtrain.readers.segmentation import cells_at_once
 from patchtrain.record import atomic_path
 
 _MAX_POINTS = 5
 
 _NOT_OF_MEMORY = (
     "data_dir", "split_file", "split_seed", "val_fraction", "test_fraction", "skip_bad_images",
-    "sample_num_images", "sample_seed", "weights", "epochs", "learning_rate", "weight_decay",
-    "budget", "device", "num_workers", "seed", "sampling_rate", "patch_microbatch",
+    "sample_num_images", "sample_seed", "foreground", "num_classes", "augment", "weights", "epochs",
+    "learning_rate", "weight_decay", "budget", "device", "num_workers", "seed", "sampling_rate",
+    "patch_microbatch",
 )  # fmt: skip
 """Settings on which no size and no event depends, and those that are variables."""
 
@@ -172,6 +175,8 @@ class _Family:
             return
 
 
+_LIBRARIES = ("torch", "timm", "torchvision", "segmentation-models-pytorch", "numpy")
+
 _families: dict[str, _Family] = {}
 
 
@@ -237,7 +242,19 @@ def _variables_and_passes(
             for total in (inputs, num_images * config.num_patches, num_images):
                 passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
                 passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
+    if config.task == "segmentation" and config.has_grid:
+        passes += _passes_of_head(config)
     return tuple(variables), passes
+
+
+def _passes_of_head(config: TrialConfig) -> list[int]:
+    """Return what tells apart how `readers.segmentation` goes through an image."""
+    at_once = cells_at_once(config.patch_size)
+    passes = []
+    for total in (config.num_sampled, config.num_patches - config.num_sampled):
+        chunks = chunks_of(total, at_once)
+        passes += [min(len(chunks), 3), *(_few(stop - start) for start, stop in chunks[-2:])]
+    return passes
 
 
 def _few(num: int) -> int:
@@ -255,5 +272,5 @@ def _versions() -> dict[str, str]:
     sources = hashlib.sha256()
     for path in sorted(Path(patchtrain.__file__).parent.rglob("*.py")):
         sources.update(path.read_bytes())
-    libraries = {name: version(name) for name in ("torch", "timm", "torchvision", "numpy")}
+    libraries = {name: version(name) for name in _LIBRARIES}
     return {"patchtrain": sources.hexdigest(), **libraries}

@@ -26,7 +26,7 @@ from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import PARAMETERS
 from patchtrain.memory.trace import Trace, TraceRecorder
-from patchtrain.microbatch import Chunk
+from patchtrain.microbatch import Part
 from patchtrain.models import Network, build_network, memory_layout
 from patchtrain.patches import PatchGrid
 
@@ -55,10 +55,11 @@ class ShapeBatch(HostBatch):
     """A batch of which only the shapes are known: every pixel is the same byte."""
 
     @classmethod
-    def of(cls, num_images: int, side_px: int) -> ShapeBatch:
-        """Return a batch of square images."""
-        image = _blank(side_px, side_px, 3)
-        return cls([image] * num_images, np.zeros(num_images, dtype=np.int64))
+    def of(cls, num_images: int, config: TrialConfig) -> ShapeBatch:
+        """Return a batch as `config` has them."""
+        side_px = config.image_size
+        target = 0 if config.task == "classification" else _blank(side_px, side_px)
+        return cls([_blank(side_px, side_px, 3)] * num_images, [target] * num_images)
 
     def whole(self) -> np.ndarray:
         """Return every image at full size, uint8 [B, H, W, 3]."""
@@ -73,6 +74,10 @@ class ShapeBatch(HostBatch):
         """Return the patches `start` to `stop`, uint8 [N, p, p, 3]."""
         return _blank(stop - start, grid.patch_size, grid.patch_size, 3)
 
+    def masks(self, image: int, grid: PatchGrid, cells: np.ndarray) -> np.ndarray:
+        """Return the classes in `cells` [c], uint8 [c, p, p]."""
+        return _blank(len(cells), grid.patch_size, grid.patch_size)
+
     def resized(self, side_px: int) -> np.ndarray:
         """Return the images resized, uint8 [B, side, side, 3]."""
         return _blank(len(self), side_px, side_px, 3)
@@ -82,7 +87,7 @@ class _ShapeFeeder(DeviceFeeder):
     """Feeds shapes."""
 
     def _on_host(self, array: np.ndarray) -> Tensor:
-        dtype = torch.uint8 if array.dtype == np.uint8 else torch.int64
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
         return torch.empty(array.shape, dtype=dtype)
 
 
@@ -126,15 +131,15 @@ class _DryEngine(Engine):
                 stack.enter_context(_AutocastOfCuda())
             yield
 
-    def _representative(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    def _representative(self, parts: Sequence[Part], /) -> Sequence[Part]:
         # one finds no gradients, the next does, and all after it find the same
-        return chunks[-2:]
+        return parts[-2:]
 
     def _read_loss(self, loss: Tensor) -> float:
         return 0.0
 
-    def _read_outputs(self, outputs: Tensor) -> np.ndarray:
-        return np.empty(0)
+    def _to_host(self, outputs: Tensor) -> np.ndarray:
+        return _blank(*outputs.shape)
 
 
 class _TracingGuard(MemoryGuard):
@@ -263,13 +268,13 @@ def _run(
             engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
             del network
             generator = torch.Generator()
-            first = ShapeBatch.of(num_first, config.image_size)
-            whole = ShapeBatch.of(config.batch_size, config.image_size)
+            first = ShapeBatch.of(num_first, config)
+            whole = ShapeBatch.of(config.batch_size, config)
             times = 1 if config.method in PATCH_METHODS else config.accumulation_steps
             for batch in (first,) * times + (whole,) * times:
                 engine.train_batch(batch, generator)
             engine.finish_epoch()
-            engine.predict(ShapeBatch.of(num_validated, config.image_size))
+            engine.predict(ShapeBatch.of(num_validated, config))
             return guard.recorder.trace()
 
 

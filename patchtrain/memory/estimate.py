@@ -172,7 +172,7 @@ def estimate(config: TrialConfig, num_validated: int | None = None) -> Estimate:
     target = target_device(config.device)
     if config.patch_microbatch == "auto":
         config = _with_largest_chunk(config, num_validated)
-    trace, source = trace_of(config, num_classes(config.dataset), target, num_validated)
+    trace, source = trace_of(config, num_classes(config), target, num_validated)
     return Estimate(config, source, time.perf_counter() - started, trace, target)
 
 
@@ -180,7 +180,7 @@ def fixed_bytes(config: TrialConfig) -> int:
     """Return what any training of `config`'s networks holds: parameters, gradients and AdamW's
     state. Patches, batches and chunks change nothing about it.
     """
-    network = build_on_meta(config, num_classes(config.dataset))
+    network = build_on_meta(config, num_classes(config))
     sizes = [rounded(p.numel() * p.element_size()) for p in network.parameters()]
     buffers = [rounded(b.numel() * b.element_size()) for b in network.buffers()]
     # parameter, gradient, two moments, and the number of steps that AdamW counts for each

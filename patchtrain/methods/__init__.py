@@ -6,6 +6,7 @@ from patchtrain.methods.downsampled import Downsampled
 from patchtrain.methods.full import Checkpointed, Full
 from patchtrain.methods.local_global import LocalGlobal
 from patchtrain.methods.patchgd import PatchGd
+from patchtrain.methods.tiled import Tiled
 
 __all__ = ["Method", "MethodTools", "build_method"]
 
@@ -15,6 +16,7 @@ _METHODS: dict[str, type[Method]] = {
     "full": Full,
     "local_global": LocalGlobal,
     "patchgd": PatchGd,
+    "tiled": Tiled,
 }
 
 

@@ -1,27 +1,27 @@
 """The contract of a method: from a batch of host images to gradients and outputs.
 
-A method decides which pixels go through the backbone, with or without gradient. It knows nothing of
-optimizers, epochs or files.
+A method decides which pixels go through the backbone, with or without gradient; what becomes of
+their features is the reader's business. It knows nothing of tasks, optimizers, epochs or files.
 
-Shapes: B batch, d features, K classes.
+Shapes: B batch; O outputs of an image, as the reader has them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from patchtrain.batch import DeviceFeeder, HostBatch
+from patchtrain.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
-from patchtrain.microbatch import Encoded, Encoder
+from patchtrain.microbatch import Encoded, Encoder, Representative
 from patchtrain.models import Network
-from patchtrain.tasks import Task
+from patchtrain.readers import Pass, Reader
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class MethodTools:
     """What a method works with."""
 
     network: Network
-    task: Task
-    feeder: DeviceFeeder
     encoder: Encoder
     """Runs the network's backbone."""
+    reader: Reader
+    """Reads features by the network's head."""
     guard: MemoryGuard
-    autocast: Callable[[], AbstractContextManager[object]]
-    """Makes the context of mixed precision."""
+    representative: Representative
+    """Which of alike parts to go through; whoever only counts memory leaves out repeats."""
 
 
 class Method(ABC):
@@ -44,20 +44,20 @@ class Method(ABC):
     For each batch: `start`, then `backward` `iterations_per_batch` times, then `finish`.
     """
 
-    def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
-        self._config = config
-        self._network = tools.network
-        self._task = tools.task
-        self._feeder = tools.feeder
-        self._encoder = tools.encoder
-        self._guard = tools.guard
-        self._autocast = tools.autocast
-
     iterations_per_batch = 1
 
-    @abstractmethod
+    _batch: HostBatch | None = None
+
+    def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
+        self._config = config
+        self._encoder = tools.encoder
+        self._reader = tools.reader
+        self._guard = tools.guard
+        self._representative = tools.representative
+
     def start(self, batch: HostBatch) -> None:
         """Take `batch` as the one that `backward` works on."""
+        self._batch = batch
 
     def backward(
         self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor] = lambda loss: loss
@@ -68,24 +68,17 @@ class Method(ABC):
             generator: on the host; draws which patches are sampled and seeds dropout.
             scaled: makes of the loss what is differentiated.
         """
-        encoded = self._encode(generator)
-        with self._guard.doing("head"):
-            loss = self._loss(encoded.features)
-        encoded.backward(scaled(loss))
-        return loss.detach()
+        encoded, of = self._encode(generator)
+        return self._reader.learn(encoded, of, scaled)
 
-    @abstractmethod
     def finish(self) -> None:
         """Let go of the batch."""
+        self._batch = None
 
     @abstractmethod
-    def predict(self, batch: HostBatch) -> Tensor:
-        """Return the outputs [B, K] of `batch`; call it in evaluation mode without gradient."""
+    def predict(self, batch: HostBatch) -> np.ndarray:
+        """Return the outputs [B, O] of `batch`; call it in evaluation mode without gradient."""
 
     @abstractmethod
-    def _encode(self, generator: torch.Generator) -> Encoded:
-        """Run what one inner iteration learns from through the backbone."""
-
-    @abstractmethod
-    def _loss(self, features: Tensor) -> Tensor:
-        """Return the loss that the head makes of the features [N, d] of `_encode`."""
+    def _encode(self, generator: torch.Generator) -> tuple[Encoded, Pass]:
+        """Run what one inner iteration learns from through the backbone; return what it was."""

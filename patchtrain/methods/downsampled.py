@@ -1,51 +1,35 @@
-"""`downsampled`: the whole image, resized to `patch_size`, through an ordinary classifier.
+"""`downsampled`: the whole image, resized to `patch_size`, through an ordinary network.
 
-Shapes: B batch, d features, K classes.
+Shapes: B batch; O outputs of an image.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from patchtrain.batch import HostBatch
 from patchtrain.methods.base import Method
 from patchtrain.microbatch import Encoded, Inputs
+from patchtrain.readers import Pass
 
 
 class Downsampled(Method):
     """Trains on the image as small as a patch: the cheapest, without fine detail.
 
-    Batch norm takes its statistics over the batch, as an ordinary classifier's does.
+    Batch norm takes its statistics over the batch, as an ordinary network's does.
     """
 
-    _batch: HostBatch | None = None
-
-    def start(self, batch: HostBatch) -> None:
-        """Take `batch` as the one that `backward` works on."""
-        self._batch = batch
-
-    def finish(self) -> None:
-        """Let go of the batch."""
-        self._batch = None
-
-    def predict(self, batch: HostBatch) -> Tensor:
-        """Return the outputs [B, K] of `batch`."""
+    def predict(self, batch: HostBatch) -> np.ndarray:
+        """Return the outputs [B, O] of `batch`."""
         at_once = self._encoder.chunk_size(len(batch), len(batch))
         features = self._encoder.encode(self._inputs(batch), at_once)
-        with self._autocast():
-            return self._network.head(features)
+        return self._reader.read_whole(features)
 
-    def _encode(self, generator: torch.Generator) -> Encoded:
+    def _encode(self, generator: torch.Generator) -> tuple[Encoded, Pass]:
         assert self._batch is not None
-        return self._encoder.encode_for_training(self._inputs(self._batch), generator)
-
-    def _loss(self, features: Tensor) -> Tensor:
-        assert self._batch is not None
-        with self._autocast():
-            outputs = self._network.head(features)
-        return self._task.loss(outputs, self._feeder.targets(self._batch.targets))
+        encoded = self._encoder.encode_for_training(self._inputs(self._batch), generator)
+        return encoded, Pass(self._batch)
 
     def _inputs(self, batch: HostBatch) -> Inputs:
         images = self._whole_images(batch)

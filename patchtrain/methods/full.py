@@ -1,4 +1,4 @@
-"""`full` and `checkpointed`: the whole image at full size through an ordinary classifier."""
+"""`full` and `checkpointed`: the whole image at full size through an ordinary network."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class Checkpointed(Full):
             tools.network.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
         except (AssertionError, AttributeError, NotImplementedError):
             raise ConfigError(
-                f"backbone={config.backbone!r} has no activation checkpointing in timm; use "
-                "method=full or another backbone"
+                f"backbone={config.backbone!r} has no activation checkpointing; use method=full or "
+                "another backbone"
             ) from None

@@ -46,7 +46,7 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
     """
     check_name("backbone", name)
     if weights == "pretrained":
-        hub_logging.set_verbosity_error()  # each retry of a failing download would print a line
+        silence_downloads()
     try:
         network = timm.create_model(
             name, pretrained=weights == "pretrained", num_classes=0, **dropout(drop_rate)
@@ -59,18 +59,33 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
     except Exception as error:
         if weights != "pretrained":
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"weights='pretrained' of backbone={name!r} cannot be had ({type(error).__name__}: "
-            f"{reason}); connect to the internet once, give a safetensors file, or use weights=none"
-        ) from None
+        raise pretrained_cannot_be_had("backbone", name, error) from None
     if weights not in ("none", "pretrained"):
-        _load_weights(network, Path(weights))
+        load_weights(network, Path(weights))
+    adapt_norm(network, norm)
+    return network
+
+
+def silence_downloads() -> None:
+    """Keep each retry of a failing download from printing a line."""
+    hub_logging.set_verbosity_error()
+
+
+def pretrained_cannot_be_had(field: str, name: str, error: Exception) -> ConfigError:
+    """Return what to say where the pretrained weights of `name` cannot be downloaded."""
+    reason = " ".join(str(error).split())[:200]
+    return ConfigError(
+        f"weights='pretrained' of {field}={name!r} cannot be had ({type(error).__name__}: "
+        f"{reason}); connect to the internet once, give a safetensors file, or use weights=none"
+    )
+
+
+def adapt_norm(network: nn.Module, norm: str) -> None:
+    """Make the batch norms of `network` what `TrialConfig.norm` says."""
     if norm == "group":
         use_group_norm(network)
     elif norm == "frozen":
         freeze_batch_norm(network)
-    return network
 
 
 def dropout(drop_rate: float) -> dict[str, Any]:
@@ -115,7 +130,12 @@ def _as_group_norm(norm: _BatchNorm) -> nn.Module:
     return nn.Sequential(group_norm, *fused) if fused else group_norm
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load the safetensors file `path` into `network`; what it has too many is left out.
+
+    Raises:
+        ConfigError: no such file, or weights of another network.
+    """
     from safetensors.torch import load_file
 
     if not path.is_file():

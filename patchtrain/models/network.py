@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import LATENT_METHODS, PATCH_METHODS, TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.models.aggregators import build_aggregator, check_aggregator, resolve_name
 from patchtrain.models.backbones import (
@@ -23,11 +23,27 @@ from patchtrain.models.backbones import (
     norms_over_inputs,
     use_group_norm,
 )
+from patchtrain.models.segmenters import (
+    Segmenter,
+    build_segmenter,
+    check_segmenter,
+    encoder_name,
+)
+from patchtrain.tasks.segmentation import outputs_for
+
+CONV1X1 = "conv1x1"
+"""The aggregator of segmentation: one convolution that sees a pixel at a time."""
 
 
 class Network(nn.Module):
-    """Backbone B x 3 x p x p -> B x d, and a head: an aggregator of the latent block
-    B x d x m x n (B x 2d x m x n when concatenated), or a linear layer on B x d; to B x K.
+    """Backbone and head.
+
+    Classification: B x 3 x p x p -> B x d, and an aggregator of the latent block B x d x m x n
+    (B x 2d x m x n when concatenated), or a linear layer on B x d; to B x K.
+
+    Segmentation: B x 3 x p x p -> B x d x p x p, and a 1x1 convolution of the latent block's cells
+    (2d when concatenated); without latent block, the decoder's features and a classifier of them;
+    to B x K x p x p, where one channel is enough for two classes.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -36,15 +52,24 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return class scores [B, K] of whole `images` [B, 3, p, p]; for a linear head."""
+        """Return class scores of whole `images` [B, 3, p, p]; for a head that reads features."""
         return self.head(self.backbone(images))
 
 
 def aggregator_name(config: TrialConfig) -> str | None:
     """Return the name of the aggregator that `config` trains; None for methods without one."""
-    if config.method not in PATCH_METHODS:
+    if config.method not in LATENT_METHODS:
         return None
+    if config.task == "segmentation":
+        return CONV1X1
     return resolve_name(config.aggregator, config.backbone)
+
+
+def own_encoder(config: TrialConfig) -> str | None:
+    """Return the encoder inside the backbone of `config`; None where it has none of a name."""
+    if config.task != "segmentation":
+        return None
+    return encoder_name(config.backbone, config.encoder)
 
 
 def build_network(config: TrialConfig, num_classes: int) -> Network:
@@ -53,13 +78,14 @@ def build_network(config: TrialConfig, num_classes: int) -> Network:
     Raises:
         ConfigError: unknown names, or weights that cannot be had.
     """
-    backbone = build_backbone(config.backbone, config.weights, config.norm, config.drop_rate)
+    if config.task == "segmentation":
+        return _build_segmenter(config, num_classes)
+    backbone = _load_backbone(config)
     features = feature_dim(backbone)
     name = aggregator_name(config)
     if name is None:
         return Network(backbone, nn.Linear(features, num_classes))
-    if config.method == "local_global" and config.fusion == "concat":
-        features *= 2
+    features *= _features_of_cell(config)
     aggregator = build_aggregator(
         name, features, config.grid_size, num_classes, drop_rate=config.drop_rate
     )
@@ -69,15 +95,46 @@ def build_network(config: TrialConfig, num_classes: int) -> Network:
     return Network(backbone, aggregator)
 
 
-@cache
-def _mixes_inputs(backbone: str, norm: str) -> bool:
-    network = build_on_meta(TrialConfig(method="full", backbone=backbone, norm=norm), 2)  # type: ignore[arg-type]
-    return any(layer.training for layer in norms_over_inputs(network.backbone.train()))
+def _load_backbone(config: TrialConfig) -> nn.Module:
+    return build_backbone(config.backbone, config.weights, config.norm, config.drop_rate)
+
+
+def _load_segmenter(config: TrialConfig) -> Segmenter:
+    return build_segmenter(
+        config.backbone,
+        config.encoder,
+        weights=config.weights,
+        norm=config.norm,
+        drop_rate=config.drop_rate,
+    )
+
+
+def _build_segmenter(config: TrialConfig, num_classes: int) -> Network:
+    segmenter = _load_segmenter(config)
+    num_outputs = outputs_for(num_classes)
+    if config.method not in LATENT_METHODS:
+        return Network(segmenter.network, segmenter.classifier(num_outputs))
+    to_latent = segmenter.classifier(config.latent_channels)
+    channels = config.latent_channels * _features_of_cell(config)
+    return Network(nn.Sequential(segmenter.network, to_latent), nn.Conv2d(channels, num_outputs, 1))
+
+
+def _features_of_cell(config: TrialConfig) -> int:
+    """Return how many features the aggregator reads of a cell, as a multiple of d."""
+    return 2 if config.method == "local_global" and config.fusion == "concat" else 1
 
 
 def mixes_inputs(config: TrialConfig) -> bool:
     """Return whether a training pass of the backbone takes statistics over its inputs."""
-    return _mixes_inputs(config.backbone, config.norm)
+    return _mixes_inputs(config.dataset, config.backbone, config.encoder, config.norm)
+
+
+@cache
+def _mixes_inputs(dataset: str, backbone: str, encoder: str, norm: str) -> bool:
+    values = {"dataset": dataset, "backbone": backbone, "encoder": encoder, "norm": norm}
+    config = TrialConfig.from_mapping({**values, "method": "full"})
+    network = build_on_meta(config, 2)
+    return any(layer.training for layer in norms_over_inputs(network.backbone.train()))
 
 
 def memory_layout(config: TrialConfig, device: torch.device) -> torch.memory_format:
@@ -112,12 +169,10 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
         ConfigError: names the setting, the reason and the remedy.
     """
     batch_size = batch_size or config.batch_size
-    check_name("backbone", config.backbone)
-    name = aggregator_name(config)
-    if name is not None:
-        check_aggregator(name)
-    if config.weights != "none":
-        build_backbone(config.backbone, config.weights, config.norm, config.drop_rate)
+    _check_names(config)
+    if config.weights != "none":  # they are had or refused now
+        load = {"classification": _load_backbone, "segmentation": _load_segmenter}[config.task]
+        load(config)
     network = build_on_meta(config, num_classes=2).train()
     with torch.device("meta"), torch.no_grad():
         num_inputs, side = batch_size, config.image_size
@@ -129,11 +184,27 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
             side = config.patch_size
         shape: tuple[int, ...] = (num_inputs, 3, side, side)
         features = _probe(network.backbone, shape, "backbone", config.backbone)
-        if name is not None:
-            doubled = 2 if config.method == "local_global" and config.fusion == "concat" else 1
+        if config.task == "classification":
+            _check_vectors(features, config.backbone)
+        name = aggregator_name(config)
+        if name is not None and config.task == "classification":
             grid = config.grid_size
-            shape = (batch_size, doubled * features.shape[1], grid, grid)
-            _probe(network.head, shape, "aggregator", name)
+            shape = (batch_size, features.shape[1] * _features_of_cell(config), grid, grid)
+            _check_vectors(_probe(network.head, shape, "aggregator", name), name)
+
+
+def _check_names(config: TrialConfig) -> None:
+    if config.task == "segmentation":
+        check_segmenter(config.backbone, config.encoder)
+        if config.aggregator not in ("same", CONV1X1):
+            raise ConfigError(
+                f"aggregator={config.aggregator!r} reads no maps; segmentation has {CONV1X1}"
+            )
+        return
+    check_name("backbone", config.backbone)
+    name = aggregator_name(config)
+    if name is not None:
+        check_aggregator(name)
 
 
 def build_on_meta(config: TrialConfig, num_classes: int) -> Network:
@@ -156,8 +227,9 @@ def _probe(network: nn.Module, shape: tuple[int, ...], field: str, name: str) ->
             f"patches, more of them (sampling_rate) or more images a batch, norm=group, or another "
             f"{field}"
         ) from None
-    if not (isinstance(output, Tensor) and output.ndim == 2):
-        raise ConfigError(
-            f"{field}={name!r} gives no vector per input; use a timm network that classifies"
-        )
     return output
+
+
+def _check_vectors(output: object, name: str) -> None:
+    if not (isinstance(output, Tensor) and output.ndim == 2):
+        raise ConfigError(f"{name!r} gives no vector per input; use a timm network that classifies")

@@ -1,12 +1,14 @@
-"""The contract of a task: how outputs become a loss, predictions and metrics."""
+"""The contract of a task: predictions, and the metrics that they earn.
+
+How outputs become a loss is between a task and its reader (see `readers`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 
 class Task(Protocol):
@@ -14,11 +16,17 @@ class Task(Protocol):
 
     metric_name: str
     """The metric that sweeps maximise; a key of `metrics`."""
+    num_classes: int
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss over the images of a batch, a scalar."""
+    def score(self, outputs: np.ndarray, targets: Sequence[Any]) -> Sequence[Any]:
+        """Return of each image of a batch what `metrics` needs.
+
+        Args:
+            outputs: what `Engine.predict` gives.
+            targets: of the same images, as the data set has them.
+        """
         ...
 
-    def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> Mapping[str, float | None]:
+    def metrics(self, scores: Sequence[Any]) -> Mapping[str, float | None]:
         """Return every metric over all images; None where it is undefined."""
         ...

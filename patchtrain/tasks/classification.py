@@ -6,6 +6,7 @@ Shapes: B batch, N images, K classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,15 +31,19 @@ class Classification:
         """Return the mean cross-entropy of scores [B, K] against classes [B]."""
         return functional.cross_entropy(outputs.float(), targets)
 
-    def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float | None]:
-        """Return the metrics of scores [N, K] against classes [N].
+    def score(self, outputs: np.ndarray, targets: Sequence[int]) -> list[tuple[np.ndarray, int]]:
+        """Return the scores [K] and the class of each image, given scores [B, K]."""
+        return list(zip(outputs, map(int, targets), strict=True))
+
+    def metrics(self, scores: Sequence[tuple[np.ndarray, int]]) -> dict[str, float | None]:
+        """Return the metrics of all images' scores [K] against their classes.
 
         accuracy: share of images predicted right. kappa: Cohen's kappa with quadratic weights
         (PANDA's score); None where predictions and targets are all of one class. macro_f1: mean F1
         over the classes that occur in either. All lie in [0, 1] but kappa, which may be negative.
         """
-        predicted = torch.from_numpy(outputs).argmax(dim=1)
-        wanted = torch.from_numpy(targets)
+        predicted = torch.tensor([int(outputs.argmax()) for outputs, _ in scores])
+        wanted = torch.tensor([wanted for _, wanted in scores])
         k = self.num_classes
         values = {
             "accuracy": multiclass_accuracy(predicted, wanted, k, average="micro"),

@@ -1,15 +1,12 @@
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from patchtrain.cache import cache_dir
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import cache, load_all, load_dataset, write_panda_sample
-from patchtrain.datasets.cache import panda_sample_dir
+from patchtrain.datasets import load_all, load_dataset
 from patchtrain.errors import ConfigError
 
 SMALL = {"image_size": 64, "patch_size": 32, "sample_num_images": 12}
@@ -38,28 +35,6 @@ def test_sample_settings_make_another_sample():
         for change in ({}, {"sample_seed": 1}, {"image_size": 96}, {"sample_num_images": 13})
     }
     assert len(folders) == 4
-
-
-def test_processes_at_once_share_one_sample(cache_folder):
-    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(panda_sample_dir, 12, 64, 0) for _ in range(3)]
-        (folder,) = {job.result() for job in jobs}
-    assert list((cache_folder / "samples").iterdir()) == [folder]
-    assert len(list((folder / "train_images").iterdir())) == 12
-
-
-def test_whoever_is_slower_uses_the_sample_of_the_faster(cache_folder, monkeypatch):
-    target = cache_folder / "samples" / "panda-v1-n3-px64-seed0"
-
-    def write_while_another_finishes(out, *numbers):
-        write_panda_sample(out, *numbers)
-        write_panda_sample(target, *numbers)
-        (target / "first").touch()
-
-    monkeypatch.setattr(cache, "write_panda_sample", write_while_another_finishes)
-    assert panda_sample_dir(3, 64, 0) == target
-    assert (target / "first").exists()
-    assert list((cache_folder / "samples").iterdir()) == [target]
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(cache_folder):

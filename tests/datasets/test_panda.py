@@ -271,7 +271,7 @@ def test_good_images_are_not_decoded_twice(data_dir, cache_folder, monkeypatch):
     def fail(*_):
         raise DataError("decoded again; it must not be")
 
-    monkeypatch.setattr("patchtrain.datasets.verify.open_image", fail)
+    monkeypatch.setattr("patchtrain.datasets.base.open_image", fail)
     assert load_dataset(config(data_dir)) == first
     assert "decoded again" in error_of(config(data_dir, image_size=128))
 

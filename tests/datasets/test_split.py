@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchtrain.datasets.base import ClassificationData, Example
-from patchtrain.datasets.split import draw_split, read_split, write_split
+from patchtrain.datasets.base import Example, ImageData
+from patchtrain.datasets.masks import MaskFiles, ThresholdMask
+from patchtrain.datasets.split import complete_split, draw_split, read_split, write_split
 from patchtrain.errors import DataError
 
 
@@ -73,7 +74,7 @@ def test_totals_follow_the_fractions_and_every_class_trains(sizes, val, test, se
 
 def test_a_written_split_reads_back(tmp_path):
     examples = examples_of([3, 2])
-    data = ClassificationData(
+    data = ImageData(
         train=tuple(examples[:3]), val=(examples[3],), test=(examples[4],), class_names=("a", "b"),
         is_sample=False, num_skipped=0, data_dir=tmp_path,
     )  # fmt: skip
@@ -105,3 +106,25 @@ def test_bad_split_files_are_errors(tmp_path, text, message):
 def test_a_missing_split_file_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"none\.csv: cannot be read \(No such file"):
         read_split(tmp_path / "none.csv", ["a"])
+
+
+def test_parts_of_a_data_set_stay_and_the_rest_is_drawn_from_its_training_images():
+    examples = examples_of([20])
+    parts = {f"c0-{number}": "test" for number in range(5)}
+    assignment = complete_split(examples, parts, 0.2, 0, seed=0)
+    assert {name for name, split in assignment.items() if split == "test"} == set(parts)
+    assert counts(assignment, 0) == {"train": 12, "val": 3, "test": 5}
+
+
+def test_a_fraction_does_not_count_for_a_split_that_the_data_set_has():
+    parts = {"c0-0": "val", "c0-1": "train"}
+    assignment = complete_split(examples_of([10]), parts, 0.5, 0.2, seed=0)
+    assert counts(assignment, 0) == {"train": 7, "val": 1, "test": 2}
+
+
+def test_images_with_masks_are_one_class():
+    examples = [
+        Example(str(number), Path("x"), MaskFiles(Path("m"), ThresholdMask()))
+        for number in range(10)
+    ]
+    assert Counter(draw_split(examples, 0.2, 0.1, 0).values()) == {"train": 7, "val": 2, "test": 1}

@@ -58,9 +58,7 @@ def around(sizes: Sequence[int]) -> list[int]:
 def trained(config: TrialConfig, batches: int = 3) -> tuple[Engine, MemoryGuard]:
     guard = MemoryGuard(torch.device("cpu"), config.budget)
     with guard:
-        engine = Engine(
-            config, num_classes(config.dataset), guard, batches_per_epoch=batches, epochs=1
-        )
+        engine = Engine(config, num_classes(config), guard, batches_per_epoch=batches, epochs=1)
         for number in range(batches):
             engine.train_batch(random_batch(config, seed=number), generator(number))
         engine.finish_epoch()
@@ -180,7 +178,7 @@ def test_fixed_bytes_are_those_of_parameters_gradients_and_optimizer(method, ker
     guard = MemoryGuard(torch.device("cpu"), None)
     live = []
     with guard:
-        engine = Engine(config, num_classes(config.dataset), guard, batches_per_epoch=1, epochs=1)
+        engine = Engine(config, num_classes(config), guard, batches_per_epoch=1, epochs=1)
         engine.optimizer.register_step_post_hook(lambda *_: live.append(dict(guard._meter._live)))
         engine.train_batch(random_batch(config), generator())
     (parts,) = live

@@ -45,7 +45,7 @@ def hold(config: TrialConfig) -> Held:
     """Train two batches and validate one on the device."""
     guard = guard_for(torch.device("cuda"), None)
     with guard:
-        engine = Engine(config, num_classes(config.dataset), guard, batches_per_epoch=2, epochs=1)
+        engine = Engine(config, num_classes(config), guard, batches_per_epoch=2, epochs=1)
         for seed in range(2):
             engine.train_batch(random_batch(config, seed=seed), generator(seed))
         engine.finish_epoch()

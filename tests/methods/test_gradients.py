@@ -49,7 +49,7 @@ def one_graph_loss(engine: Engine, config: TrialConfig, batch: HostBatch) -> Ten
     joint = torch.stack(maps)
     if config.method == "local_global":
         thumbnails = feeder.pixels(batch.resized(config.patch_size))
-        joint = fuse(joint, network.backbone(thumbnails), config.fusion)
+        joint = fuse(joint, network.backbone(thumbnails)[:, :, None, None], config.fusion)
     return engine.task.loss(network.head(joint), feeder.targets(batch.targets))
 
 
@@ -147,5 +147,5 @@ def test_training_and_validation_read_the_same_scores_in_evaluation_mode(aggrega
         engine._method.start(batch)
         loss = engine._method.backward(generator())
         scores = engine._method.predict(batch)
-        again = engine.task.loss(scores, engine._feeder.targets(batch.targets))
+        again = engine.task.loss(torch.from_numpy(scores), torch.tensor(batch.targets))
     torch.testing.assert_close(loss, again, rtol=1e-5, atol=1e-6)

@@ -7,13 +7,17 @@ import torch
 from patchtrain.tasks import Classification
 
 
-def scores(classes: list[int], num_classes: int = 6) -> np.ndarray:
-    return np.eye(num_classes, dtype=np.float32)[classes]
+def metrics_of(
+    predicted: list[int], wanted: list[int], num_classes: int = 6
+) -> dict[str, float | None]:
+    task = Classification(num_classes)
+    outputs = np.eye(num_classes, dtype=np.float32)[predicted]
+    return task.metrics(task.score(outputs, wanted))
 
 
 def test_metrics_of_a_hand_worked_case():
     # confusion: 0->0, 0->1, 1->1, 2->0
-    metrics = Classification(3).metrics(scores([0, 1, 1, 0], 3), np.array([0, 0, 1, 2]))
+    metrics = metrics_of([0, 1, 1, 0], [0, 0, 1, 2], 3)
     assert metrics["accuracy"] == 0.5
     # f1: class 0: 2*1/(2+1+1)=0.5, class 1: 2*1/(2+1+0)=2/3, class 2: 0
     assert metrics["macro_f1"] == pytest.approx((0.5 + 2 / 3) / 3, abs=1e-6)
@@ -23,12 +27,12 @@ def test_metrics_of_a_hand_worked_case():
 
 
 def test_a_perfect_prediction_scores_one_everywhere():
-    metrics = Classification(6).metrics(scores([0, 1, 2, 3, 4, 5]), np.arange(6))
+    metrics = metrics_of([0, 1, 2, 3, 4, 5], list(range(6)))
     assert metrics == {"accuracy": 1.0, "kappa": 1.0, "macro_f1": 1.0}
 
 
 def test_an_undefined_kappa_is_none():
-    metrics = Classification(6).metrics(scores([2, 2]), np.array([2, 2]))
+    metrics = metrics_of([2, 2], [2, 2])
     assert metrics["kappa"] is None
     assert metrics["accuracy"] == 1.0
 

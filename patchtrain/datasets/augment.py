@@ -1,0 +1,107 @@
+"""Random changes of training images and of their masks; knows nothing of files.
+
+Shapes: S image_size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from patchtrain.config import AUGMENTATIONS
+from patchtrain.datasets.masks import IGNORED
+from patchtrain.images import WHITE
+
+if TYPE_CHECKING:
+    from torchvision.tv_tensors import Image, Mask
+
+    Pair = tuple[Image, Mask | None]
+    """An image [3, S, S] and its mask [S, S]; None: the target is no mask."""
+
+JITTER = 0.2
+"""Brightness, contrast and saturation are changed by factors from 1 - JITTER to 1 + JITTER."""
+
+HUE_JITTER = 0.02
+"""Most that hues turn, as a share of the colour circle."""
+
+
+class Augmentation:
+    """Changes an image and its mask alike; the same for the same seeds and image.
+
+    `flip`: left to right and top to bottom, each in half the images. `rotate`: by any angle about
+    the middle; what comes into view is white, and ignored in the mask. `colour`: brightness,
+    contrast, saturation and hue of the image, a little.
+
+    What is drawn depends on nothing else, neither order nor process, and torch's global random
+    state is neither used nor changed. Each change draws for itself: one more leaves the others as
+    they are.
+
+    Args:
+        names: some of `config.AUGMENTATIONS`; their order does not matter.
+        seeds: e.g. of the trial, and the number of the epoch.
+    """
+
+    def __init__(self, names: tuple[str, ...], *seeds: int) -> None:
+        self._names = tuple(name for name in AUGMENTATIONS if name in names)
+        self._seeds = seeds
+
+    def __call__(
+        self, image: np.ndarray, target: int | np.ndarray, image_id: str
+    ) -> tuple[np.ndarray, int | np.ndarray]:
+        """Return the changed image [S, S, 3] and target; what was given stays as it is."""
+        from torchvision import tv_tensors
+
+        channels_first = torch.from_numpy(image).permute(2, 0, 1)
+        mask = None if isinstance(target, int) else tv_tensors.Mask(torch.from_numpy(target))
+        pair: Pair = (tv_tensors.Image(channels_first), mask)
+        for name in self._names:
+            pair = _CHANGES[name](pair, self._random(name, image_id))
+        changed = np.ascontiguousarray(pair[0].permute(1, 2, 0).numpy())
+        return changed, target if pair[1] is None else pair[1].numpy()
+
+    def _random(self, name: str, image_id: str) -> np.random.Generator:
+        text = "\n".join([*map(str, self._seeds), name, image_id])
+        return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+
+
+def _flip(pair: Pair, random: np.random.Generator) -> Pair:
+    from torchvision.transforms.v2 import functional
+
+    image, mask = pair
+    left_right, top_bottom = random.random(2) < 0.5
+    if left_right:
+        image = functional.horizontal_flip(image)
+        mask = None if mask is None else functional.horizontal_flip(mask)
+    if top_bottom:
+        image = functional.vertical_flip(image)
+        mask = None if mask is None else functional.vertical_flip(mask)
+    return image, mask
+
+
+def _rotate(pair: Pair, random: np.random.Generator) -> Pair:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    image, mask = pair
+    angle = random.uniform(-180, 180)
+    image = functional.rotate(image, angle, InterpolationMode.BILINEAR, fill=WHITE)
+    if mask is not None:  # masks are always rotated to the nearest pixel
+        mask = functional.rotate(mask, angle, fill=IGNORED)
+    return image, mask
+
+
+def _jitter_colour(pair: Pair, random: np.random.Generator) -> Pair:
+    from torchvision.transforms.v2 import functional
+
+    image, mask = pair
+    brightness, contrast, saturation = random.uniform(1 - JITTER, 1 + JITTER, 3)
+    image = functional.adjust_brightness(image, brightness)
+    image = functional.adjust_contrast(image, contrast)
+    image = functional.adjust_saturation(image, saturation)
+    return functional.adjust_hue(image, random.uniform(-HUE_JITTER, HUE_JITTER)), mask
+
+
+_CHANGES = {"flip": _flip, "rotate": _rotate, "colour": _jitter_colour}

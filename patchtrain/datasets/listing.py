@@ -1,0 +1,146 @@
+"""`Listing`: the images that a data set names, before any of them is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from patchtrain.datasets.base import Example
+from patchtrain.datasets.folders import pictures_in
+from patchtrain.datasets.masks import MaskFiles, MaskReader
+from patchtrain.errors import DataError
+
+MAX_ID_BYTES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The images of a data set; whether they can be read is open."""
+
+    examples: tuple[Example, ...]
+    """Sorted by image_id."""
+    class_names: tuple[str, ...]
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """image_id -> why it cannot be used, of images of which a file is missing; the ids are none of
+    those in `examples`."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """image_id -> its split, where the data set itself says so."""
+
+    def __len__(self) -> int:
+        return len(self.examples) + len(self.unusable)
+
+    @property
+    def image_ids(self) -> set[str]:
+        """Of all images, also of those that cannot be used."""
+        return {example.image_id for example in self.examples} | self.unusable.keys()
+
+    def only(self, image_ids: Collection[str]) -> Listing:
+        """Return the listing of these images alone."""
+        return replace(
+            self,
+            examples=tuple(e for e in self.examples if e.image_id in image_ids),
+            unusable={name: why for name, why in self.unusable.items() if name in image_ids},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFolders:
+    """Folders whose pictures belong together by their names.
+
+    Attributes:
+        images: folder of images.
+        masks: folder of their masks.
+        field_of_view: folder of masks of the pixels that count; None: all do.
+        name_of: from the name of a picture, without suffix, to what images and masks share.
+        id_of: from that name to the image_id, which no other image of the data set may have.
+        part: split of these images; None: the data set does not say.
+    """
+
+    images: Path
+    masks: Path
+    field_of_view: Path | None = None
+    name_of: Callable[[str], str] = str
+    id_of: Callable[[str], str] = str
+    part: str | None = None
+
+
+def list_mask_folders(
+    folders: Sequence[MaskFolders], reader: MaskReader, class_names: tuple[str, ...], layout: str
+) -> Listing:
+    """Return the images in `folders` with their masks; one without the other cannot be used.
+
+    Raises:
+        DataError: a folder is missing or unreadable, there are no images, or an image_id is no
+            file name or has two images.
+    """
+    examples: dict[str, Example] = {}
+    unusable: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    for folder in folders:
+        for image_id, found in _in_folders(folder, reader, layout):
+            if image_id in examples or image_id in unusable:
+                raise DataError(
+                    f"{folder.images}: image_id {image_id!r} is that of an image in another folder "
+                    "too; rename one of the two folders or images"
+                )
+            if isinstance(found, Example):
+                examples[image_id] = found
+            else:
+                unusable[image_id] = found
+            if folder.part is not None:
+                parts[image_id] = folder.part
+    return Listing(
+        examples=tuple(examples[image_id] for image_id in sorted(examples)),
+        class_names=class_names,
+        unusable=unusable,
+        parts=parts,
+    )
+
+
+def _in_folders(
+    folders: MaskFolders, reader: MaskReader, layout: str
+) -> list[tuple[str, Example | str]]:
+    """Return each image_id with its example, or with the reason why it cannot be used."""
+    images = pictures_in(folders.images, layout, folders.name_of)
+    masks = pictures_in(folders.masks, layout, folders.name_of)
+    views: Mapping[str, Path] = {}
+    if folders.field_of_view is not None:
+        views = pictures_in(folders.field_of_view, layout, folders.name_of)
+    if not images:
+        raise DataError(f"{folders.images}: holds no images; {layout}; put the images there")
+    found: list[tuple[str, Example | str]] = []
+    for name in sorted(images.keys() | masks.keys()):
+        image, mask, view = images.get(name), masks.get(name), views.get(name)
+        image_id = _checked_id(folders.id_of(name), image or masks[name])
+        if image is None:
+            found.append((image_id, _unpaired(masks[name], "image", folders.images)))
+        elif mask is None:
+            found.append((image_id, _unpaired(image, "mask", folders.masks)))
+        elif folders.field_of_view is not None and view is None:
+            found.append((image_id, _unpaired(image, "field of view", folders.field_of_view)))
+        else:
+            found.append((image_id, Example(image_id, image, MaskFiles(mask, reader, view))))
+    return found
+
+
+def _unpaired(path: Path, what: str, folder: Path) -> str:
+    return f"{path}: has no {what} in {folder}; add it there, or remove this file"
+
+
+def _checked_id(image_id: str, path: Path) -> str:
+    if not is_file_name(image_id):
+        raise DataError(
+            f"{path.parent}: the name {path.name!r} gives the image_id {image_id!r}, which must be "
+            f"printable text of at most {MAX_ID_BYTES} bytes without blanks around; rename the file"
+        )
+    return image_id
+
+
+def is_file_name(image_id: str) -> bool:
+    """Return whether the id can be a file's name and stand in a table."""
+    if image_id in ("", ".", "..") or image_id != image_id.strip():
+        return False
+    if not image_id.isprintable() or set(image_id) & set("/\\"):
+        return False
+    return len(image_id.encode()) <= MAX_ID_BYTES

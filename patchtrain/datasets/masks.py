@@ -1,0 +1,254 @@
+"""Masks: from the files of a data set to the class of each pixel.
+
+Knows nothing of folders, splits or training.
+
+Shapes: H W px of the mask, S image_size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from patchtrain.errors import DataError
+from patchtrain.images import Box, ImageSource, Stored, fit_labels, open_image
+
+IGNORED = 255
+"""In a mask: not to be learned, not to be measured."""
+
+BRIGHT = 127
+"""Greys above it are bright."""
+
+Colour = tuple[int, int, int]
+"""Red, green and blue, each 0 to 255."""
+
+
+class MaskReader(ABC):
+    """How the pixels of a mask file stand for classes."""
+
+    def read(self, path: Path) -> np.ndarray:
+        """Return the classes uint8 [H, W], `IGNORED` where there is none.
+
+        Raises:
+            DataError: the file cannot be read, or has pixels that are no class.
+        """
+        with open_image(path) as source:
+            return self._classes(source, source.read_stored())
+
+    @abstractmethod
+    def _classes(self, source: ImageSource, stored: Stored) -> np.ndarray:
+        """Return the classes uint8 [H, W] of the open file, whose pixels are `stored`."""
+
+    @abstractmethod
+    def drawn(self, classes: np.ndarray) -> Image.Image:
+        """Return the picture of `classes` uint8 [H, W], without `IGNORED`, as `read` reads it."""
+
+
+def _black_and_white(classes: np.ndarray) -> Image.Image:
+    return Image.fromarray((classes * 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class ThresholdMask(MaskReader):
+    """Two classes: bright pixels are class 1, the others class 0.
+
+    Grey files that hold nothing but the numbers 0 and 1 are read as these: nothing in them is
+    bright, and background alone is not what they mean.
+    """
+
+    def _classes(self, source: ImageSource, stored: Stored) -> np.ndarray:
+        is_number = stored.values.ndim == 2 and not stored.is_palette and not stored.is_lossy
+        if is_number and stored.values.max() <= 1:
+            return stored.values.astype(np.uint8)
+        grey = np.asarray(Image.fromarray(_read_opaque(source, stored)).convert("L"))
+        bright = grey > BRIGHT
+        if not bright.any() and grey.min() < grey.max() and not stored.is_lossy:
+            raise DataError(
+                f"{source.path}: has greys from {grey.min()} to {grey.max()}, of which none is "
+                f"bright (above {BRIGHT}), so that all would be background; save background as 0 "
+                "and the class as 255"
+            )
+        return bright.astype(np.uint8)
+
+    def drawn(self, classes: np.ndarray) -> Image.Image:
+        """Return class 1 white on black."""
+        return _black_and_white(classes)
+
+
+@dataclass(frozen=True)
+class ColourMask(MaskReader):
+    """Classes by colour; palettes are looked up first.
+
+    Attributes:
+        classes: each colour that may occur, with its class or `IGNORED`.
+    """
+
+    classes: tuple[tuple[Colour, int], ...]
+
+    def _classes(self, source: ImageSource, stored: Stored) -> np.ndarray:
+        _check_exact(source, stored, "colours")
+        pixels = _packed(_read_opaque(source, stored))
+        table = sorted((int(_packed(np.array(colour))), number) for colour, number in self.classes)
+        colours = np.array([colour for colour, _ in table], np.uint32)
+        numbers = np.array([number for _, number in table], np.uint8)
+        place = np.searchsorted(colours, pixels).clip(max=len(colours) - 1)
+        unknown = pixels[colours[place] != pixels]
+        if len(unknown):
+            raise DataError(_unknown_colour(source.path, unknown, colours))
+        return numbers[place]
+
+    def drawn(self, classes: np.ndarray) -> Image.Image:
+        """Return the classes in their colours; where several have become one (`foreground`),
+        class 1 white on black.
+        """
+        colour_of = {number: colour for colour, number in self.classes if number != IGNORED}
+        if len(colour_of) < sum(number != IGNORED for _, number in self.classes):
+            return _black_and_white(classes)
+        colours = [colour_of[number] for number in sorted(colour_of)]
+        return Image.fromarray(np.array(colours, np.uint8)[classes])
+
+
+@dataclass(frozen=True)
+class NumberMask(MaskReader):
+    """Class numbers: greys, or the indices of a palette, 0 to `num_classes` - 1; 255 is ignored.
+
+    Of GIF only greys count: programs renumber its palette when they save it.
+    """
+
+    num_classes: int
+
+    def _classes(self, source: ImageSource, stored: Stored) -> np.ndarray:
+        _check_exact(source, stored, "class numbers")
+        numbers = stored.values
+        if numbers.ndim == 3:
+            numbers = _read_opaque(source, stored)
+            if np.any(numbers != numbers[..., :1]):
+                raise DataError(
+                    f"{source.path}: has colours where class numbers are wanted; save the numbers "
+                    "as grey, or say in classes.csv what the colours mean"
+                )
+            numbers = numbers[..., 0]
+        wrong = numbers[(numbers != IGNORED) & (numbers >= self.num_classes)]
+        if wrong.size:
+            raise DataError(
+                f"{source.path}: has class {wrong.max()}, more than num_classes={self.num_classes} "
+                f"has (0 to {self.num_classes - 1}; {IGNORED} is ignored), {wrong.size} such px; "
+                "raise num_classes, or correct the mask"
+            )
+        return numbers.astype(np.uint8)
+
+    def drawn(self, classes: np.ndarray) -> Image.Image:
+        """Return the class numbers as greys."""
+        return Image.fromarray(classes)
+
+
+class Size(NamedTuple):
+    """Height and width in px."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height} x {self.width} px"
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Where the class of each pixel of an image stands.
+
+    Attributes:
+        path: the mask, of the size of the image.
+        reader: what its pixels mean.
+        field_of_view: mask of the pixels that count (bright ones); None: all do.
+    """
+
+    path: Path
+    reader: MaskReader
+    field_of_view: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that are read."""
+        return (self.path,) if self.field_of_view is None else (self.path, self.field_of_view)
+
+    def read(self) -> np.ndarray:
+        """Return the classes uint8 [H, W], `IGNORED` outside the field of view.
+
+        Raises:
+            DataError: a file cannot be read, or the two differ in size.
+        """
+        classes = self.reader.read(self.path)
+        if self.field_of_view is not None:
+            seen = ThresholdMask().read(self.field_of_view)
+            check_same_size(self.path, classes.shape, self.field_of_view, seen.shape)
+            classes[seen == 0] = IGNORED
+        return classes
+
+    def read_square(self, image_size: int) -> np.ndarray:
+        """Return the classes uint8 [S, S], fitted as `images.fit_square` fits the image, `IGNORED`
+        around it.
+        """
+        return fit_labels(self.read(), image_size, IGNORED)
+
+
+def check_same_size(
+    mask: Path, mask_shape: tuple[int, ...], other: Path, other_shape: tuple[int, ...]
+) -> None:
+    """Raise DataError unless the mask has the [height, width] of the file `other`."""
+    if mask_shape != other_shape:
+        raise DataError(
+            f"{mask}: is {Size(*mask_shape)}, but {other} is {Size(*other_shape)}; a mask must "
+            "have the size of its image: replace the wrong one"
+        )
+
+
+def parse_colour(text: str) -> Colour | None:
+    """Return the colour that is written `#RRGGBB`; None if `text` is not."""
+    digits = text.removeprefix("#")
+    if len(digits) != 6 or not set(digits) <= set("0123456789abcdefABCDEF"):
+        return None
+    red, green, blue = bytes.fromhex(digits)
+    return red, green, blue
+
+
+def _read_opaque(source: ImageSource, stored: Stored) -> np.ndarray:
+    """Return the pixels as RGB [H, W, 3].
+
+    Raises:
+        DataError: some are transparent.
+    """
+    if not stored.is_opaque:
+        raise DataError(
+            f"{source.path}: has transparent pixels, which are of no class; save the mask without "
+            "transparency"
+        )
+    return source.read(Box(0, 0, source.height, source.width))
+
+
+def _check_exact(source: ImageSource, stored: Stored, what: str) -> None:
+    if stored.is_lossy:
+        raise DataError(
+            f"{source.path}: is a JPEG, which does not keep {what} exactly; save the mask as PNG "
+            "from the original"
+        )
+
+
+def _packed(rgb: np.ndarray) -> np.ndarray:
+    """Return colours [..., 3] as numbers 0xRRGGBB [...]."""
+    red, green, blue = np.moveaxis(rgb.astype(np.uint32), -1, 0)
+    return (red << 16) | (green << 8) | blue
+
+
+def _unknown_colour(path: Path, unknown: np.ndarray, known: np.ndarray) -> str:
+    colours, counts = np.unique(unknown, return_counts=True)
+    others = f", and {len(colours) - 1} other unknown colours" if len(colours) > 1 else ""
+    listed = ", ".join(f"#{colour:06X}" for colour in known[:20])
+    return (
+        f"{path}: has the colour #{colours[counts.argmax()]:06X} in {counts.max()} px{others}, "
+        f"which is no class (known: {listed}); correct the mask, or the list of colours"
+    )

@@ -1,0 +1,58 @@
+"""What methods share that learn from sampled patches.
+
+Shapes: B batch, m n grid, k sampled, p patch side in px.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from patchtrain.batch import HostBatch
+from patchtrain.config import TrialConfig
+from patchtrain.latent import LatentBlock
+from patchtrain.methods.base import Method, MethodTools
+from patchtrain.microbatch import Encoded, Inputs
+from patchtrain.patches import PatchGrid
+from patchtrain.randomness import unseen
+from patchtrain.readers import Pass
+
+
+class SampledPatches(Method):
+    """In each inner iteration runs k newly sampled patches an image with gradient.
+
+    Batch norm takes its statistics over the inputs of one image.
+    """
+
+    has_global = False
+    """Whether the whole image runs along, resized to a patch."""
+
+    _latent: LatentBlock | None = None
+
+    def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
+        super().__init__(config, tools)
+        self.iterations_per_batch = config.inner_iterations
+        self._grid = PatchGrid(config.image_size, config.image_size, config.patch_size)
+
+    def _encode(self, generator: torch.Generator) -> tuple[Encoded, Pass]:
+        assert self._batch is not None
+        batch, per_image = self._batch, self._config.inputs_per_image
+        positions = self._sample(len(batch), generator)
+        inputs = batch.sampled(self._grid, positions, with_whole=self.has_global)
+        encoded = self._encoder.encode_for_training(
+            Inputs(len(inputs), lambda start, stop: inputs[start:stop], per_image), generator
+        )
+        return encoded, Pass(batch, positions, self.has_global, self._latent)
+
+    def _sample(self, num_images: int, generator: torch.Generator) -> np.ndarray:
+        """Return k distinct positions for each image, [B, k]."""
+        k = self._config.num_sampled
+        with unseen():
+            return np.stack([self._grid.sample(k, generator).numpy() for _ in range(num_images)])
+
+    def _at_once(self, batch: HostBatch) -> int:
+        """Return how many inputs run at once without gradient: as many as with it, so that what
+        has no gradient never sets the peak.
+        """
+        per_image = self._config.inputs_per_image
+        return self._encoder.chunk_size(len(batch) * per_image, per_image)

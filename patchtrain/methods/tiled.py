@@ -1,0 +1,33 @@
+"""`tiled`: patches as images of their own, without context: what is usually done with large ones.
+
+Shapes: B batch, m n grid, p patch side in px; O outputs of an image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from patchtrain.batch import HostBatch
+from patchtrain.methods.sampled import SampledPatches
+from patchtrain.microbatch import Inputs, chunks_of
+
+
+class Tiled(SampledPatches):
+    """Trains on sampled patches alone; predicts each patch by itself and puts them together."""
+
+    def predict(self, batch: HostBatch) -> np.ndarray:
+        """Return the outputs [B, O] of `batch`, every patch seen."""
+        outputs = self._reader.blank_outputs(len(batch))
+        num = len(batch) * self._grid.num_patches
+        for first, last in self._representative(chunks_of(num, self._at_once(batch))):
+            inputs = Inputs(
+                last - first,
+                lambda start, stop, first=first: batch.cells(  # type: ignore[misc]
+                    self._grid, first + start, first + stop
+                ),
+                group=1,
+            )
+            features = self._encoder.encode(inputs, inputs.num)
+            self._reader.read_patches(features, first, outputs)
+            del features
+        return outputs

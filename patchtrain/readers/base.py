@@ -1,0 +1,108 @@
+"""The contract of a reader: from the features of a pass to gradients and outputs.
+
+A method decides what runs through the backbone; a reader what becomes of the features: where they
+lie, how the global ones join, which loss they earn. One reader a task. Knows nothing of optimizers,
+epochs or files.
+
+Shapes: B batch, N inputs of a pass, m n grid, k sampled, p patch side in px, d features; F features
+of an input: d numbers in classification, d x h x w maps in segmentation; O outputs of an image.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from patchtrain.batch import DeviceFeeder, HostBatch
+from patchtrain.config import TrialConfig
+from patchtrain.latent import LatentBlock
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.microbatch import Encoded, Representative
+from patchtrain.patches import PatchGrid
+
+if TYPE_CHECKING:
+    from patchtrain.models import Network
+
+Scaled = Callable[[Tensor], Tensor]
+"""Makes of a loss what is differentiated."""
+
+
+@dataclass(frozen=True)
+class ReaderTools:
+    """What a reader works with."""
+
+    network: Network
+    feeder: DeviceFeeder
+    guard: MemoryGuard
+    autocast: Callable[[], AbstractContextManager[object]]
+    """Makes the context of mixed precision."""
+    to_host: Callable[[Tensor], np.ndarray]
+    """Copies outputs to the host."""
+    representative: Representative
+    """Which of alike parts to go through; whoever only counts memory leaves out repeats."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the inputs of a training pass are: image by image, k patches and perhaps the whole image
+    resized to a patch, or the whole image alone.
+    """
+
+    batch: HostBatch
+    positions: np.ndarray | None = None
+    """[B, k] of the grid; None: whole images."""
+    has_global: bool = False
+    latent: LatentBlock | None = None
+    """Z, filled with all patches of the batch, where the method keeps it."""
+
+    @property
+    def inputs_per_image(self) -> int:
+        """Inputs that belong to one image."""
+        return 1 if self.positions is None else self.positions.shape[1] + self.has_global
+
+
+class Reader(ABC):
+    """Reads features by the network's head."""
+
+    def __init__(self, config: TrialConfig, tools: ReaderTools) -> None:
+        self._config = config
+        self._network = tools.network
+        self._feeder = tools.feeder
+        self._guard = tools.guard
+        self._autocast = tools.autocast
+        self._to_host = tools.to_host
+        self._representative = tools.representative
+        side = config.image_size
+        self._grid = PatchGrid(side, side, config.patch_size) if config.has_grid else None
+
+    @abstractmethod
+    def learn(self, encoded: Encoded, of: Pass, scaled: Scaled) -> Tensor:
+        """Add the gradients of the loss of a pass to all parameters', put the features of sampled
+        patches into Z, and return the loss: the mean over images, a scalar without gradient.
+        """
+
+    @abstractmethod
+    def read_whole(self, features: Tensor) -> np.ndarray:
+        """Return the outputs [B, O] of whole images that have `features` [B, F]."""
+
+    @abstractmethod
+    def read_latent(self, latent: LatentBlock, global_features: Tensor | None) -> np.ndarray:
+        """Return the outputs [B, O] of images with all their patches in Z, and the features
+        [B, F] of the images as patches.
+        """
+
+    @abstractmethod
+    def read_patches(self, features: Tensor, first: int, outputs: np.ndarray) -> None:
+        """Put into `outputs` [B, O] what patches say for themselves, given their `features` [N, F];
+        they are numbers `first` and following of all B*mn.
+        """
+
+    @abstractmethod
+    def blank_outputs(self, num_images: int) -> np.ndarray:
+        """Return outputs [B, O] to be filled by `read_patches`."""
