@@ -146,6 +146,7 @@ _JSON_COLUMNS = ("trial_id", "metric_name", "metric", "peak_allocated_bytes")
 _JSON_SETTINGS = (
     "method",
     "backbone",
+    "encoder",
     "aggregator",
     "image_size",
     "patch_size",

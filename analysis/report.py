@@ -193,13 +193,14 @@ SETTINGS: Mapping[str, str] = {
 """Settings shown in tables -> heading."""
 
 EXTRA_SETTINGS: Mapping[str, str] = {
+    "encoder": "Encoder",
     "learning_rate": "Learning rate",
     "precision": "Precision",
     "patch_microbatch": "Microbatch",
 }
 """Settings shown in the table of all trials where they differ -> heading."""
 
-TEXT_SETTINGS = ("method", "backbone", "fusion", "precision", "patch_microbatch")
+TEXT_SETTINGS = ("method", "backbone", "encoder", "fusion", "precision", "patch_microbatch")
 
 
 def _setting_cells(trial: Mapping[str, Any], settings: Mapping[str, str] = SETTINGS) -> list[Cell]:

@@ -30,6 +30,7 @@ PATCH_SETTINGS = ("sampling_rate", "num_sampled", "inner_iterations")
 
 UNUSED_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "patchgd": ("fusion",),
+    "tiled": ("fusion",),
     "downsampled": (*PATCH_SETTINGS, "fusion"),
     "full": ("patch_size", *PATCH_SETTINGS, "fusion"),
     "checkpointed": ("patch_size", *PATCH_SETTINGS, "fusion"),
@@ -243,6 +244,7 @@ def describe(trial: Mapping[str, Any]) -> str:
 _DESCRIBED = {
     "method": "{value}",
     "backbone": "{value}",
+    "encoder": "encoder {value}",
     "image_size": "image {value} px",
     "patch_size": "patch {value} px",
     "sampling_rate": "sampling {value:.4g} (k {num_sampled})",

@@ -25,7 +25,7 @@ from patchtrain.datasets import ImageData, load_dataset
 from patchtrain.record import TrialRecord, read_rows, write_rows
 from patchtrain.trainer import Trainer
 
-METHODS = ("full", "downsampled", "tiled", "patchgd", "local_global")
+METHODS = ("full", "downsampled", "local_global", "patchgd", "tiled")
 METRICS = ("accuracy", "f1", "iou", "balanced_accuracy", "plr", "nlr")
 
 

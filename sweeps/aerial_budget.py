@@ -34,13 +34,13 @@ SWEEP = Sweep(
     ),
     sample=Preset(
         settings=_SMALL | {"image_size": 256, "epochs": 3},
-        budgets=("60MB", "100MB"),
+        budgets=("100MB", "200MB"),
         num_trials=12,
         max_inner_iterations=4,
     ),
     smoke=Preset(
         settings=_SMALL | {"image_size": 128, "epochs": 1},
-        budgets=("45MB", "80MB"),
+        budgets=("52MB", "90MB"),
         num_trials=4,
         max_inner_iterations=2,
     ),

@@ -92,7 +92,7 @@ def say_start(plan: Plan) -> None:
     base = plan.space.base
     if base.data_dir is None:
         say(
-            "SAMPLE DATA: no --data-dir given, so trials train on small generated slides; "
+            "SAMPLE DATA: no --data-dir given, so trials train on small generated images; "
             "the results say nothing about the real data set"
         )
     budgets = ", ".join(format_bytes(budget) for budget in plan.budgets_bytes)

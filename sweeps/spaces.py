@@ -252,6 +252,8 @@ def patch_space(
     for name in varied:
         if name not in ROLES:
             raise ConfigError(f"--vary {name}: unknown; use one of {', '.join(ROLES)}")
+        if name == "encoder" and base.task == "classification":
+            raise ConfigError(f"--vary {name}: backbones of {base.task} have none; leave it out")
         if name in fixed:
             raise ConfigError(f"--vary {name}: is fixed by another option; give one of the two")
     defaults: dict[str, Values] = {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from patchtrain.commands.progress import metrics_text
 from patchtrain.commands.predictions import ClassPredictions, MaskPredictions, Predictions
 from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.datasets import Example, ImageData, load_all, num_classes
@@ -59,10 +60,7 @@ def evaluate(
     if as_json:
         print(json.dumps({"split": split, "num_images": len(examples), **metrics}))
     else:
-        shown = "  ".join(
-            f"{name} {'undefined' if value is None else f'{value:.4f}'}"
-            for name, value in metrics.items()
-        )
+        shown = metrics_text(metrics)
         where = " of GENERATED SAMPLE DATA" if data.is_sample else ""
         print(
             f"{split}: {len(examples)} images{where}  {shown}  -> {folder / 'predictions.parquet'}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -12,8 +14,18 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from patchtrain.record import EpochRecord
+from patchtrain.tasks.confusion import IMAGE_PREFIX, UNDEFINED_SUFFIX
 from patchtrain.trainer import Progress
 from patchtrain.units import format_bytes
+
+
+def metrics_text(metrics: Mapping[str, float | None]) -> str:
+    """Return the metrics over all images as text; those image by image are left to the files."""
+    return "  ".join(
+        f"{name} {'undefined' if value is None else f'{value:.4f}'}"
+        for name, value in metrics.items()
+        if not name.startswith(IMAGE_PREFIX) and not name.endswith(UNDEFINED_SUFFIX)
+    )
 
 
 class TrialProgress:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from patchtrain.checkpoint import has_checkpoint
-from patchtrain.commands.progress import TrialProgress
+from patchtrain.commands.progress import TrialProgress, metrics_text
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError, DataError
@@ -179,10 +179,6 @@ def _start_out(trainer: Trainer, out: Path) -> None:
 def _report(record: TrialRecord, out: Path) -> None:
     peak = f"peak {format_bytes(record.peak_allocated_bytes)} ({record.peak_phase})"
     if record.status is TrialStatus.COMPLETED:
-        metrics = "  ".join(
-            f"{name} {'undefined' if value is None else f'{value:.4f}'}"
-            for name, value in record.metrics.items()
-        )
-        print(f"completed  {metrics}  {peak}  -> {out}")
+        print(f"completed  {metrics_text(record.metrics)}  {peak}  -> {out}")
     else:
         print(f"patchtrain: {record.status.value}: {record.error}", file=sys.stderr)

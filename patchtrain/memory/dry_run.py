@@ -207,7 +207,7 @@ class _AsKernelsDo(TorchDispatchMode):
             pixels, training = args[0], args[5]
             num_statistics = pixels.shape[1] if training else 0
             statistics = (torch.empty(num_statistics, dtype=torch.float32) for _ in range(2))
-            return torch.empty_like(pixels), *statistics
+            return _normalised_like(pixels), *statistics
         if func is _ATEN.native_group_norm.default:
             pixels, num_images, num_groups = args[0], args[3], args[6]
             shape = (num_images, num_groups)
@@ -218,7 +218,9 @@ class _AsKernelsDo(TorchDispatchMode):
             at_weight, at_mask = backward
             pixels, weight = args[1], args[at_weight]
             scale = pixels.new_empty(0) if weight is None else weight
-            results = (torch.empty_like(r) for r in (pixels, scale, scale))
+            of_batch_norm = func is _ATEN.native_batch_norm_backward.default
+            first = _normalised_like(pixels) if of_batch_norm else torch.empty_like(pixels)
+            results = (first, torch.empty_like(scale), torch.empty_like(scale))
             return tuple(
                 r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
             )
@@ -276,6 +278,14 @@ def _run(
             engine.finish_epoch()
             engine.predict(ShapeBatch.of(num_validated, config))
             return guard.recorder.trace()
+
+
+def _normalised_like(pixels: Tensor) -> Tensor:
+    """Return a tensor laid out as batch norm lays its result out: maps of one pixel, which lie in
+    memory like both layouts, come out with channels first.
+    """
+    layout = torch.contiguous_format if pixels.is_contiguous() else torch.preserve_format
+    return torch.empty_like(pixels, memory_format=layout)
 
 
 def _blank(*shape: int) -> np.ndarray:

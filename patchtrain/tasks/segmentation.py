@@ -47,10 +47,11 @@ class Segmentation:
             errors = functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
             shares = outputs.sigmoid()
         else:
-            classes = targets.where(valid, 0).long()
-            wanted = functional.one_hot(classes, self.num_classes).movedim(-1, 1).to(outputs.dtype)
-            errors = functional.cross_entropy(outputs, classes, reduction="none")[:, None]
-            shares = outputs.softmax(dim=1)
+            numbers = torch.arange(self.num_classes, device=targets.device)[:, None, None]
+            wanted = (targets[:, None] == numbers).to(outputs.dtype)
+            logarithms = outputs.log_softmax(dim=1)
+            errors = -(logarithms * wanted).sum(dim=1, keepdim=True)
+            shares = logarithms.exp()
         counted = valid.to(outputs.dtype)[:, None]
         shares, wanted = shares * counted, wanted * counted
         over_pixels = (0, 2, 3)

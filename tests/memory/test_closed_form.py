@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CLASSES, tiny
+from conftest import NUM_CLASSES, tiny, tiny_masks
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
@@ -20,6 +20,7 @@ from patchtrain.memory.closed_form import Member, _fit, member_of, trace_of
 from patchtrain.memory.dry_run import dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace, TracePeak
+from patchtrain.readers import segmentation
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -111,6 +112,20 @@ def test_whatever_is_asked_in_whatever_order_is_exact():
         if how == "closed form":
             assert held(trace) == held(dry_run(config, NUM_CLASSES, CPU))
     assert set(sources) == {"dry run", "closed form"}
+
+
+@pytest.mark.parametrize(("cells_at_once", "num_closed_form"), [(2, 3), (64, 0)])
+def test_numbers_of_patches_of_segmentation_are_exact(cells_at_once, num_closed_form, monkeypatch):
+    monkeypatch.setattr(segmentation, "PIECE_PX", cells_at_once * 32**2)
+    base = tiny_masks(image_size=256, num_classes=2, norm="frozen", inner_iterations=1)
+    sources = []
+    for k in (7, 15, 5, 20, 9):
+        config = member(k, base=base)
+        trace, how = trace_of(config, 2, CPU)
+        sources.append(how)
+        if how == "closed form":
+            assert held(trace) == held(dry_run(config, 2, CPU))
+    assert sources.count("closed form") == num_closed_form
 
 
 def points(*pairs: tuple[int | tuple[int, ...], list[int]]) -> dict[tuple[int, ...], np.ndarray]:
@@ -322,20 +337,23 @@ OF_NO_INFLUENCE = {
     "test_fraction": 0.3, "skip_bad_images": True, "sample_num_images": 7, "sample_seed": 1,
     "weights": "pretrained", "epochs": 9, "learning_rate": 0.5, "weight_decay": 0.5,
     "budget": 10**9, "device": "cuda", "num_workers": 3, "seed": 4, "inner_iterations": 5,
+    "augment": "flip",
 }  # fmt: skip
 OF_INFLUENCE = {
     "image_size": 512, "method": "local_global", "patch_size": 64, "fusion": "concat",
     "backbone": "test_convnext", "aggregator": "same", "norm": "group", "drop_rate": 0.5,
     "batch_size": 3, "accumulation_steps": 2, "precision": "bf16", "channels_last": False,
-    "optimizer_kernel": "foreach",
+    "optimizer_kernel": "foreach", "encoder": "resnet18", "latent_channels": 4,
 }  # fmt: skip
 VARIABLES = {"sampling_rate": 0.5, "patch_microbatch": 3}
 ONE_CHOICE = {"task", "dataset"}
+CLASSES = {"foreground", "num_classes"}
+"""They decide how many classes there are, which `member_of` is told."""
 
 
 def test_every_setting_is_known_to_count_or_not():
     names = {field.name for field in dataclasses.fields(TrialConfig)}
-    assert names == {*OF_NO_INFLUENCE, *OF_INFLUENCE, *VARIABLES, *ONE_CHOICE}
+    assert names == {*OF_NO_INFLUENCE, *OF_INFLUENCE, *VARIABLES, *ONE_CHOICE, *CLASSES}
 
 
 @pytest.mark.parametrize("name", OF_NO_INFLUENCE)

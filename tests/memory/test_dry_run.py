@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import NUM_CLASSES, build_engine, generator, random_batch, tiny
+from conftest import NUM_CLASSES, build_engine, generator, random_batch, tiny, tiny_masks
 
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.memory.dry_run import dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace
+from patchtrain.readers import segmentation
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -28,8 +29,10 @@ class Held(NamedTuple):
     by_category: Mapping[str, int]
 
 
-def predicted(config: TrialConfig, target: torch.device = CPU) -> Held:
-    peak = dry_run(config, NUM_CLASSES, target).peak(BLOCK_BYTES, len(CATEGORIES))
+def predicted(
+    config: TrialConfig, target: torch.device = CPU, num_classes: int = NUM_CLASSES
+) -> Held:
+    peak = dry_run(config, num_classes, target).peak(BLOCK_BYTES, len(CATEGORIES))
     by_category = dict(zip(CATEGORIES, peak.by_category, strict=True))
     return Held(peak.num_bytes, peak.phase, by_category)
 
@@ -111,6 +114,34 @@ CASES: dict[str, dict[str, Any]] = {
 def test_the_dry_run_holds_what_a_metered_run_holds(name):
     config = replace(SMALL, **CASES[name])
     assert predicted(config) == measured(config)
+
+
+# 64 px in patches of 32: read 1 cell at a time or all at once
+SMALL_MASKS = tiny_masks(image_size=64, sampling_rate=0.5, num_classes=2)
+
+MASK_CASES: dict[str, dict[str, Any]] = {
+    "the_default": {"image_size": 128, "sampling_rate": 0.2},
+    "added_in_chunks": {"fusion": "add", "patch_microbatch": 2, "norm": "group"},
+    "patchgd_of_many_classes": {"method": "patchgd", "num_classes": 7, "precision": "bf16"},
+    "all_sampled": {"sampling_rate": 1.0},
+    "tiled": {"method": "tiled", "image_size": 128, "patch_microbatch": 3},
+    "downsampled": {"method": "downsampled", "num_classes": 4},
+    "full_in_groups": {"method": "full", "accumulation_steps": 2},
+    "groups_across_batches": {"inner_iterations": 3, "accumulation_steps": 2, "precision": "fp16"},
+    "deeplabv3": {"backbone": "deeplabv3", "image_size": 128, "drop_rate": 0.3},
+    "deeplabv3_downsampled": {"backbone": "deeplabv3", "method": "downsampled"},
+    "unet_plain": {"backbone": "unet_plain", "batch_size": 1, "patch_microbatch": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cells_at_once", [1, 64])
+@pytest.mark.parametrize("name", MASK_CASES)
+def test_the_dry_run_of_segmentation_holds_what_a_metered_run_holds(
+    name, cells_at_once, monkeypatch
+):
+    monkeypatch.setattr(segmentation, "PIECE_PX", cells_at_once * 32**2)
+    config = replace(SMALL_MASKS, **MASK_CASES[name])
+    assert predicted(config, num_classes=config.num_classes) == measured(config)
 
 
 def test_an_aggregator_that_wants_two_images_cannot_train_on_one():

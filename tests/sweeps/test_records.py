@@ -39,8 +39,9 @@ def test_every_setting_of_the_trial_has_its_column(record):
     }
     assert len(shared) > 15
     different = {n for n in shared if getattr(record, n) != getattr(CONFIG, n)}
-    assert different == {"aggregator", "patch_microbatch"}
-    assert (record.aggregator, record.patch_microbatch) == ("resnet18", "8")
+    assert different == {"encoder", "aggregator", "patch_microbatch"}
+    assert (record.encoder, record.aggregator) == (None, "resnet18")
+    assert record.patch_microbatch == "8"
     assert (record.trial_id, record.sweep) == ("00003", "panda")
     assert (record.num_sampled, record.budget_bytes) == (3, 4 * 10**9)
     assert (record.metric_name, record.metric, record.epochs_done) == ("accuracy", None, 0)

@@ -38,6 +38,9 @@ EVERYTHING = {
 }
 
 
+MASKS = TrialConfig.from_mapping({"dataset": "drive"})
+
+
 def space_at(image_size, **settings):
     base = TrialConfig(image_size=image_size, patch_size=patch_sizes(image_size)[0])
     return patch_space(base, **settings)
@@ -222,9 +225,33 @@ def test_what_lies_outside_of_the_space_is_no_member():
         assert not space.contains({key: v for key, v in params.items() if key != name})
 
 
+def test_patch_sizes_of_segmentation_suit_its_networks():
+    assert 240 in patch_sizes(1200)
+    with pytest.raises(ConfigError, match="in multiples of 32"):
+        patch_sizes(1200, task="segmentation")
+    assert all(size % 32 == 0 for size in patch_sizes(3072, task="segmentation"))
+
+
+def test_segmentation_varies_its_own_values_by_default():
+    space = patch_space(MASKS, varied={"method": None, "learning_rate": None, "backbone": None})
+    assert space.choices("method") == ("local_global", "patchgd", "tiled", "downsampled")
+    assert space.choices("backbone") == ("unet", "deeplabv3")
+    rates = space.distributions["learning_rate"]
+    assert (rates.low, rates.high) == (1e-5, 1e-3)
+    for params in draws(space):
+        assert space.config(params).task == "segmentation"
+
+
+def test_classification_has_no_encoder_to_vary():
+    with pytest.raises(ConfigError, match="--vary encoder: backbones of classification have none"):
+        space_at(512, varied={"encoder": ("resnet18", "resnet34")})
+
+
 def test_everything_that_can_be_varied_has_a_role():
     varied = EVERYTHING | {"patch_size": (128, 256), "inner_iterations": Range(low=2, high=5)}
     described = patch_space(TrialConfig(), varied=varied).describe()
+    of_segmentation = patch_space(MASKS, varied={"encoder": ("resnet18", "resnet34")}).describe()
+    described["encoder"] = of_segmentation["encoder"]
     assert described.keys() == ROLES.keys()
     assert {name: entry["role"] for name, entry in described.items()} == {
         name: role.value for name, role in ROLES.items()
