@@ -4,8 +4,8 @@
     python benchmarks/segmentation_tables.py aerial --data-dir AERIAL
 
 DRIVE: trained on the published training images, measured on the published test images. Aerial: the
-paper's sizes, 52 to train and 20 to measure, drawn once. The last epoch counts; nothing is chosen by
-the test images. Each trial's row is written as it ends, and a run that was stopped goes on.
+paper's sizes, 52 to train and 20 to measure, drawn once. The last epoch counts; nothing is chosen
+by the test images. Each trial's row is written as it ends, and a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from patchtrain.config import TrialConfig
 from patchtrain.datasets import ImageData, load_dataset
 from patchtrain.record import TrialRecord, read_rows, write_rows
 from patchtrain.trainer import Trainer
+from patchtrain.units import format_bytes
 
-METHODS = ("full", "downsampled", "local_global", "patchgd", "tiled")
+METHODS = ("full", "downsampled", "patchgd", "local_global", "tiled")
 METRICS = ("accuracy", "f1", "iou", "balanced_accuracy", "plr", "nlr")
 
 
@@ -49,7 +50,7 @@ PROTOCOLS = {
             "inner_iterations": 4,
             "test_fraction": 0.0,
         },
-        epochs=60,
+        epochs=40,
         num_watched=2,
     ),
     "aerial": Protocol(
@@ -130,7 +131,8 @@ def _run(trial_id: str, config: TrialConfig, data: ImageData) -> dict[str, Any]:
         epoch = trainer.run_epoch()
         print(
             f"{trial_id}  epoch {epoch.epoch}/{config.epochs}  loss {epoch.train_loss:.4f}  "
-            f"{epoch.metric_name} of the watched {epoch.metric or 0:.4f}  {epoch.train_time_s:.1f} s",
+            f"{epoch.metric_name} of the watched {epoch.metric or 0:.4f}  "
+            f"{epoch.train_time_s:.1f} s",
             flush=True,
         )
     metrics = trainer.predict(data.test)
@@ -145,7 +147,73 @@ def _run(trial_id: str, config: TrialConfig, data: ImageData) -> dict[str, Any]:
 
 
 def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str:
-    return str(len(rows))
+    """Return the table in Markdown: means over seeds, the paper's units (percent; plr as it is)."""
+    first = rows[0]
+    heads = (
+        "backbone",
+        "method",
+        "seeds",
+        *METRICS,
+        "f1 from",
+        "to",
+        "peak",
+        "predicted",
+        "of full",
+    )
+    lines = [
+        f"# Segmentation: {arguments.table}",
+        "",
+        f"`python benchmarks/segmentation_tables.py {arguments.table}`: {first['image_size']} px, "
+        f"patch and downsampled image {first['patch_size']} px, S {first['sampling_rate']:g}, "
+        f"J {first['inner_iterations']}, batch {first['batch_size']}, {first['epochs']} epochs, "
+        f"learning rate {first['learning_rate']:g}, {first['precision']}, from scratch; "
+        f"{first['num_train_images']} images to train, {first['num_val_images']} to measure, all "
+        "pixels pooled. Metrics in percent, plr as it is; peaks of tensors.",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|" + " --- |" * len(heads),
+    ]
+    lines += [_line(group, _of_full(group, rows)) for group in _groups(rows)]
+    versions = f"Device {first['device']}; {first['versions']}"
+    return "\n".join([*lines, "", versions, ""])
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the trials that differ in their seeds alone."""
+    kinds = dict.fromkeys((row["backbone"], row["encoder"], row["method"]) for row in rows)
+    for kind in sorted(kinds, key=lambda kind: (kind[0] != "unet", METHODS.index(kind[2]))):
+        yield [row for row in rows if (row["backbone"], row["encoder"], row["method"]) == kind]
+
+
+def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
+    first, found = group[0], [row["metric_f1"] for row in group]
+    values = [_mean(group, f"metric_{name}") for name in METRICS]
+    shown = [
+        "undefined" if value is None else f"{value if name == 'plr' else 100 * value:.1f}"
+        for name, value in zip(METRICS, values, strict=True)
+    ]
+    cells = [
+        f"{first['backbone']} ({first['encoder']})",
+        first["method"],
+        str(len(group)),
+        *shown,
+        f"{100 * min(found):.1f}",
+        f"{100 * max(found):.1f}",
+        format_bytes(first["peak_allocated_bytes"]),
+        format_bytes(first["predicted_peak_bytes"]),
+        "" if of_full is None else f"{of_full:.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _of_full(group: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the peak as a share of that of `full`, if that was trained."""
+    peaks = [
+        row["peak_allocated_bytes"]
+        for row in rows
+        if row["method"] == "full" and row["backbone"] == group[0]["backbone"]
+    ]
+    return group[0]["peak_allocated_bytes"] / peaks[0] if peaks else None
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
@@ -161,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backbones", nargs="+", default=["unet", "deeplabv3"])
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--device", default="auto")

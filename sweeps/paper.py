@@ -40,9 +40,14 @@ def paper_points(space: Space) -> list[dict[str, Any]]:
         ConfigError: there is none at this image size, or none lies in the space.
     """
     base = space.base
-    rows = [row for row in _ROWS.get(base.dataset, ()) if row["image_size"] == base.image_size]
+    if base.dataset not in _ROWS:
+        raise ConfigError(
+            "--include-paper-configs: the paper gives no sampling rate and inner iterations for "
+            f"dataset={base.dataset}; leave it out"
+        )
+    rows = [row for row in _ROWS[base.dataset] if row["image_size"] == base.image_size]
     if not rows:
-        sizes = sorted({row["image_size"] for row in _ROWS.get(base.dataset, ())})
+        sizes = sorted({row["image_size"] for row in _ROWS[base.dataset]})
         raise ConfigError(
             f"--include-paper-configs: the paper has no {base.dataset} configuration at "
             f"image_size={base.image_size}; use --image-size {' or '.join(map(str, sizes))}, or "

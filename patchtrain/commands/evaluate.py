@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from patchtrain.commands.progress import metrics_text
 from patchtrain.commands.predictions import ClassPredictions, MaskPredictions, Predictions
+from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.datasets import Example, ImageData, load_all, num_classes
 from patchtrain.datasets.tables import read_table

@@ -19,15 +19,25 @@ from sweeps.journal import open_storage
 from sweeps.search import COPIED, TRIAL_ID
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "sweeps" / "panda_budget.py"
+SCRIPTS = ROOT / "sweeps"
 FEW_IMAGES = ("--set", "sample_num_images=24", "--image-size", "128")
 
 
-def start_process(out: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the script as a user would, away from the repository's folder."""
+def start_process(
+    out: Path, *arguments: str, name: str = "panda_budget", **options: Any
+) -> subprocess.Popen[str]:
+    """Start the script `name` as a user would, away from the repository's folder."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--smoke-test", *FEW_IMAGES, "--out", str(out), *arguments],
+        [
+            sys.executable,
+            str(SCRIPTS / f"{name}.py"),
+            "--smoke-test",
+            *FEW_IMAGES,
+            "--out",
+            str(out),
+            *arguments,
+        ],
         cwd=out.parent,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -35,9 +45,9 @@ def start_process(out: Path, *arguments: str, **options: Any) -> subprocess.Pope
     )
 
 
-def run_sweep(out: Path, *arguments: str) -> tuple[int, str, str]:
+def run_sweep(out: Path, *arguments: str, name: str = "panda_budget") -> tuple[int, str, str]:
     """Run a sweep to its end; return its exit status, output and errors."""
-    process = start_process(out, *arguments)
+    process = start_process(out, *arguments, name=name)
     output, errors = process.communicate(timeout=400)
     return process.returncode, output, errors
 

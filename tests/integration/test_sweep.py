@@ -82,6 +82,25 @@ def test_every_trial_can_be_run_again_alone(finished):
             assert getattr(config, name) == row[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "metric_name"), [("drive_budget", "f1"), ("aerial_budget", "mean_iou")]
+)
+def test_sweeps_of_segmentation_run_as_that_of_slides_does(name, metric_name, tmp_path, address):
+    out = tmp_path / "run"
+    status, output, errors = run_sweep(out, "--address", address, name=name)
+    assert (status, errors) == (0, "")
+    assert f"best in 90MB: {metric_name}" in output
+    rows = rows_of(out)
+    assert len(launched(rows)) == 4
+    assert {row["task"] for row in rows} == {"segmentation"}
+    assert {row["encoder"] for row in rows} == {"tu-test_resnet"}
+    assert {row["metric_name"] for row in rows} == {metric_name}
+    for row in launched(rows):
+        assert row["status"] == "completed"
+        assert row["peak_allocated_bytes"] <= row["budget_bytes"]
+        assert row["metric"] == row[f"metric_{metric_name}"]
+
+
 def test_finished_trials_leave_no_checkpoints(finished):
     out, *_ = finished
     assert not list(out.glob("tune/*/*/checkpoint_*"))

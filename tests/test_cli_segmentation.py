@@ -1,0 +1,170 @@
+"""The commands on segmentation, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from patchtrain.cli import main
+from patchtrain.datasets.aerial_colours import AERIAL_COLOURS
+from patchtrain.record import read_json, read_rows
+
+SETTINGS = {
+    "encoder": "tu-test_resnet",
+    "image_size": 128,
+    "patch_size": 32,
+    "inner_iterations": 1,
+    "batch_size": 4,
+    "epochs": 1,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module", params=["drive", "aerial"])
+def dataset(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def data_dir(dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / dataset
+    arguments = ["--num-images", "12", "--image-size", "160"]
+    assert main(["sample-data", dataset, str(folder), *arguments]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, data_dir, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    settings = {"dataset": dataset, "data_dir": str(data_dir), **SETTINGS}
+    (folder / "trial.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["train", str(folder / "trial.yaml"), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def test_the_record_says_what_was_trained_and_held(trained, dataset):
+    record = read_json(trained / "record.json")
+    assert (record.status.value, record.task, record.dataset) == (
+        "completed", "segmentation", dataset
+    )  # fmt: skip
+    assert (record.backbone, record.encoder, record.aggregator, record.fusion) == (
+        "unet", "tu-test_resnet", "conv1x1", "concat"
+    )  # fmt: skip
+    assert record.learning_rate == 1e-4
+    assert record.metric_name == ("f1" if dataset == "drive" else "mean_iou")
+    assert record.metric == record.metrics[record.metric_name]
+    assert record.predicted_peak_bytes >= record.peak_allocated_bytes
+    (epoch,) = read_rows(trained / "epochs.parquet")
+    assert epoch["metric"] == record.metric
+
+
+def test_evaluate_gives_the_recorded_metrics_and_masks_of_the_images_own_size(
+    trained, dataset, data_dir, capsys
+):
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    record = read_json(trained / "record.json")
+    assert {name: printed[name] for name in record.metrics} == record.metrics
+    table = pq.read_table(trained / "predictions.parquet").to_pandas()
+    assert len(table) == record.num_val_images
+    masks = {
+        path.stem: np.asarray(Image.open(path)) for path in (trained / "predictions").iterdir()
+    }
+    assert set(masks) == set(table.image_id)
+    assert set(table["mask"]) == {f"predictions/{name}.png" for name in masks}
+    suffix = "*.tif" if dataset == "drive" else "image_part_*.jpg"
+    sizes = {Image.open(path).size for path in data_dir.rglob(suffix)}
+    assert {(mask.shape[1], mask.shape[0]) for mask in masks.values()} <= sizes
+    if dataset == "drive":
+        assert all(set(np.unique(mask)) <= {0, 255} for mask in masks.values())
+    else:
+        found = {tuple(c) for mask in masks.values() for c in mask.reshape(-1, 3)}
+        assert found <= set(AERIAL_COLOURS.values())
+    assert Image.open(trained / "predictions.png").width > 1000
+
+
+def test_the_mean_of_the_table_is_the_metric_of_images(trained, capsys):
+    assert main(["evaluate", str(trained), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    table = pq.read_table(trained / "predictions.parquet").to_pandas()
+    assert table.accuracy.mean() == pytest.approx(printed["image_accuracy"])
+
+
+def test_evaluating_again_leaves_no_masks_of_another_split(trained, dataset, capsys):
+    split = "test" if dataset == "drive" else "train"
+    assert main(["evaluate", str(trained), "--split", split]) == 0
+    table = pq.read_table(trained / "predictions.parquet").to_pandas()
+    assert set(table.split) == {split}
+    assert {path.stem for path in (trained / "predictions").iterdir()} == set(table.image_id)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backbone": "resnet50"}, "backbone='resnet50' is no network for segmentation; use one"),
+        ({"encoder": "resnet35"}, "encoder='resnet35' is unknown .* did you mean .*resnet34"),
+        ({"encoder": "mit_b0", "backbone": "deeplabv3"}, "encoder='mit_b0' cannot carry"),
+        ({"aggregator": "small_cnn"}, "aggregator='small_cnn' reads no maps"),
+        ({"task": "classification"}, "task='classification' does not go with dataset="),
+        ({"num_classes": 5}, "num_classes=5: dataset=.* has its own"),
+        ({"latent_channels": 0}, "latent_channels=0 must be at least 1"),
+        (
+            {"augment": "flip,twist"},
+            "augment='flip,twist' names 'twist'; use none, or some of flip",
+        ),
+        ({"drop_rate": 0.5}, "drop_rate=0.5: backbone=unet has no dropout"),
+        (
+            {"image_size": 120, "patch_size": 24, "backbone": "unet_plain"},
+            "backbone='unet_plain' cannot be trained on inputs of shape .* no multiples of 16",
+        ),
+        (
+            {"image_size": 100, "patch_size": 25, "backbone": "deeplabv3"},
+            "'deeplabv3' cannot .* divisible by 8",
+        ),
+        ({"dataset": "image_masks", "data_dir": None}, "data_dir is not set"),
+        ({"dataset": "aerial", "foreground": "cars"}, "foreground='cars' is no class of"),
+        ({"dataset": "drive", "foreground": "road"}, "foreground='road': dataset=drive has no"),
+        (
+            {"weights": "pretrained", "backbone": "unet_plain"},
+            "weights='pretrained': there are none",
+        ),
+    ],
+)
+def test_bad_settings_exit_2_with_one_line_and_write_nothing(
+    tmp_path, data_dir, dataset, capsys, settings, message
+):
+    values = {"dataset": dataset, "data_dir": str(data_dir), **SETTINGS, **settings}
+    (tmp_path / "trial.yaml").write_text(yaml.safe_dump(values))
+    capsys.readouterr()
+    status = main(["train", str(tmp_path / "trial.yaml"), "--out", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_patches_are_not_tiled_for_classification(tmp_path, capsys):
+    (tmp_path / "trial.yaml").write_text("dataset: panda\nmethod: tiled\n")
+    assert main(["train", str(tmp_path / "trial.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "method='tiled' needs a label for every patch" in capsys.readouterr().err
+
+
+def test_augmented_trials_are_equal_and_resume_as_they_would_have_gone_on(dataset, tmp_path):
+    if dataset == "aerial":
+        pytest.skip("one data set is enough")
+    values = {"dataset": dataset, **SETTINGS, "epochs": 2, "augment": "flip,rotate,colour"}
+    (tmp_path / "trial.yaml").write_text(yaml.safe_dump(values | {"sample_num_images": 8}))
+    outs = [tmp_path / "a", tmp_path / "b"]
+    for out in outs:
+        assert main(["train", str(tmp_path / "trial.yaml"), "--out", str(out)]) == 0
+    one, other = (read_rows(out / "epochs.parquet") for out in outs)
+    assert [row["train_loss"] for row in one] == [row["train_loss"] for row in other]
