@@ -1,6 +1,7 @@
 """How exact the estimate of the peak is: predicted against metered, over many configurations.
 
     python benchmarks/estimate_error.py
+    python benchmarks/estimate_error.py --task segmentation
 
 Each configuration is predicted and then run for real on the CPU: the engine that trains, under the
 meter, on random pixels, for whole batches until nothing new can be in memory, a batch of a single
@@ -41,6 +42,7 @@ from patchtrain.memory.estimate import estimate
 from patchtrain.memory.meter import BLOCK_BYTES
 from patchtrain.memory.trace import ALLOCATE, FREE, Trace
 from patchtrain.models import check_network
+from patchtrain.models.network import aggregator_name, own_encoder
 
 BACKBONES = ("resnet18", "resnet50", "mobilenetv2_100", "convnext_tiny")
 
@@ -57,6 +59,16 @@ PATCH_SHAPES = (
 )
 """Shapes of the methods with patches; no pass with gradient has over 0.6 megapixels."""
 
+MASK_NETWORKS = (
+    ("unet", "resnet18"),
+    ("unet", "resnet34"),
+    ("deeplabv3", "resnet18"),
+    ("deeplabv3", "resnet34"),
+    ("unet_plain", "resnet18"),
+)
+MASK_SHAPES = ((256, 64, 3, 3), (512, 128, 2, 2), (384, 128, 5, 2), (512, 64, 10, 2))
+"""As above."""
+
 MAX_RUN_S = 600
 MAX_RUN_BYTES = 10 * 10**9
 
@@ -66,7 +78,7 @@ MAX_ERROR_PERCENT = 0.5
 def main(argv: Sequence[str] | None = None) -> None:
     """Predict and run every configuration and report."""
     arguments = _parser().parse_args(argv)
-    groups = configurations(arguments.seed)[: arguments.only]
+    groups = CONFIGURATIONS[arguments.task](arguments.seed)[: arguments.only]
     num_configs = sum(map(len, groups))
     started = time.perf_counter()
     rows: list[Row] = []
@@ -81,7 +93,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                     print(f"{len(rows)}/{num_configs} {row.line()}", flush=True)
     report = _report(rows, arguments.seed, time.perf_counter() - started)
     print(report)
-    arguments.out.write_text(report)
+    suffix = "" if arguments.task == "classification" else f"_{arguments.task}"
+    out = Path(__file__).parent / "results" / f"estimate_error{suffix}.md"
+    (arguments.out or out).write_text(report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,9 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", type=int, metavar="N", help="the first N child processes")
     parser.add_argument("--seed", type=int, default=0, help="of the settings that are drawn")
     parser.add_argument("--jobs", type=int, default=1, help="child processes at once")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "estimate_error.md"
-    )
+    parser.add_argument("--task", choices=CONFIGURATIONS, default="classification")
+    parser.add_argument("--out", type=Path, help="default: under results/")
     return parser
 
 
@@ -109,6 +122,40 @@ def configurations(seed: int) -> list[list[TrialConfig]]:
         for method in ("downsampled", "full", "checkpointed"):
             found.append(_whole_images(draw, method, backbone))
     return [[config] for config in (*found, *_corners())] + _families()
+
+
+def mask_configurations(seed: int) -> list[list[TrialConfig]]:
+    """Return what is compared of segmentation: both architectures, every method, other settings
+    drawn; one list a child process.
+    """
+    draw = random.Random(seed)
+    found = []
+    for backbone, encoder in MASK_NETWORKS:
+        for method in ("local_global", "local_global", "patchgd", "tiled", "downsampled", "full"):
+            image, patch, k, batch = draw.choice(MASK_SHAPES)
+            found.append(
+                _config(
+                    **draw.choice(({"dataset": "drive"}, {"dataset": "aerial"})),
+                    method=method,
+                    backbone=backbone,
+                    encoder=encoder,
+                    aggregator="conv1x1",
+                    image_size=image if method in PATCH_METHODS else 256,
+                    patch_size=patch if method in PATCH_METHODS else 128,
+                    sampling_rate=_rate(image, patch, k),
+                    fusion=draw.choice(("add", "concat", "concat")),
+                    inner_iterations=draw.choice((1, 2)),
+                    batch_size=draw.randint(2, max(2, batch)),
+                    **_drawn(draw),
+                )
+            )
+    small = {"dataset": "drive", "backbone": "unet", "encoder": "resnet18", "batch_size": 1}
+    small |= {"image_size": 1024, "patch_size": 128, "norm": "group", "aggregator": "conv1x1"}
+    by_k = [_config(**small, sampling_rate=k / 64) for k in (4, 12, 6, 9)]
+    return [[config] for config in found] + [by_k]
+
+
+CONFIGURATIONS = {"classification": configurations, "segmentation": mask_configurations}
 
 
 def _patches(
@@ -191,7 +238,7 @@ def _corners() -> list[TrialConfig]:
 
 def _config(**settings: Any) -> TrialConfig:
     defaults = {"inner_iterations": 1, "batch_size": 2, "epochs": 1, "device": "cpu"}
-    return TrialConfig(**{**defaults, **settings})
+    return TrialConfig.from_mapping({**defaults, **settings})
 
 
 def _rate(image_size: int, patch_size: int, k: int) -> float:
@@ -236,11 +283,20 @@ class Row:
     def line(self) -> str:
         """Return the row of the table."""
         config = self.config
-        cells: list[Any] = [config.method, config.backbone]
+        name = config.backbone
+        if config.task == "segmentation":
+            name = f"{name} {own_encoder(config) or ''} ({config.dataset})"
+        cells: list[Any] = [config.method, name]
         if config.method in PATCH_METHODS:
             shape = f"{config.image_size}/{config.patch_size}"
             fusion = config.fusion if config.method == "local_global" else ""
-            cells += [config.aggregator, shape, config.num_sampled, config.inner_iterations, fusion]
+            cells += [
+                aggregator_name(config) or "",
+                shape,
+                config.num_sampled,
+                config.inner_iterations,
+                fusion,
+            ]
         else:
             side = config.patch_size if config.method == "downsampled" else config.image_size
             cells += ["", side, "", "", ""]
@@ -311,6 +367,9 @@ def _metered(config: TrialConfig) -> Any:
     def batch(num: int) -> HostBatch:
         shape = (config.image_size, config.image_size, 3)
         images = [pixels.integers(0, 256, shape, np.uint8) for _ in range(num)]
+        if config.task == "segmentation":
+            masks = pixels.integers(0, num_classes(config), (num, *shape[:2]), np.uint8)
+            return HostBatch(images, list(masks))
         return HostBatch(images, np.arange(num) % num_classes(config))
 
     sizes = [config.batch_size] * _num_batches(config)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from image_data import real
 from PIL import Image
 
 from patchtrain import images
@@ -18,15 +19,6 @@ from patchtrain.images import (
     place_in_square,
     unfit_square,
 )
-
-DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
-
-
-def real(name: str) -> Path:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"real data {name} is not here")
-    return path
 
 
 def smooth_image(height: int, width: int) -> np.ndarray:

@@ -22,9 +22,8 @@ from pathlib import Path
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.folders import find_root, is_folder
-from patchtrain.datasets.listing import Listing, MaskFolders, list_mask_folders
+from patchtrain.datasets.listing import Listing, MaskFolders, list_mask_folders, split_folders
 from patchtrain.datasets.masks import ThresholdMask
-from patchtrain.datasets.split import SPLITS
 
 CLASS_NAMES = ("background", "vessel")
 
@@ -59,16 +58,7 @@ def _folders(root: Path) -> list[MaskFolders]:
         ]
     if not is_folder(root / "train" / "image"):
         return []
-    return [
-        MaskFolders(
-            images=root / split / "image",
-            masks=root / split / "mask",
-            id_of=f"{split}_{{}}".format,
-            part=split,
-        )
-        for split in SPLITS
-        if is_folder(root / split / "image")
-    ]
+    return split_folders(root, "image", "mask")
 
 
 def _published(folder: Path, split: str) -> MaskFolders:

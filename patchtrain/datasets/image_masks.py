@@ -22,7 +22,7 @@ from pathlib import Path
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.folders import check_data_dir, is_folder
-from patchtrain.datasets.listing import Listing, MaskFolders, list_mask_folders
+from patchtrain.datasets.listing import Listing, MaskFolders, list_mask_folders, split_folders
 from patchtrain.datasets.masks import (
     IGNORED,
     Colour,
@@ -32,7 +32,6 @@ from patchtrain.datasets.masks import (
     ThresholdMask,
     parse_colour,
 )
-from patchtrain.datasets.split import SPLITS
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import DataError
 
@@ -70,23 +69,15 @@ def list_image_masks(config: TrialConfig, data_dir: Path) -> Listing:
 
 
 def _folders(data_dir: Path) -> list[MaskFolders]:
-    splits = [name for name in SPLITS if is_folder(data_dir / name / "images")]
-    if not splits:
+    by_split = split_folders(data_dir, "images", "masks")
+    if not by_split:
         return [MaskFolders(images=data_dir / "images", masks=data_dir / "masks")]
     if is_folder(data_dir / "images"):
         raise DataError(
-            f"{data_dir}: has both images/ and {splits[0]}/images/, so it is open which are meant; "
-            "remove or rename one of them"
+            f"{data_dir}: has both images/ and {by_split[0].part}/images/, so it is open which are "
+            "meant; remove or rename one of them"
         )
-    return [
-        MaskFolders(
-            images=data_dir / split / "images",
-            masks=data_dir / split / "masks",
-            id_of=f"{split}_{{}}".format,
-            part=split,
-        )
-        for split in splits
-    ]
+    return by_split
 
 
 def _read_classes(path: Path, num_classes: int) -> tuple[tuple[str, ...], ColourMask]:

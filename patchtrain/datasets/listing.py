@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from patchtrain.datasets.base import Example
-from patchtrain.datasets.folders import pictures_in
+from patchtrain.datasets.folders import is_folder, pictures_in
 from patchtrain.datasets.masks import MaskFiles, MaskReader
+from patchtrain.datasets.split import SPLITS
 from patchtrain.errors import DataError
 
 MAX_ID_BYTES = 200
@@ -63,6 +64,22 @@ class MaskFolders:
     name_of: Callable[[str], str] = str
     id_of: Callable[[str], str] = str
     part: str | None = None
+
+
+def split_folders(root: Path, images: str, masks: str) -> list[MaskFolders]:
+    """Return the folders `images` and `masks` of each split that has a folder in `root`, with
+    image_ids such as `train_a`.
+    """
+    return [
+        MaskFolders(
+            images=root / split / images,
+            masks=root / split / masks,
+            id_of=f"{split}_{{}}".format,
+            part=split,
+        )
+        for split in SPLITS
+        if is_folder(root / split / images)
+    ]
 
 
 def list_mask_folders(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_data import damage, error_of, grey_image, real, trial, write
+from image_data import damage, error_of, grey_image, real, trial, write
 from PIL import Image
 
 from patchtrain.datasets import class_names, load_dataset, num_classes

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_data import damage, error_of, grey_image, half_mask, trial, write
+from image_data import damage, error_of, grey_image, half_mask, trial, write
 from PIL import Image
 
 from patchtrain.config import TrialConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from mask_data import damage, grey_image, half_mask, real, write
+from image_data import damage, grey_image, half_mask, real, write
 from PIL import Image
 
 from patchtrain.datasets.base import Example

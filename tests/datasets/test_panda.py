@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_data import damage
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -212,21 +213,6 @@ def test_duplicate_ids_are_errors(data_dir):
     ids = image_ids(data_dir)
     write_rows(data_dir, [[ids[0], "radboud", "1", "3+3"]] * 2)
     assert f"line 3: image_id {ids[0]!r} is listed twice" in error_of(config(data_dir))
-
-
-def damage(kind: str, path: Path) -> None:
-    whole = path.read_bytes()
-    path.unlink()
-    if kind == "truncated":
-        path.write_bytes(whole[: int(len(whole) * 0.6)])
-    elif kind == "text":
-        path.write_text("no image")
-    elif kind == "zero_bytes":
-        path.touch()
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "small":
-        Image.fromarray(np.zeros((500, 20, 3), np.uint8)).save(path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_data import grey_image, half_mask, write
+from image_data import grey_image, half_mask, write
 
 from patchtrain.cache import cache_dir
 from patchtrain.datasets import base

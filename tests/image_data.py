@@ -59,10 +59,12 @@ def damage(kind: str, path: Path) -> None:
     whole = path.read_bytes()
     path.unlink()
     if kind == "truncated":
-        path.write_bytes(whole[: int(len(whole) * 0.7)])
+        path.write_bytes(whole[: int(len(whole) * 0.6)])
     elif kind == "text":
         path.write_text("no image")
     elif kind == "zero_bytes":
         path.touch()
     elif kind == "folder":
         path.mkdir()
+    elif kind == "small":
+        Image.fromarray(np.zeros((500, 20, 3), np.uint8)).save(path)
