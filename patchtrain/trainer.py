@@ -112,7 +112,7 @@ class Trainer:
         self.data = load_dataset(config) if data is None else data
         last_batch = len(self.data.train) % config.batch_size
         if last_batch:
-            check_network(config, batch_size=last_batch)
+            _check_last_batch(config, last_batch, len(self.data.train))
         self.epochs_done = 0
         self.peak: Peak | None = None
         self.timeline: Sequence[TimelinePoint] = ()
@@ -452,6 +452,16 @@ class Trainer:
         if error is not None:
             return TrialStatus.FAILED
         return TrialStatus.COMPLETED if self.finished else TrialStatus.STOPPED_EARLY
+
+
+def _check_last_batch(config: TrialConfig, size: int, num_train: int) -> None:
+    try:
+        check_network(config, batch_size=size)
+    except ConfigError as error:
+        raise ConfigError(
+            f"batch_size={config.batch_size} leaves a last batch of {size} of the {num_train} "
+            f"training images: {error}; or use a batch_size that leaves more"
+        ) from None
 
 
 def _as_run(config: TrialConfig, num_train: int) -> TrialConfig:

@@ -95,6 +95,7 @@ def test_the_mean_of_the_table_is_the_metric_of_images(trained, capsys):
     assert main(["evaluate", str(trained), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     table = pq.read_table(trained / "predictions.parquet").to_pandas()
+    assert {str(table[name].dtype) for name in ("f1", "plr", "nlr")} == {"float64"}
     assert table.accuracy.mean() == pytest.approx(printed["image_accuracy"])
 
 
@@ -104,6 +105,16 @@ def test_evaluating_again_leaves_no_masks_of_another_split(trained, dataset, cap
     table = pq.read_table(trained / "predictions.parquet").to_pandas()
     assert set(table.split) == {split}
     assert {path.stem for path in (trained / "predictions").iterdir()} == set(table.image_id)
+
+
+def test_an_evaluation_that_fails_leaves_the_last_ones_results(trained, capsys):
+    assert main(["evaluate", str(trained)]) == 0
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    assert main(["evaluate", str(trained), "--split", "all", "--set", "budget=10MB"]) == 3
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--set", "budget=1MB"]) == 3
+    assert "out of memory in setup" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ Shapes: B batch, S image side in px, K classes.
 
 from __future__ import annotations
 
+import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from patchtrain.batch import HostBatch
 from patchtrain.commands.mask_figure import MaskPicture, draw_masks
 from patchtrain.datasets import Example
 from patchtrain.datasets.masks import MaskFiles
+from patchtrain.errors import ConfigError
 from patchtrain.images import open_image, unfit_square
 from patchtrain.record import atomic_path
 from patchtrain.tasks import Segmentation
@@ -60,10 +62,26 @@ class Predictions(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error_type is None:
-            self._finish()
-            with atomic_path(self._folder / "predictions.parquet") as temporary:
-                pq.write_table(pa.Table.from_pylist(self._rows), temporary)
+        try:
+            if error_type is None:
+                self._finish()
+                with atomic_path(self._folder / "predictions.parquet") as temporary:
+                    pq.write_table(_table(self._rows), temporary)
+        finally:
+            self._clean_up()
+
+    def _clean_up(self) -> None:  # noqa: B027
+        """Remove what is only half there: here nothing."""
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return `rows` as a table; a metric that no image has is a number all the same."""
+    table = pa.Table.from_pylist(list(rows))
+    fields = [
+        pa.field(field.name, pa.float64() if pa.types.is_null(field.type) else field.type)
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
 
 
 class ClassPredictions(Predictions):
@@ -91,8 +109,10 @@ class MaskPredictions(Predictions):
         self._task = Segmentation(num_classes)
         self._pictures: list[MaskPicture] = []
         self._masks = folder / "predictions"
-        shutil.rmtree(self._masks, ignore_errors=True)
-        self._masks.mkdir()
+        if self._masks.exists() and not self._masks.is_dir():
+            raise ConfigError(f"{self._masks}: is in the way of the predicted masks; move it away")
+        self._aside = folder / f".predictions.{os.getpid()}.tmp"
+        self._aside.mkdir()
 
     def _columns(
         self, example: Example, batch: HostBatch, number: int, output: np.ndarray
@@ -101,9 +121,8 @@ class MaskPredictions(Predictions):
         assert isinstance(example.target, MaskFiles)
         with open_image(example.path) as source:
             own_size = unfit_square(output, source.height, source.width)
-        path = self._masks / f"{example.image_id}.png"
-        with atomic_path(path) as temporary:
-            example.target.reader.drawn(own_size).save(temporary, format="PNG")
+        path = self._aside / f"{example.image_id}.png"
+        example.target.reader.drawn(own_size).save(path)
         if len(self._pictures) < _MAX_PICTURES:
             self._pictures.append(
                 MaskPicture(example.image_id, batch.images[number], truth, output)
@@ -112,4 +131,10 @@ class MaskPredictions(Predictions):
         return {"mask": f"{self._masks.name}/{path.name}", **pooled_metrics(confusion)}
 
     def _finish(self) -> None:
-        draw_masks(self._pictures, self._task.num_classes, self._folder / "predictions.png")
+        with atomic_path(self._folder / "predictions.png") as temporary:
+            draw_masks(self._pictures, self._task.num_classes, temporary)
+        shutil.rmtree(self._masks, ignore_errors=True)
+        self._aside.rename(self._masks)
+
+    def _clean_up(self) -> None:
+        shutil.rmtree(self._aside, ignore_errors=True)

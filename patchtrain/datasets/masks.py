@@ -63,15 +63,19 @@ class ThresholdMask(MaskReader):
 
     def _classes(self, source: ImageSource, stored: Stored) -> np.ndarray:
         is_number = stored.values.ndim == 2 and not stored.is_palette and not stored.is_lossy
-        if is_number and stored.values.max() <= 1:
-            return stored.values.astype(np.uint8)
+        if is_number:
+            _check_no_class_numbers(source.path, stored.values)
+            if stored.values.max() <= 1:
+                return stored.values.astype(np.uint8)
         grey = np.asarray(Image.fromarray(_read_opaque(source, stored)).convert("L"))
         bright = grey > BRIGHT
-        if not bright.any() and grey.min() < grey.max() and not stored.is_lossy:
+        # 16-bit greys may all be dark, and equal once they are scaled
+        shades = stored.values if is_number else grey
+        if not bright.any() and shades.min() < shades.max() and not stored.is_lossy:
             raise DataError(
-                f"{source.path}: has greys from {grey.min()} to {grey.max()}, of which none is "
-                f"bright (above {BRIGHT}), so that all would be background; save background as 0 "
-                "and the class as 255"
+                f"{source.path}: has greys from {shades.min()} to {shades.max()}, of which none is "
+                f"bright (above {BRIGHT} of 255), so that all would be background; save background "
+                "as 0 and the class as 255, or say in classes.csv what its colours mean"
             )
         return bright.astype(np.uint8)
 
@@ -228,6 +232,18 @@ def _read_opaque(source: ImageSource, stored: Stored) -> np.ndarray:
             "transparency"
         )
     return source.read(Box(0, 0, source.height, source.width))
+
+
+def _check_no_class_numbers(path: Path, values: np.ndarray) -> None:
+    """Raise DataError where 1, 2, ... stand beside 255: class numbers and what is ignored."""
+    found = np.unique(values)
+    numbers = found[(found > 0) & (found != IGNORED)]
+    if IGNORED in found and len(numbers) and np.array_equal(numbers, 1 + np.arange(len(numbers))):
+        raise DataError(
+            f"{path}: has the values {', '.join(map(str, numbers[:5]))} beside {IGNORED}, which "
+            "look like class numbers and ignored pixels, not like one bright class; set "
+            "num_classes, or say in classes.csv what #000000, #010101 and #FFFFFF mean"
+        )
 
 
 def _check_exact(source: ImageSource, stored: Stored, what: str) -> None:

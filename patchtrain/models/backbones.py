@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -56,6 +57,8 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
             f"backbone={name!r} cannot be built with drop_rate={drop_rate} ({error}); use 0, or "
             "another backbone"
         ) from None
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         if weights != "pretrained":
             raise

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from segmentation_models_pytorch.base import SegmentationHead
 from torch import nn
 
@@ -119,6 +120,8 @@ def _around_encoder(backbone: str, encoder: str, weights: str, drop_rate: float)
         network = _AROUND_ENCODERS[backbone](
             encoder, encoder_weights="imagenet" if weights == "pretrained" else None, **settings
         )
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         if weights == "pretrained":
             raise pretrained_cannot_be_had("encoder", encoder, error) from None

@@ -94,7 +94,7 @@ def test_a_mask_of_all_background_is_fine(tmp_path):
 
 def test_a_mask_in_which_nothing_is_bright_enough_is_an_error(tmp_path):
     message = error_of(ThresholdMask(), write(tmp_path / "a.png", half_mask(value=38)))
-    assert "greys from 0 to 38, of which none is bright (above 127)" in message
+    assert "greys from 0 to 38, of which none is bright (above 127 of 255)" in message
 
 
 def test_the_second_observer_of_drive_reads_like_the_first():
@@ -333,3 +333,25 @@ def test_masks_are_fitted_where_the_image_is(tmp_path, size):
     dark = image[..., 0] < 128
     assert np.mean(dark[inside] == (target[inside] == 1)) > 0.98
     assert np.array_equal(target, example.read_target(64))
+
+
+@pytest.mark.parametrize("numbers", [[1], [1, 2, 3, 4]])
+def test_class_numbers_beside_ignored_pixels_are_no_black_and_white_mask(tmp_path, numbers):
+    mask = np.zeros((20, 20), np.uint8)
+    mask[0, : len(numbers)] = numbers
+    mask[5] = 255
+    with pytest.raises(DataError, match=r"has the values 1.* beside 255, which look like class"):
+        ThresholdMask().read(write(tmp_path / "mask.png", mask))
+
+
+def test_a_softened_mask_is_still_black_and_white(tmp_path):
+    mask = np.zeros((20, 20), np.uint8)
+    mask[0] = np.linspace(1, 255, 20)
+    assert ThresholdMask().read(write(tmp_path / "mask.png", mask)).sum() == 10
+
+
+def test_dark_masks_of_16_bits_are_refused(tmp_path):
+    mask = np.zeros((20, 20), np.uint16)
+    mask[5] = 100
+    with pytest.raises(DataError, match="greys from 0 to 100, of which none is bright"):
+        ThresholdMask().read(write(tmp_path / "mask.png", mask))
