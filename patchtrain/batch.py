@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from patchtrain.datasets.masks import IGNORED
+from patchtrain.images import fit_labels
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import INPUT
 from patchtrain.patches import PatchGrid
@@ -52,7 +54,7 @@ class HostBatch:
         """
         mask = np.asarray(self.targets[image])
         if mask.shape[0] != grid.image_height:
-            mask = _nearest(mask, grid.image_height)
+            mask = fit_labels(mask, grid.image_height, IGNORED)
         return grid.extract(mask[..., None], cells)[..., 0]
 
     def sampled(self, grid: PatchGrid, positions: np.ndarray, *, with_whole: bool) -> np.ndarray:
@@ -124,11 +126,6 @@ class DeviceFeeder:
 
     def _on_host(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _nearest(mask: np.ndarray, side_px: int) -> np.ndarray:
-    size = (side_px, side_px)
-    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
 def _resize(image: np.ndarray, side_px: int) -> np.ndarray:

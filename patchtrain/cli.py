@@ -87,17 +87,29 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
-    # cheap beside torch, which the errors bring along
-    from patchtrain.datasets.samples import WRITERS
-
     sample = commands.add_parser("sample-data", help="write small generated data")
-    sample.add_argument("name", choices=tuple(WRITERS), help="in this data set's layout")
+    sample.add_argument(
+        "name",
+        type=_sampled,
+        metavar="NAME",
+        help="in the layout of this data set; a wrong name lists those that there are",
+    )
     sample.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
     sample.add_argument("--num-images", type=int, default=48, help="48 if not given")
     sample.add_argument("--image-size", type=int, default=512, help="longer side in px")
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(run=_sample_data)
     return parser
+
+
+def _sampled(name: str) -> str:
+    from patchtrain.datasets.samples import WRITERS
+
+    if name not in WRITERS:
+        raise argparse.ArgumentTypeError(
+            f"there is no sample data of {name!r}; use one of {', '.join(WRITERS)}"
+        )
+    return name
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

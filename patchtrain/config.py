@@ -331,11 +331,6 @@ class TrialConfig:
         return tuple(name.strip() for name in self.augment.split(","))
 
     @property
-    def has_grid(self) -> bool:
-        """Whether images are cut into a grid of patches."""
-        return self.method in PATCH_METHODS
-
-    @property
     def grid_size(self) -> int:
         """Patches along one side of the image (m = n)."""
         return self.image_size // self.patch_size

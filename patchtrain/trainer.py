@@ -58,8 +58,9 @@ class Progress:
 
 OnBatch = Callable[[Progress], None]
 
-OnOutputs = Callable[[Sequence[Example], HostBatch, np.ndarray], None]
-"""Takes some examples, their images and their outputs, see `Engine.predict`."""
+OnOutputs = Callable[[Sequence[Example], HostBatch, np.ndarray, Sequence[Any]], None]
+"""Takes some examples, their images, their outputs (see `Engine.predict`) and what the task's
+metrics need of each (see `Task.score`)."""
 
 
 def check(config: TrialConfig) -> None:
@@ -400,9 +401,11 @@ class Trainer:
             with guard.recording(not self.epochs_done and number == 1):
                 outputs = engine.predict(batch)
             with guard.on_host():
-                scores += engine.task.score(outputs, batch.targets)
+                scored = engine.task.score(outputs, batch.targets)
+            scores += scored
             if on_outputs is not None:
-                on_outputs(examples[images_done : images_done + len(batch)], batch, outputs)
+                part = examples[images_done : images_done + len(batch)]
+                on_outputs(part, batch, outputs, scored)
             images_done += len(batch)
             if on_batch is not None:
                 speed = images_done / (time.perf_counter() - started)

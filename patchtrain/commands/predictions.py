@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +24,22 @@ from patchtrain.datasets.masks import MaskFiles
 from patchtrain.errors import ConfigError
 from patchtrain.images import open_image, unfit_square
 from patchtrain.record import atomic_path
-from patchtrain.tasks import Segmentation
 from patchtrain.tasks.confusion import pooled_metrics
 
 _MAX_PICTURES = 4
+
+
+class Predicted(NamedTuple):
+    """One image and what was predicted of it."""
+
+    example: Example
+    pixels: np.ndarray
+    """uint8 [S, S, 3]"""
+    target: int | np.ndarray
+    output: np.ndarray
+    """Class scores [K], or the class of each pixel uint8 [S, S]."""
+    score: Any
+    """See `Task.score`."""
 
 
 class Predictions(ABC):
@@ -38,17 +50,22 @@ class Predictions(ABC):
         self._split = split
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, examples: Sequence[Example], batch: HostBatch, outputs: np.ndarray) -> None:
-        """Take the outputs [B, ...] of some examples, whose images are `batch`."""
-        for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
-            row = {"image_id": example.image_id, "split": self._split}
-            self._rows.append(row | self._columns(example, batch, number, output))
+    def add(
+        self,
+        examples: Sequence[Example],
+        batch: HostBatch,
+        outputs: np.ndarray,
+        scores: Sequence[Any],
+    ) -> None:
+        """Take the outputs [B, ...] of some examples, see `trainer.OnOutputs`."""
+        parts = zip(examples, batch.images, batch.targets, outputs, scores, strict=True)
+        for image in (Predicted(*part) for part in parts):
+            row = {"image_id": image.example.image_id, "split": self._split}
+            self._rows.append(row | self._columns(image))
 
     @abstractmethod
-    def _columns(
-        self, example: Example, batch: HostBatch, number: int, output: np.ndarray
-    ) -> dict[str, Any]:
-        """Return the further columns of image `number` of `batch`."""
+    def _columns(self, image: Predicted) -> dict[str, Any]:
+        """Return the further columns of an image."""
 
     def _finish(self) -> None:  # noqa: B027
         """Write what else there is: here nothing."""
@@ -87,14 +104,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 class ClassPredictions(Predictions):
     """Per image: target, predicted and the probability of each class."""
 
-    def _columns(
-        self, example: Example, batch: HostBatch, number: int, output: np.ndarray
-    ) -> dict[str, Any]:
-        shifted = np.exp(output - output.max())
+    def _columns(self, image: Predicted) -> dict[str, Any]:
+        shifted = np.exp(image.output - image.output.max())
         probabilities = shifted / shifted.sum()
         return {
-            "target": example.target,
-            "predicted": int(output.argmax()),
+            "target": image.target,
+            "predicted": int(image.output.argmax()),
             **{f"probability_{k}": float(value) for k, value in enumerate(probabilities)},
         }
 
@@ -106,7 +121,7 @@ class MaskPredictions(Predictions):
 
     def __init__(self, folder: Path, split: str, num_classes: int) -> None:
         super().__init__(folder, split)
-        self._task = Segmentation(num_classes)
+        self._num_classes = num_classes
         self._pictures: list[MaskPicture] = []
         self._masks = folder / "predictions"
         if self._masks.exists() and not self._masks.is_dir():
@@ -114,25 +129,20 @@ class MaskPredictions(Predictions):
         self._aside = folder / f".predictions.{os.getpid()}.tmp"
         self._aside.mkdir()
 
-    def _columns(
-        self, example: Example, batch: HostBatch, number: int, output: np.ndarray
-    ) -> dict[str, Any]:
-        truth = np.asarray(batch.targets[number])
+    def _columns(self, image: Predicted) -> dict[str, Any]:
+        example, truth = image.example, np.asarray(image.target)
         assert isinstance(example.target, MaskFiles)
         with open_image(example.path) as source:
-            own_size = unfit_square(output, source.height, source.width)
+            own_size = unfit_square(image.output, source.height, source.width)
         path = self._aside / f"{example.image_id}.png"
         example.target.reader.drawn(own_size).save(path)
         if len(self._pictures) < _MAX_PICTURES:
-            self._pictures.append(
-                MaskPicture(example.image_id, batch.images[number], truth, output)
-            )
-        (confusion,) = self._task.score(output[None], [truth])
-        return {"mask": f"{self._masks.name}/{path.name}", **pooled_metrics(confusion)}
+            self._pictures.append(MaskPicture(example.image_id, image.pixels, truth, image.output))
+        return {"mask": f"{self._masks.name}/{path.name}", **pooled_metrics(image.score)}
 
     def _finish(self) -> None:
         with atomic_path(self._folder / "predictions.png") as temporary:
-            draw_masks(self._pictures, self._task.num_classes, temporary)
+            draw_masks(self._pictures, self._num_classes, temporary)
         shutil.rmtree(self._masks, ignore_errors=True)
         self._aside.rename(self._masks)
 

@@ -27,7 +27,8 @@ class Fitted(NamedTuple):
     image: np.ndarray
     """uint8 [S, S, 3]."""
     target: int | np.ndarray
-    """See `Example.read_target`."""
+    """The class, or the mask fitted like the image: uint8 [S, S] of class numbers, with
+    `masks.IGNORED` where nothing is to be learned."""
     height: int
     width: int
 
@@ -71,17 +72,6 @@ class Example:
         check_same_size(self.target.path, classes.shape, self.path, (height, width))
         return Fitted(image, fit_labels(classes, image_size, IGNORED), height, width)
 
-    def read_target(self, image_size: int) -> int | np.ndarray:
-        """Return the class, or the mask fitted like the image: uint8 [S, S] of class numbers, with
-        `masks.IGNORED` where nothing is to be learned.
-
-        Raises:
-            DataError: the mask cannot be read; names its file.
-        """
-        if isinstance(self.target, int):
-            return self.target
-        return self.target.read_square(image_size)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData:
@@ -100,8 +90,7 @@ class ImageData:
 
 
 class ImageDataset(Dataset[tuple[np.ndarray, "int | np.ndarray", int]]):
-    """Examples as (uint8 image [S, S, 3], target, index), the target as `Example.read_target` has
-    it.
+    """Examples as (uint8 image [S, S, 3], target, index), image and target as `Fitted` has them.
 
     Opens files per item and keeps none open, so loader processes can hold copies of it.
     """

@@ -2,7 +2,7 @@
 
 Knows nothing of folders, splits or training.
 
-Shapes: H W px of the mask, S image_size.
+Shapes: H W px of the mask.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from patchtrain.errors import DataError
-from patchtrain.images import Box, ImageSource, Stored, fit_labels, open_image
+from patchtrain.images import Box, ImageSource, Stored, open_image
 
 IGNORED = 255
 """In a mask: not to be learned, not to be measured."""
@@ -192,12 +192,6 @@ class MaskFiles:
             check_same_size(self.path, classes.shape, self.field_of_view, seen.shape)
             classes[seen == 0] = IGNORED
         return classes
-
-    def read_square(self, image_size: int) -> np.ndarray:
-        """Return the classes uint8 [S, S], fitted as `images.fit_square` fits the image, `IGNORED`
-        around it.
-        """
-        return fit_labels(self.read(), image_size, IGNORED)
 
 
 def check_same_size(

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from patchtrain.datasets.aerial_colours import AERIAL_COLOURS
+from patchtrain.datasets.masks import ThresholdMask
 from patchtrain.datasets.sample_scenes import SCENE_CLASSES, draw_scene
 from patchtrain.datasets.sample_slides import draw_plan, render_slide
 from patchtrain.datasets.sample_vessels import draw_retina
@@ -241,12 +242,9 @@ def _write_drive_photograph(
     folder = folder / part
     image = Image.fromarray(retina.image)
     image.save(folder / "images" / f"{number}_{part}.tif", compression="tiff_lzw")
-    _black_and_white(retina.vessels).save(folder / "1st_manual" / f"{number}_manual1.gif")
-    _black_and_white(retina.field_of_view).save(folder / "mask" / f"{number}_{part}_mask.gif")
-
-
-def _black_and_white(mask: np.ndarray) -> Image.Image:
-    return Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    drawn = ThresholdMask().drawn
+    drawn(retina.vessels).save(folder / "1st_manual" / f"{number}_manual1.gif")
+    drawn(retina.field_of_view).save(folder / "mask" / f"{number}_{part}_mask.gif")
 
 
 def _write_aerial_part(folder: Path, index: int, image_size: int, seed: int) -> None:

@@ -242,7 +242,7 @@ def _variables_and_passes(
             for total in (inputs, num_images * config.num_patches, num_images):
                 passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
                 passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
-    if config.task == "segmentation" and config.has_grid:
+    if config.task == "segmentation" and config.method in PATCH_METHODS:
         passes += _passes_of_head(config)
     return tuple(variables), passes
 

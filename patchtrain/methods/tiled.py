@@ -8,12 +8,21 @@ from __future__ import annotations
 import numpy as np
 
 from patchtrain.batch import HostBatch
+from patchtrain.config import TrialConfig
+from patchtrain.methods.base import MethodTools
 from patchtrain.methods.sampled import SampledPatches
 from patchtrain.microbatch import Inputs, chunks_of
+from patchtrain.readers import PatchReader
 
 
 class Tiled(SampledPatches):
     """Trains on sampled patches alone; predicts each patch by itself and puts them together."""
+
+    _reader: PatchReader
+
+    def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
+        assert isinstance(tools.reader, PatchReader), "the configuration refuses other tasks"
+        super().__init__(config, tools)
 
     def predict(self, batch: HostBatch) -> np.ndarray:
         """Return the outputs [B, O] of `batch`, every patch seen."""

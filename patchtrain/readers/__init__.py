@@ -1,12 +1,12 @@
 """Readers: what becomes of features. One file a task, one contract (`base.Reader`)."""
 
 from patchtrain.config import TrialConfig
-from patchtrain.readers.base import Pass, Reader, ReaderTools
+from patchtrain.readers.base import Pass, PatchReader, Reader, ReaderTools
 from patchtrain.readers.classification import ClassificationReader
 from patchtrain.readers.segmentation import SegmentationReader
 from patchtrain.tasks import Classification, Segmentation, Task
 
-__all__ = ["Pass", "Reader", "ReaderTools", "build_reader"]
+__all__ = ["Pass", "PatchReader", "Reader", "ReaderTools", "build_reader"]
 
 
 def build_reader(config: TrialConfig, tools: ReaderTools, task: Task) -> Reader:

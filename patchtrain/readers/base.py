@@ -24,7 +24,6 @@ from patchtrain.config import TrialConfig
 from patchtrain.latent import LatentBlock
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.microbatch import Encoded, Representative
-from patchtrain.patches import PatchGrid
 
 if TYPE_CHECKING:
     from patchtrain.models import Network
@@ -78,8 +77,6 @@ class Reader(ABC):
         self._autocast = tools.autocast
         self._to_host = tools.to_host
         self._representative = tools.representative
-        side = config.image_size
-        self._grid = PatchGrid(side, side, config.patch_size) if config.has_grid else None
 
     @abstractmethod
     def learn(self, encoded: Encoded, of: Pass, scaled: Scaled) -> Tensor:
@@ -96,6 +93,10 @@ class Reader(ABC):
         """Return the outputs [B, O] of images with all their patches in Z, and the features
         [B, F] of the images as patches.
         """
+
+
+class PatchReader(Reader):
+    """A reader for which a patch alone has outputs: its part of those of the image."""
 
     @abstractmethod
     def read_patches(self, features: Tensor, first: int, outputs: np.ndarray) -> None:

@@ -5,8 +5,6 @@ Shapes: B batch, k sampled, d features, K classes.
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import numpy as np
 from torch import Tensor
 
@@ -49,14 +47,6 @@ class ClassificationReader(Reader):
         with self._autocast():
             outputs = self._network.head(self._joint(latent, global_features))
         return self._to_host(outputs.float())
-
-    def read_patches(self, features: Tensor, first: int, outputs: np.ndarray) -> NoReturn:
-        """Refused: a patch alone has no class of its own."""
-        raise NotImplementedError("the configuration refuses method=tiled here")
-
-    def blank_outputs(self, num_images: int) -> np.ndarray:
-        """Return scores [B, K] of 0."""
-        return np.zeros((num_images, self._task.num_classes), np.float32)
 
     def _outputs(self, features: Tensor, of: Pass) -> Tensor:
         if of.positions is None:

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchtrain.config import TrialConfig
+from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.fusion import fuse
 from patchtrain.latent import LatentBlock
 from patchtrain.memory.meter import LATENT
 from patchtrain.microbatch import Chunk, Encoded, chunks_of
 from patchtrain.patches import PatchGrid
-from patchtrain.readers.base import Pass, Reader, ReaderTools, Scaled
+from patchtrain.readers.base import Pass, PatchReader, ReaderTools, Scaled
 from patchtrain.resizing import enlargement
 from patchtrain.tasks import Segmentation
 
@@ -46,14 +46,15 @@ class _Piece(NamedTuple):
     """Where their features stand among those of the pass; None: in Z, without gradient."""
 
 
-class SegmentationReader(Reader):
+class SegmentationReader(PatchReader):
     """The class of every pixel."""
 
     def __init__(self, config: TrialConfig, tools: ReaderTools, task: Segmentation) -> None:
         super().__init__(config, tools)
         self._task = task
-        whole_px = config.patch_size if config.method == "downsampled" else config.image_size
-        self._cells = self._grid or PatchGrid(whole_px, whole_px, whole_px)
+        side_px = config.patch_size if config.method == "downsampled" else config.image_size
+        cell_px = config.patch_size if config.method in PATCH_METHODS else side_px
+        self._cells = PatchGrid(side_px, side_px, cell_px)
         self._cells_at_once = cells_at_once(self._cells.patch_size)
         self._enlarge: Tensor | None = None
         """[M, p]: from a line of the resized image to a line of the image."""
@@ -95,26 +96,21 @@ class SegmentationReader(Reader):
         outputs = self.blank_outputs(latent.num_images)
         for image in self._representative(range(latent.num_images)):
             whole = None if global_features is None else global_features[image]
-            cells = np.arange(self._cells.num_patches)
-            for start, stop in self._parts(len(cells)):
-                logits = self._read(
-                    self._in_latent(latent, image, cells[start:stop]), whole, cells[start:stop]
-                )
-                self._paste(logits, cells[start:stop], outputs[image])
+            for start, stop in self._parts(self._cells.num_patches):
+                cells = np.arange(start, stop)
+                classes = self._classes(self._in_latent(latent, image, cells), whole, cells)
+                self._cells.paste(classes, cells, outputs[image, ..., None])
         return outputs
 
     def read_patches(self, features: Tensor, first: int, outputs: np.ndarray) -> None:
         """Put the classes of patches, given `features` [N, d, h, w], into uint8 [B, M, M]."""
         for start, stop in self._parts(len(features)):
-            with self._autocast():
-                logits = self._network.head(features[start:stop])
-            classes = self._to_host(self._task.classes(logits))
-            images, cells = np.divmod(
-                np.arange(first + start, first + stop), self._cells.num_patches
-            )
+            numbers = np.arange(first + start, first + stop)
+            images, cells = np.divmod(numbers, self._cells.num_patches)
+            classes = self._classes(features[start:stop], None, cells)
             for image in np.unique(images):
                 its = images == image
-                self._cells.paste(classes[its, ..., None], cells[its], outputs[image, ..., None])
+                self._cells.paste(classes[its], cells[its], outputs[image, ..., None])
 
     def blank_outputs(self, num_images: int) -> np.ndarray:
         """Return classes uint8 [B, M, M] of 0."""
@@ -200,11 +196,15 @@ class SegmentationReader(Reader):
                 tiles = fuse(tiles, self._enlarged(context, cells), self._config.fusion)
             return self._network.head(tiles)
 
+    def _classes(self, tiles: Tensor, context: Tensor | None, cells: np.ndarray) -> np.ndarray:
+        """Return the classes of the same on the host, uint8 [c, p, p, 1]."""
+        return self._to_host(self._task.classes(self._read(tiles, context, cells)))[..., None]
+
     def _enlarged(self, context: Tensor, cells: np.ndarray) -> Tensor:
         """Return what of `context` [d, p, p], enlarged to M x M, lies at `cells`: [c, d, p, p]."""
         assert self._enlarge is not None
         rows, cols = np.divmod(cells, self._cells.num_cols)
-        weights = self._enlarge.to(context.dtype).unflatten(0, (self._cells.num_rows, -1))
+        weights = self._enlarge.unflatten(0, (self._cells.num_rows, -1))
         down, across = (weights[self._feeder.targets(at)][:, None] for at in (rows, cols))
         return down @ context @ across.transpose(-1, -2)
 
@@ -215,7 +215,3 @@ class SegmentationReader(Reader):
         for start, stop in self._representative(chunks_of(len(classes), rows_at_once)):
             strip = self._enlarge[start:stop] @ logits @ self._enlarge.T
             classes[start:stop] = self._to_host(self._task.classes(strip))[0]
-
-    def _paste(self, logits: Tensor, cells: np.ndarray, classes: np.ndarray) -> None:
-        values = self._to_host(self._task.classes(logits))
-        self._cells.paste(values[..., None], cells, classes[..., None])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_data import damage
+from image_data import damage, error_of
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -53,15 +53,6 @@ def write_rows(data_dir: Path, rows: list[list[str]], header=HEADER, **options) 
     options = {"encoding": "utf-8"} | options
     with (data_dir / "train.csv").open("w", newline="", **options) as file:
         csv.writer(file).writerows([header, *rows])
-
-
-def error_of(trial: TrialConfig) -> str:
-    with pytest.raises(DataError) as caught:
-        load_dataset(trial)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert ";" in message, "no remedy"
-    return message
 
 
 def test_data_is_split_by_grade(data_dir):

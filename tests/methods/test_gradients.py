@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import build_engine, generator, random_batch, tiny
+from gradients import relative_error
 from torch import Tensor, nn
 
 from patchtrain.batch import HostBatch
@@ -16,11 +17,6 @@ from patchtrain.latent import LatentBlock
 from patchtrain.patches import PatchGrid
 
 AGGREGATORS = ["same", "small_cnn", "attention"]
-
-
-def relative_error(one: list[Tensor], other: list[Tensor]) -> float:
-    difference = torch.stack([(a - b).norm() for a, b in zip(one, other, strict=True)]).norm()
-    return float(difference / torch.stack([b.norm() for b in other]).norm())
 
 
 def gradients(network: nn.Module) -> list[Tensor]:

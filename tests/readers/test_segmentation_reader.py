@@ -7,11 +7,12 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from conftest import build_engine, generator, random_batch, tiny_masks
+from gradients import relative_error
 from torch import Tensor, nn
 from torch.nn import functional
 
 from patchtrain.batch import HostBatch
-from patchtrain.config import TrialConfig
+from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.datasets.masks import IGNORED
 from patchtrain.engine import Engine
 from patchtrain.patches import PatchGrid
@@ -29,11 +30,6 @@ COMBINATIONS = [
 IDS = [" ".join(combination.values()) for combination in COMBINATIONS]
 
 
-def relative_error(one: list[Tensor], other: list[Tensor]) -> float:
-    difference = torch.stack([(a - b).norm() for a, b in zip(one, other, strict=True)]).norm()
-    return float(difference / torch.stack([b.norm() for b in other]).norm())
-
-
 def gradients(network: nn.Module) -> list[Tensor]:
     found = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
@@ -42,7 +38,7 @@ def gradients(network: nn.Module) -> list[Tensor]:
 
 def sampled(engine: Engine, config: TrialConfig) -> np.ndarray | None:
     """The positions that the first inner iteration of `generator()` draws."""
-    if not config.has_grid:
+    if config.method not in PATCH_METHODS:
         return None
     return engine._method._sample(config.batch_size, generator())
 
