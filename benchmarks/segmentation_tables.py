@@ -27,6 +27,7 @@ from patchtrain.trainer import Trainer
 from patchtrain.units import format_bytes
 
 METHODS = ("full", "downsampled", "patchgd", "local_global", "tiled")
+USUAL = ("batch", "none")
 METRICS = ("accuracy", "f1", "iou", "balanced_accuracy", "plr", "nlr")
 
 
@@ -104,12 +105,16 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
                     "learning_rate": arguments.learning_rate,
                     "batch_size": arguments.batch_size,
                     "precision": arguments.precision,
+                    "norm": arguments.norm,
+                    "augment": arguments.augment,
                     "device": arguments.device,
                     "seed": seed,
                 }
+                kinds = [kind for kind in (arguments.norm, arguments.augment) if kind not in USUAL]
                 trial_id = (
                     f"{backbone}-{arguments.encoder}-{method}-e{settings['epochs']}"
-                    f"-lr{arguments.learning_rate:g}-seed{seed}"
+                    f"-lr{arguments.learning_rate:g}{''.join(f'-{kind}' for kind in kinds)}"
+                    f"-seed{seed}"
                 )
                 yield trial_id, TrialConfig.from_mapping(settings)
 
@@ -232,6 +237,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--norm", default="batch")
+    parser.add_argument("--augment", default="none", help="more than 'none' is not the table's")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

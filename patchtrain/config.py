@@ -393,6 +393,10 @@ class TrialConfig:
                 wanted = f"use one of {', '.join(_choices()[name])}"
             elif name == "patch_microbatch":
                 wanted = "use auto, none or the number of patches at once, e.g. 8"
+            elif name == "augment":
+                wanted = (
+                    f"use none, or some of {', '.join(AUGMENTATIONS)} with commas between, as text"
+                )
             elif name == "channels_last":
                 wanted = "use auto, true or false"
             else:

@@ -58,7 +58,7 @@ class Stored(NamedTuple):
     is_opaque: bool
     """Whether no pixel is transparent."""
     is_lossy: bool
-    """Whether the file is compressed as JPEG, which keeps values only about."""
+    """Whether the file is compressed as JPEG or its like, which keeps values only about."""
 
 
 class ImageSource(ABC):
@@ -307,7 +307,8 @@ class _TiffSource(ImageSource):
             samples[..., 0] if is_number else _tiff_to_rgb(samples, page),
             is_palette=page.photometric == PHOTOMETRIC.PALETTE,
             is_opaque=_is_opaque(samples, page),
-            is_lossy=page.compression in (COMPRESSION.OJPEG, COMPRESSION.JPEG),
+            is_lossy=page.compression in (COMPRESSION.OJPEG, COMPRESSION.JPEG)
+            or _loses(self._encoded(page, 0) or b""),
         )
 
     def _read_samples(self, page: Any, box: Box) -> np.ndarray:
@@ -373,7 +374,7 @@ class _PillowSource(ImageSource):
             values,
             is_palette=image.mode == "P" and values.ndim == 2,
             is_opaque=_is_opaque_picture(image),
-            is_lossy=image.format == "JPEG",
+            is_lossy=image.format == "JPEG" or _loses(_head(self.path)),
         )
 
     def close(self) -> None:
@@ -493,6 +494,40 @@ def _is_opaque(samples: np.ndarray, page: Any) -> bool:
         return True
     alpha = samples[..., -len(page.extrasamples)]
     return bool(alpha.min() == 2**page.bitspersample - 1)
+
+
+# --- compression that may or may not lose something ---
+
+_CODESTREAM, _COD = b"\xff\x4f\xff\x51", b"\xff\x52"
+_HEAD_BYTES = 2**16
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _loses(head: bytes) -> bool:
+    """Return whether a file or TIFF chunk that starts so is WebP or JPEG 2000 that loses detail."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _has_lossy_frame(head)
+    codestream = head.find(_CODESTREAM)
+    style = head.find(_COD, codestream)
+    if codestream < 0 or style < 0:
+        return False
+    return head[style + 13 : style + 14] == b"\x00"  # the 9-7 wavelet; 5-3 is exact
+
+
+def _has_lossy_frame(webp: bytes) -> bool:
+    """Return whether a WebP's first frame is `VP8 `, not `VP8L`."""
+    at = 12
+    while at + 8 <= len(webp):
+        kind, size = webp[at : at + 4], int.from_bytes(webp[at + 4 : at + 8], "little")
+        if kind in (b"VP8 ", b"VP8L"):
+            return kind == b"VP8 "
+        # frames of an animation lie within their chunk
+        at += 24 if kind == b"ANMF" else 8 + size + size % 2
+    return False
 
 
 # --- Pillow images ---

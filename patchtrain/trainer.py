@@ -225,6 +225,7 @@ class Trainer:
         peak = None if self.peak is None else asdict(self.peak)
         state = {
             "config": asdict(self.config),
+            "class_names": self.data.class_names,
             "epochs_done": self.epochs_done,
             "steps_done": engine_state["steps_done"],
             "scaler": engine_state["scaler"],
@@ -242,10 +243,11 @@ class Trainer:
 
         Raises:
             DataError: no checkpoint there, or a damaged one.
-            ConfigError: it is of another configuration.
+            ConfigError: it is of another configuration or of other classes.
         """
         state = load_state(folder)
         self.config.check_resumes(TrialConfig.from_mapping(state["config"]), folder)
+        self._check_classes(state, folder)
         weights, optimizer = load_weights(folder), load_optimizer(folder)
         engine = self.engine
         assert self._guard is not None
@@ -263,7 +265,9 @@ class Trainer:
 
         Raises:
             DataError: no checkpoint there, or a damaged one.
+            ConfigError: it is of other classes.
         """
+        self._check_classes(load_state(folder), folder)
         weights = load_weights(folder)
         engine = self.engine
         assert self._guard is not None
@@ -338,6 +342,16 @@ class Trainer:
         self._engine = None
         if self._guard is not None:
             self._guard.release()
+
+    def _check_classes(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Raise ConfigError unless class k of the data is class k of the weights, for every k."""
+        trained = tuple(state.get("class_names", self.data.class_names))
+        if trained != self.data.class_names:
+            raise ConfigError(
+                f"{self.data.data_dir}: has the classes {_listed(self.data.class_names)}, but "
+                f"{folder} was trained on {_listed(trained)}; name them alike and in the same "
+                "order (in classes.csv, where there is one), or train anew"
+            )
 
     def _patches_at_once(self) -> int | None:
         """Return how many patches go through the backbone at once; None if it is not chosen yet."""
@@ -488,6 +502,10 @@ def _fetched(batches: DataLoader[Any], guard: MemoryGuard) -> Iterator[HostBatch
         if batch is None:
             return
         yield batch
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def _seed(*numbers: int) -> int:

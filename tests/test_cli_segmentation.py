@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ import yaml
 from PIL import Image
 
 from patchtrain.cli import main
+from patchtrain.config import TrialConfig
 from patchtrain.datasets.aerial_colours import AERIAL_COLOURS
+from patchtrain.errors import ConfigError
 from patchtrain.record import read_json, read_rows
+from patchtrain.trainer import Trainer
 
 SETTINGS = {
     "encoder": "tu-test_resnet",
@@ -115,6 +119,68 @@ def test_an_evaluation_that_fails_leaves_the_last_ones_results(trained, capsys):
     capsys.readouterr()
     assert main(["evaluate", str(trained), "--set", "budget=1MB"]) == 3
     assert "out of memory in setup" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def coloured_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 pictures with three classes by colour, and train.yaml beside them."""
+    folder = tmp_path_factory.mktemp("coloured")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    classes = np.kron(np.array([[0, 1, 2], [2, 0, 1]]), np.ones((48, 32), int))
+    shades = np.array([(200, 0, 0), (0, 200, 0), (0, 0, 200)], np.uint8)
+    for number in range(12):
+        rolled = shades[np.roll(classes, 8 * number, axis=1)]
+        Image.fromarray(rolled // 2).save(folder / "images" / f"{number:02}.png")
+        Image.fromarray(rolled).save(folder / "masks" / f"{number:02}.png")
+    (folder / "classes.csv").write_text("name,color\nr,#C80000\ng,#00C800\nb,#0000C8\n")
+    settings = {"dataset": "image_masks", "data_dir": str(folder), "num_classes": 3, **SETTINGS}
+    (folder / "trial.yaml").write_text(yaml.safe_dump(settings | {"epochs": 2}))
+    return folder
+
+
+def test_weights_know_the_order_of_their_classes(coloured_dir, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(coloured_dir, other)
+    (other / "classes.csv").write_text("name,color\ng,#00C800\nr,#C80000\nb,#0000C8\n")
+    out = tmp_path / "out"
+    train = ["train", str(coloured_dir / "trial.yaml"), "--out", str(out)]
+    assert main([*train, "--set", "epochs=1"]) == 0
+    assert main(["evaluate", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--data", str(other)]) == 2
+    message = capsys.readouterr().err
+    assert f"{other}: has the classes g, r, b, but" in message
+    assert "was trained on r, g, b; name them alike and in the same order" in message
+
+
+def test_a_trial_does_not_go_on_with_its_classes_in_another_order(coloured_dir, tmp_path):
+    shutil.copytree(coloured_dir, tmp_path / "data")
+    config = TrialConfig.load(coloured_dir / "trial.yaml", [f"data_dir={tmp_path / 'data'}"])
+    Trainer(config).save(tmp_path / "checkpoint")
+    Trainer(config).load(tmp_path / "checkpoint")
+    reordered = "name,color\ng,#00C800\nr,#C80000\nb,#0000C8\n"
+    (tmp_path / "data" / "classes.csv").write_text(reordered)
+    with pytest.raises(ConfigError, match=r"has the classes g, r, b, but .* trained on r, g, b"):
+        Trainer(config).load(tmp_path / "checkpoint")
+
+
+def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, capsys):
+    data, out, split = tmp_path / "data", tmp_path / "out", tmp_path / "split.csv"
+    shutil.copytree(coloured_dir, data)
+    parts = ["train"] * 6 + ["val"] * 3 + ["test"] * 2
+    rows = [f"{number:02},{part}" for number, part in enumerate(parts)]
+    split.write_text("\n".join(["image_id,split", *rows, ""]))
+    (data / "images" / "11.png").write_bytes(b"not listed in the split, and no picture")
+    settings = ["--set", f"split_file={split}", "--set", f"data_dir={data}", "--set", "epochs=1"]
+    train = ["train", str(data / "trial.yaml"), *settings, "--out", str(out)]
+    assert main(train) == 0
+    for name, count in (("val", 3), ("test", 2)):
+        capsys.readouterr()
+        assert main(["evaluate", str(out), "--split", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["num_images"] == count
+    assert main(["evaluate", str(out), "--split", "all"]) == 2
+    assert "11.png: is no image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

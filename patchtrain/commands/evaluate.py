@@ -10,7 +10,7 @@ from pathlib import Path
 from patchtrain.commands.predictions import ClassPredictions, MaskPredictions, Predictions
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
-from patchtrain.datasets import Example, ImageData, load_all, num_classes
+from patchtrain.datasets import list_images, load_all, num_classes
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.trainer import Trainer
@@ -49,10 +49,12 @@ def evaluate(
     config = replace(config, weights="none")
     if data_dir is not None:
         config = replace(config, data_dir=str(data_dir.expanduser().resolve()))
-    data = load_all(config)
-    split, examples = _choose(folder, data, split)
-    chosen = replace(data, train=(), val=examples, test=())
-    trainer = Trainer(config, trial_id=folder.resolve().name, data=chosen)
+    split, image_ids = _choose(folder, config, split)
+    data = load_all(config, image_ids)
+    examples = data.test
+    trainer = Trainer(
+        config, trial_id=folder.resolve().name, data=replace(data, val=examples, test=())
+    )
     trainer.load_weights(folder / "checkpoint")
     with _predictions_of(config, folder, split) as predictions:
         metrics = trainer.predict(examples, predictions.add)
@@ -68,27 +70,28 @@ def evaluate(
     return 0
 
 
-def _choose(folder: Path, data: ImageData, split: str | None) -> tuple[str, tuple[Example, ...]]:
-    """Return the name of the split and its examples."""
-    everything = data.test
+def _choose(folder: Path, config: TrialConfig, split: str | None) -> tuple[str, set[str]]:
+    """Return the name of the split and the image_ids that it has in `config.data_dir`."""
+    everything = list_images(config)
     if split == "all":
         return "all", everything
-    split_of = {
-        row.values["image_id"]: row.values["split"]
+    wanted = {
+        row.values["image_id"]
         for row in read_table(folder / "split.csv", ("image_id", "split"))
+        if row.values["split"] == (split or "val")
     }
-    wanted = {name for name, its in split_of.items() if its == (split or "val")}
-    examples = tuple(e for e in everything if e.image_id in wanted)
-    if examples and len(examples) < len(wanted):
+    found = wanted & everything
+    where = "the generated images" if config.data_dir is None else config.data_dir
+    if found and len(found) < len(wanted):
         raise DataError(
-            f"{data.data_dir}: holds {len(examples)} of the {len(wanted)} images of split "
-            f"{split or 'val'}; put the others there, or use --split all"
+            f"{where}: holds {len(found)} of the {len(wanted)} images of split {split or 'val'}; "
+            "put the others there, or use --split all"
         )
-    if examples:
-        return split or "val", examples
+    if found:
+        return split or "val", found
     if split is None:
         return "all", everything
-    raise DataError(f"--split {split}: none of its images are in {data.data_dir}; use --split all")
+    raise DataError(f"--split {split}: none of its images are in {where}; use --split all")
 
 
 def _predictions_of(config: TrialConfig, folder: Path, split: str) -> Predictions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from patchtrain.config import TrialConfig
@@ -20,6 +21,7 @@ __all__ = [
     "ImageData",
     "ImageDataset",
     "class_names",
+    "list_images",
     "load_all",
     "load_dataset",
     "num_classes",
@@ -75,8 +77,19 @@ def load_dataset(config: TrialConfig) -> ImageData:
     return load_splits(config, data_dir, listing, is_sample=config.data_dir is None)
 
 
-def load_all(config: TrialConfig) -> ImageData:
-    """Read and check the data set that `config` names, all of its usable images as `test`.
+def list_images(config: TrialConfig) -> set[str]:
+    """Return the image_ids of the data set that `config` names, without opening any image.
+
+    Raises: as `load_all`.
+    """
+    return _LISTS[config.dataset](config, _data_dir(config)).image_ids
+
+
+def load_all(config: TrialConfig, image_ids: Collection[str] | None = None) -> ImageData:
+    """Read and check the data set that `config` names, its usable images as `test`.
+
+    Args:
+        image_ids: the images wanted, others are not opened; None: all.
 
     Raises:
         DataError: something is missing, damaged or inconsistent; one line.
@@ -84,6 +97,8 @@ def load_all(config: TrialConfig) -> ImageData:
     """
     data_dir = _data_dir(config)
     listing = _LISTS[config.dataset](config, data_dir)
+    if image_ids is not None:
+        listing = listing.only(image_ids)
     return load_whole(config, data_dir, listing, is_sample=config.data_dir is None)
 
 

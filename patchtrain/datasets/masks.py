@@ -243,8 +243,8 @@ def _check_no_class_numbers(path: Path, values: np.ndarray) -> None:
 def _check_exact(source: ImageSource, stored: Stored, what: str) -> None:
     if stored.is_lossy:
         raise DataError(
-            f"{source.path}: is a JPEG, which does not keep {what} exactly; save the mask as PNG "
-            "from the original"
+            f"{source.path}: is compressed as JPEG or its like, which does not keep {what} "
+            "exactly; save the mask as PNG from the original"
         )
 
 

@@ -20,7 +20,7 @@ from patchtrain.datasets.masks import (
     parse_colour,
 )
 from patchtrain.errors import DataError
-from patchtrain.images import fit_labels
+from patchtrain.images import fit_labels, open_image
 
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 200), (9, 9, 9)
 COLOURS = ColourMask(((RED, 0), (BLUE, 1), (GREY, IGNORED)))
@@ -144,10 +144,48 @@ def test_transparent_pixels_are_errors(tmp_path, reader):
 
 @pytest.mark.parametrize("reader", [COLOURS, NumberMask(3)])
 def test_jpegs_are_refused_where_values_must_be_exact(tmp_path, reader):
-    assert "is a JPEG" in error_of(reader, write(tmp_path / "a.jpg", coloured()))
+    assert "compressed as JPEG" in error_of(reader, write(tmp_path / "a.jpg", coloured()))
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((32, 32, 3), np.uint8), compression="jpeg", photometric="rgb")
-    assert "is a JPEG" in error_of(reader, path)
+    assert "compressed as JPEG" in error_of(reader, path)
+
+
+def write_webp_tiff(path, lossless):
+    options = {"compression": "webp", "compressionargs": {"lossless": lossless}}
+    pixels = np.repeat(np.repeat(coloured(), 16, axis=0), 16, axis=1)
+    tifffile.imwrite(path, pixels, photometric="rgb", **options)
+
+
+def test_tiffs_of_webp_are_refused_where_they_lose_detail(tmp_path):
+    write_webp_tiff(tmp_path / "exact.tif", True)
+    COLOURS.read(tmp_path / "exact.tif")
+    write_webp_tiff(tmp_path / "lossy.tif", False)
+    assert "compressed as JPEG or its like" in error_of(COLOURS, tmp_path / "lossy.tif")
+
+
+@pytest.mark.parametrize(
+    "name, exact, lossy",
+    [
+        ("a.webp", {"lossless": True}, {"quality": 100}),
+        ("a.jp2", {"irreversible": False}, {"irreversible": True}),
+    ],
+)
+def test_webp_and_jpeg_2000_are_refused_where_they_lose_detail(tmp_path, name, exact, lossy):
+    picture = Image.fromarray(np.repeat(np.repeat(coloured(), 8, axis=0), 8, axis=1))
+    picture.save(tmp_path / name, **exact)
+    COLOURS.read(tmp_path / name)
+    picture.save(tmp_path / name, **lossy)
+    assert "compressed as JPEG or its like" in error_of(COLOURS, tmp_path / name)
+
+
+def test_extended_webp_is_searched_for_its_frame(tmp_path):
+    picture = Image.fromarray(np.repeat(np.repeat(coloured(), 8, axis=0), 8, axis=1))
+    for number, lossless in enumerate((True, False)):
+        path = tmp_path / f"{number}.webp"
+        picture.save(path, lossless=lossless, exif=b"Exif\0\0" + bytes(64), icc_profile=bytes(99))
+        assert path.read_bytes()[12:16] == b"VP8X"
+        with open_image(path) as source:
+            assert source.read_stored().is_lossy is not lossless
 
 
 @pytest.mark.parametrize(
