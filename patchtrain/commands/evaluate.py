@@ -10,7 +10,7 @@ from pathlib import Path
 from patchtrain.commands.predictions import ClassPredictions, MaskPredictions, Predictions
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
-from patchtrain.datasets import list_images, load_all, num_classes
+from patchtrain.datasets import ImageData, list_images, load_all
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.trainer import Trainer
@@ -56,7 +56,7 @@ def evaluate(
         config, trial_id=folder.resolve().name, data=replace(data, val=examples, test=())
     )
     trainer.load_weights(folder / "checkpoint")
-    with _predictions_of(config, folder, split) as predictions:
+    with _predictions_of(config, data, folder, split) as predictions:
         metrics = trainer.predict(examples, predictions.add)
     trainer.close()
     if as_json:
@@ -94,7 +94,7 @@ def _choose(folder: Path, config: TrialConfig, split: str | None) -> tuple[str, 
     raise DataError(f"--split {split}: none of its images are in {where}; use --split all")
 
 
-def _predictions_of(config: TrialConfig, folder: Path, split: str) -> Predictions:
+def _predictions_of(config: TrialConfig, data: ImageData, folder: Path, split: str) -> Predictions:
     if config.task == "segmentation":
-        return MaskPredictions(folder, split, num_classes(config))
+        return MaskPredictions(folder, split, data.class_names)
     return ClassPredictions(folder, split)

@@ -119,9 +119,9 @@ class MaskPredictions(Predictions):
     few: image, truth, prediction, difference.
     """
 
-    def __init__(self, folder: Path, split: str, num_classes: int) -> None:
+    def __init__(self, folder: Path, split: str, class_names: Sequence[str]) -> None:
         super().__init__(folder, split)
-        self._num_classes = num_classes
+        self._class_names = class_names
         self._pictures: list[MaskPicture] = []
         self._masks = folder / "predictions"
         if self._masks.exists() and not self._masks.is_dir():
@@ -142,7 +142,7 @@ class MaskPredictions(Predictions):
 
     def _finish(self) -> None:
         with atomic_path(self._folder / "predictions.png") as temporary:
-            draw_masks(self._pictures, self._num_classes, temporary)
+            draw_masks(self._pictures, self._class_names, temporary)
         shutil.rmtree(self._masks, ignore_errors=True)
         self._aside.rename(self._masks)
 
