@@ -47,6 +47,7 @@ BAD = [
     ({"budget": 0}, "budget=0 is not a memory size"),
     ({"patch_size": "wide"}, "patch_size='wide' is not accepted; give a whole number"),
     ({"patch_size": 4.5}, "patch_size=4.5 is not accepted; give a whole number"),
+    ({"augment": ["flip"]}, "augment=['flip'] is not accepted; use none, or some of flip, rotate"),
     ({"batch_size": True}, "batch_size=True is a truth value; give a whole number"),
     ({"batch_size": 0}, "batch_size=0 must be at least 1"),
     ({"epochs": -1}, "epochs=-1 must be at least 1"),
