@@ -1,0 +1,107 @@
+"""Objects of an image as boxes: as annotated, and fitted like the image. Knows nothing of files.
+
+Boxes are left, top, right, bottom in px from the image's upper left corner.
+
+Shapes: n objects, S image_size, D detections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from patchtrain.errors import DataError
+from patchtrain.images import place_in_square
+
+ANY_CLASS = -1
+"""Label of a region to be ignored whatever the class is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Some boxes and what is in them."""
+
+    boxes: np.ndarray
+    """float32 [n, 4]"""
+    labels: np.ndarray
+    """Class numbers from 0, int64 [n]; of ignored ones also `ANY_CLASS`."""
+    ignored: np.ndarray
+    """bool [n]: crowds and regions to be ignored: neither learned nor counted for or against."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def none(cls) -> Objects:
+        """Return no objects."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
+
+    def moved(self, boxes: np.ndarray) -> Objects:
+        """Return the same objects with other boxes [n, 4]."""
+        return Objects(boxes.astype(np.float32), self.labels, self.ignored)
+
+    def only(self, which: np.ndarray) -> Objects:
+        """Return those objects that `which`, an index, names."""
+        return Objects(self.boxes[which], self.labels[which], self.ignored[which])
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """What is known of an image's objects, in px of the image's own size."""
+
+    objects: Objects
+    areas: np.ndarray
+    """Of each object in px, float64 [n]; COCO's are those of outlines and smaller than boxes."""
+    height: int
+    """Of the image, in px."""
+    width: int
+    source: Path
+    """The file that says so."""
+    number: int = 0
+    """Of the image in that file."""
+
+    def fitted(self, image: Path, height: int, width: int, image_size: int) -> FittedObjects:
+        """Return the objects as they lie in the image fitted into a square.
+
+        Raises:
+            DataError: the image has another size than was annotated.
+        """
+        if (height, width) != (self.height, self.width):
+            raise DataError(
+                f"{image}: is {height} x {width} px, but {self.source} says {self.height} x "
+                f"{self.width} px of it; put the image there that was annotated, or correct its "
+                "height and width"
+            )
+        boxes = fit_boxes(self.objects.boxes, height, width, image_size)
+        return FittedObjects(self.objects.moved(boxes), self)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedObjects:
+    """The objects of a fitted image, and what they were."""
+
+    objects: Objects
+    """In px of the square."""
+    own: Annotation
+
+
+def fit_boxes(boxes: np.ndarray, height: int, width: int, image_size: int) -> np.ndarray:
+    """Return where `boxes` [n, 4] of an image lie once it is fitted into a square."""
+    scale, offset = _scale_and_offset(height, width, image_size)
+    return boxes * scale + offset
+
+
+def unfit_boxes(boxes: np.ndarray, height: int, width: int, image_size: int) -> np.ndarray:
+    """Return where `boxes` [D, 4] in the square lie in the image of its own size, cut to it."""
+    scale, offset = _scale_and_offset(height, width, image_size)
+    return ((boxes - offset) / scale).clip(0, np.array([width, height, width, height]))
+
+
+def _scale_and_offset(height: int, width: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the factor and the shift of x, y, x and y, each [4]."""
+    place = place_in_square(height, width, image_size)
+    scale = np.array([place.width / width, place.height / height])
+    offset = np.array([place.left, place.top])
+    return np.tile(scale, 2), np.tile(offset, 2)

@@ -1,0 +1,140 @@
+"""Which location of a feature pyramid answers for which object: FCOS's rules, on the host.
+
+Tian et al., FCOS, 2019: a location answers for an object if it lies in the box and near its middle,
+and if the box is of the size that its level is for; for the smallest of several. The same as
+`torchvision.models.detection.FCOS` (a test compares), whose table of all locations by all objects
+would take gigabytes here: each object is painted into the cells it covers, large ones first.
+
+Shapes: n objects, L locations of all levels, c windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from patchtrain.datasets.boxes import Objects
+
+BACKGROUND = -1
+UNCOUNTED = -2
+
+_RADIUS = 1.5
+"""How far from an object's middle locations answer for it, in strides."""
+
+_LARGEST = 8
+"""Farthest side of a box that a level is for, in strides; of the last level there is no limit."""
+
+
+class Region(NamedTuple):
+    """Cells of one level."""
+
+    stride: int
+    """In px."""
+    top: int
+    """Row of the first cell."""
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """What locations are to find; level by level, in each row by row."""
+
+    labels: np.ndarray
+    """int64 [..., L]: class number, `BACKGROUND` or `UNCOUNTED`."""
+    boxes: np.ndarray
+    """float32 [..., L, 4]; zeros where there is nothing to find."""
+
+    @property
+    def num_found(self) -> int:
+        """Locations that answer for an object."""
+        return int((self.labels >= 0).sum())
+
+
+def locations(regions: list[Region]) -> np.ndarray:
+    """Return x and y in px of all locations, float32 [L, 2]: what their cells look at the middle
+    of, given that every layer which halves a map pads one pixel.
+    """
+    return np.concatenate([_of_region(region) for region in regions])
+
+
+def assign(objects: Objects, regions: list[Region]) -> Assigned:
+    """Return what the locations in `regions`, one of each level, are to find.
+
+    Locations in an ignored object, and that answer for no other, are not counted.
+    """
+    labels, boxes = [], []
+    for number, region in enumerate(regions):
+        smallest = 0 if number == 0 else _LARGEST // 2 * region.stride
+        largest = np.inf if number == len(regions) - 1 else _LARGEST * region.stride
+        its_labels, its_boxes = _paint(objects, region, smallest, largest)
+        labels.append(its_labels.ravel())
+        boxes.append(its_boxes.reshape(-1, 4))
+    return Assigned(np.concatenate(labels), np.concatenate(boxes))
+
+
+def _of_region(region: Region) -> np.ndarray:
+    x = (region.left + np.arange(region.width)) * region.stride
+    y = (region.top + np.arange(region.height)) * region.stride
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def _paint(
+    objects: Objects, region: Region, smallest: float, largest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.full((region.height, region.width), BACKGROUND, np.int64)
+    boxes = np.zeros((region.height, region.width, 4), np.float32)
+    for box in objects.boxes[objects.ignored]:
+        rows, cols = _cells(box, region)
+        labels[rows, cols] = UNCOUNTED
+    wanted = np.flatnonzero(~objects.ignored)
+    near = wanted[_reaches(objects.boxes[wanted], region)]
+    order = np.lexsort((-near, _smallness(objects.boxes[near])))
+    for number in near[order]:
+        box = objects.boxes[number]
+        middle = (box[:2] + box[2:]) / 2
+        reach = _RADIUS * region.stride
+        around = np.concatenate([middle - reach, middle + reach])
+        inside = np.concatenate([np.maximum(box[:2], around[:2]), np.minimum(box[2:], around[2:])])
+        rows, cols = _cells(inside, region)
+        x = (region.left + np.arange(cols.start, cols.stop)) * region.stride
+        y = (region.top + np.arange(rows.start, rows.stop)) * region.stride
+        farthest = np.maximum(
+            np.maximum(y - box[1], box[3] - y)[:, None], np.maximum(x - box[0], box[2] - x)
+        )
+        answers = (farthest > smallest) & (farthest < largest)
+        labels[rows, cols][answers] = objects.labels[number]
+        boxes[rows, cols][answers] = box
+    return labels, boxes
+
+
+def _smallness(boxes: np.ndarray) -> np.ndarray:
+    """Return a number [n] that is larger for smaller `boxes` [n, 4], in torchvision's fp32: areas
+    that differ by less than about 8 square px are equal, and then the first box wins.
+    """
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    return np.float32(1e8) - sizes[:, 0] * sizes[:, 1]
+
+
+def _reaches(boxes: np.ndarray, region: Region) -> np.ndarray:
+    """Return which `boxes` [n, 4] may cover a cell of `region`, bool [n]."""
+    first = np.array([region.left, region.top]) * region.stride
+    last = first + np.array([region.width - 1, region.height - 1]) * region.stride
+    return np.all((boxes[:, :2] < last + 1) & (boxes[:, 2:] > first - 1), axis=1)
+
+
+def _cells(box: np.ndarray, region: Region) -> tuple[slice, slice]:
+    """Return the rows and columns of `region` whose locations lie in `box`, not on its edge."""
+    cols = _span(box[0], box[2], region.left, region.width, region.stride)
+    rows = _span(box[1], box[3], region.top, region.height, region.stride)
+    return rows, cols
+
+
+def _span(low: float, high: float, first: int, num: int, stride: int) -> slice:
+    start = int(np.floor(low / stride)) + 1 - first
+    stop = int(np.ceil(high / stride)) - first
+    start = min(max(start, 0), num)
+    return slice(start, max(start, min(stop, num)))
