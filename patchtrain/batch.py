@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from patchtrain.datasets.boxes import FittedObjects, Objects
 from patchtrain.datasets.masks import IGNORED
 from patchtrain.images import fit_labels
 from patchtrain.memory.budget import MemoryGuard
@@ -32,8 +33,8 @@ class HostBatch:
     """Images of a batch, each uint8 [H, W, 3], and their targets."""
 
     images: Sequence[np.ndarray]
-    targets: Sequence[int | np.ndarray]
-    """Of each image its class, or the class of each pixel: uint8 [H, W]."""
+    targets: Sequence[int | np.ndarray | FittedObjects]
+    """Of each image its class, the class of each pixel (uint8 [H, W]), or its objects."""
 
     _resized: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
@@ -56,6 +57,12 @@ class HostBatch:
         if mask.shape[0] != grid.image_height:
             mask = fit_labels(mask, grid.image_height, IGNORED)
         return grid.extract(mask[..., None], cells)[..., 0]
+
+    def objects(self, image: int) -> Objects:
+        """Return the objects of one image, in px of it."""
+        target = self.targets[image]
+        assert isinstance(target, FittedObjects)
+        return target.objects
 
     def sampled(self, grid: PatchGrid, positions: np.ndarray, *, with_whole: bool) -> np.ndarray:
         """Return, image by image, the patches at `positions` [B, k], and after them the whole image

@@ -19,10 +19,12 @@ import yaml
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import parse_budget
 
-Task = Literal["classification", "segmentation"]
-Dataset = Literal["panda", "drive", "aerial", "image_masks"]
+Task = Literal["classification", "segmentation", "detection"]
+Dataset = Literal["panda", "drive", "aerial", "image_masks", "coco", "coco_mosaic"]
 MethodName = Literal["local_global", "patchgd", "tiled", "downsampled", "full", "checkpointed"]
 Fusion = Literal["add", "concat"]
+Layout = Literal["tile", "stack"]
+AreaRanges = Literal["coco", "soda"]
 Norm = Literal["batch", "frozen", "group"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Microbatch = Literal["auto", "none"]
@@ -39,6 +41,8 @@ TASK_OF: Mapping[str, str] = {
     "drive": "segmentation",
     "aerial": "segmentation",
     "image_masks": "segmentation",
+    "coco": "detection",
+    "coco_mosaic": "detection",
 }
 """Data set -> its task."""
 
@@ -50,8 +54,19 @@ _TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "fusion": "concat",
         "learning_rate": 1e-4,
     },
+    "detection": {
+        "aggregator": "conv1x1",
+        "fusion": "concat",
+        "latent_channels": 256,
+        "learning_rate": 1e-4,
+    },
 }
 """What `TrialConfig.from_mapping` takes where nothing is said, before the fields' own defaults."""
+
+_DATASET_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "coco_mosaic": {"max_detections": 1000, "image_size": 4096, "patch_size": 512},
+}
+"""The same for single data sets; these come before those of the task."""
 
 AUGMENTATIONS = ("flip", "rotate", "colour")
 
@@ -72,7 +87,8 @@ class TrialConfig:
 
     dataset: Dataset = "panda"
     """`panda`: grades of slides; `drive`: retina vessels; `aerial`: land use seen from above;
-    `image_masks`: any folder of images and folder of masks."""
+    `image_masks`: any folder of images and folder of masks; `coco`: objects in COCO's layout;
+    `coco_mosaic`: the same, 36 images on a canvas of 4096 px."""
 
     data_dir: str | None = None
     """Folder of the data set in its published layout. None: small generated sample data, which is
@@ -104,7 +120,11 @@ class TrialConfig:
     being background (`aerial`: e.g. `building`). None: all classes."""
 
     num_classes: int | None = None
-    """Classes of `image_masks`, background included. None: 2. Other data sets have their own."""
+    """Classes of `image_masks`, background included (None: 2), or categories of `coco` and
+    `coco_mosaic` (None: COCO's 80). Other data sets have their own."""
+
+    mosaic_seed: int = 0
+    """Seed of which images share a mosaic of `coco_mosaic`."""
 
     augment: str = "none"
     """Random changes of training images, and of their masks: `none`, or some of `flip`, `rotate`
@@ -130,22 +150,27 @@ class TrialConfig:
     """How the global feature joins the latent block (`local_global` only). The paper: add for
     classification, concat for segmentation."""
 
+    layout: Layout = "tile"
+    """How Z of detection is laid out: `tile`, the maps of all patches side by side; `stack`, the
+    paper's, over each other."""
+
     backbone: str = "resnet50"
-    """Feature extractor (theta1). Classification: its timm name. Segmentation: `unet` or
-    `deeplabv3` (of segmentation-models-pytorch, around `encoder`), or `unet_plain` (the paper's,
-    64 to 1,024 channels)."""
+    """Feature extractor (theta1). Classification: its timm name; detection too, with a feature
+    pyramid on top. Segmentation: `unet` or `deeplabv3` (of segmentation-models-pytorch, around
+    `encoder`), or `unet_plain` (the paper's, 64 to 1,024 channels)."""
 
     encoder: str = "resnet34"
     """Encoder of `unet` and `deeplabv3` by its name in segmentation-models-pytorch; `tu-<name>`
     is timm's."""
 
     latent_channels: int = 8
-    """Channels of the latent block in segmentation. The paper: 8."""
+    """Channels of the latent block in segmentation (the paper: 8), and of the feature pyramid in
+    detection (256, FCOS's)."""
 
     aggregator: str = "same"
     """Reader of the latent block (theta2). Classification: `same` (a CNN of the backbone's name,
     the paper's), another timm name, `small_cnn` (PatchGD's) or `attention` (gated attention
-    pooling). Segmentation: `conv1x1`, the paper's."""
+    pooling). Segmentation and detection: `conv1x1`, the paper's."""
 
     weights: str = "none"
     """Start of the backbone: `none` (random), `pretrained` (downloaded: timm's, or for
@@ -155,6 +180,13 @@ class TrialConfig:
     """`batch`: as the backbone has it, with statistics over one image's sampled patches (over the
     batch for methods without patches); `frozen`: batch norm with fixed statistics; `group`: batch
     norm replaced by group norm."""
+
+    max_detections: int = 100
+    """Surest detections that are kept of an image, and that count in average precision. COCO: 100;
+    mosaics hold more objects, so 1,000 there where nothing is said."""
+
+    area_ranges: AreaRanges = "coco"
+    """Sizes of objects whose average precision is measured apart: COCO's three or SODA-D's four."""
 
     drop_rate: float = 0.0
     """Dropout of features before classifiers (timm's `drop_rate`), in backbone and aggregator."""
@@ -210,7 +242,7 @@ class TrialConfig:
             if value not in choices:
                 raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(choices)}")
         self._check_microbatch()
-        for name in (*_POSITIVE_INTEGERS, "seed", "split_seed", "sample_seed"):
+        for name in (*_POSITIVE_INTEGERS, *_SEEDS):
             if getattr(self, name) > _MAX_INTEGER:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at most {_MAX_INTEGER}")
         if self.num_workers > _MAX_WORKERS:
@@ -220,7 +252,7 @@ class TrialConfig:
         for name in _POSITIVE_INTEGERS:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1; raise it")
-        for name in ("num_workers", "seed", "split_seed", "sample_seed"):
+        for name in ("num_workers", *_SEEDS):
             if getattr(self, name) < 0:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} must not be negative; use 0 or more"
@@ -306,12 +338,17 @@ class TrialConfig:
                 "choose from; leave it out"
             )
         if self.num_classes is not None:
-            if self.dataset != "image_masks":
+            if self.dataset not in ("image_masks", "coco", "coco_mosaic"):
                 raise ConfigError(
                     f"num_classes={self.num_classes}: dataset={self.dataset} has its own; leave it "
                     "out"
                 )
-            if not 2 <= self.num_classes <= _MAX_CLASSES:
+            if task == "detection":
+                if not 1 <= self.num_classes <= _MAX_CATEGORIES:
+                    raise ConfigError(
+                        f"num_classes={self.num_classes} must be 1 to {_MAX_CATEGORIES}"
+                    )
+            elif not 2 <= self.num_classes <= _MAX_CLASSES:
                 raise ConfigError(
                     f"num_classes={self.num_classes} must be 2 (background and one class) to "
                     f"{_MAX_CLASSES}"
@@ -321,6 +358,28 @@ class TrialConfig:
             raise ConfigError(
                 f"augment={self.augment!r} names {unknown[0]!r}; use none, or some of "
                 f"{', '.join(AUGMENTATIONS)} with commas between"
+            )
+        if task == "detection":
+            self._check_detection()
+
+    def _check_detection(self) -> None:
+        if "rotate" in self.augmentations:
+            raise ConfigError(
+                f"augment={self.augment!r}: rotated boxes are no boxes any more; use flip, colour "
+                "or both"
+            )
+        name = "image_size" if self.method == "full" else "patch_size"
+        side = getattr(self, name)
+        if side % _COARSEST_STRIDE:
+            raise ConfigError(
+                f"{name}={side} must be a multiple of {_COARSEST_STRIDE} in detection with "
+                f"method={self.method}: so coarse are the maps of the backbone; use "
+                f"{max(1, round(side / _COARSEST_STRIDE)) * _COARSEST_STRIDE}"
+            )
+        if self.method == "checkpointed":
+            raise ConfigError(
+                "method='checkpointed' is for classification; use full, or local_global for less "
+                "memory"
             )
 
     @property
@@ -379,8 +438,15 @@ class TrialConfig:
         for name in ("weights", "patch_microbatch"):
             if name in values and values[name] is None:
                 values[name] = "none"
-        task = TASK_OF.get(str(values.get("dataset", "panda")), "classification")
-        values = {"task": task, **_TASK_DEFAULTS[task], **values}
+        dataset = str(values.get("dataset", "panda")).replace("-", "_")
+        values["dataset"] = dataset if dataset in TASK_OF else values.get("dataset", "panda")
+        task = TASK_OF.get(dataset, "classification")
+        values = {
+            "task": task,
+            **_TASK_DEFAULTS[task],
+            **_DATASET_DEFAULTS.get(dataset, {}),
+            **values,
+        }
         for key, value in values.items():
             if isinstance(value, bool) and "bool" not in str(cls.__dataclass_fields__[key].type):
                 raise ConfigError(f"{key}={value!r} is a truth value; give {_wanted(key)}")
@@ -476,6 +542,12 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 _MAX_INTEGER = 2**31 - 1
 _MAX_WORKERS = 256
 _MAX_CLASSES = 255
+_COARSEST_STRIDE = 32
+"""Of a backbone's maps, in px."""
+
+_MAX_CATEGORIES = 10_000
+
+_SEEDS = ("seed", "split_seed", "sample_seed", "mosaic_seed")
 
 _POSITIVE_INTEGERS = (
     "image_size",
@@ -486,6 +558,7 @@ _POSITIVE_INTEGERS = (
     "epochs",
     "sample_num_images",
     "latent_channels",
+    "max_detections",
 )
 
 
@@ -504,6 +577,8 @@ def _choices() -> dict[str, tuple[str, ...]]:
         "dataset": get_args(Dataset),
         "method": get_args(MethodName),
         "fusion": get_args(Fusion),
+        "layout": get_args(Layout),
+        "area_ranges": get_args(AreaRanges),
         "norm": get_args(Norm),
         "precision": get_args(Precision),
         "optimizer_kernel": get_args(OptimizerKernel),

@@ -55,7 +55,7 @@ class Engine:
         assert config.patch_microbatch != "auto", "the caller chooses it, knowing the estimate"
         self._config = config
         self._guard = guard
-        self.task = build_task(config.task, num_classes)
+        self.task = build_task(config, num_classes)
         torch.manual_seed(config.seed)
         with guard.doing("setup"), guard.allocating(PARAMETERS), guard.device:
             self.network = self._build_network(num_classes)
@@ -143,7 +143,7 @@ class Engine:
 
     def predict(self, batch: HostBatch) -> np.ndarray:
         """Return the outputs of `batch`, without gradient and in evaluation mode: class scores
-        float32 [B, K], or the class of each pixel uint8 [B, H, W].
+        float32 [B, K], the class of each pixel uint8 [B, H, W], or detections float32 [B, D, 6].
         """
         self.network.eval()
         with self._guard.doing("validation"), torch.no_grad():

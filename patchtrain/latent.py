@@ -53,6 +53,10 @@ class LatentBlock:
         """Return a copy of the features [c, F] of one image at `cells` [c] of its grid."""
         return self._features[image].index_select(0, cells)
 
+    def of_image(self, image: int) -> Tensor:
+        """Return the features [mn, F] of one image."""
+        return self._features[image]
+
     def on_grid(self) -> Tensor:
         """Return Z of vectors as the map [B, d, m, n] that aggregators read."""
         return self._features.unflatten(1, (self._num_rows, self._num_cols)).permute(0, 3, 1, 2)

@@ -281,7 +281,7 @@ class Trainer:
         if self._guard is not None and peak is None:  # it ended while the network was built
             peak = self._guard.peak()
         by_category: Mapping[str, Any] = {} if peak is None else peak.by_category
-        metric_name = build_task(config.task, len(self.data.class_names)).metric_name
+        metric_name = build_task(config, len(self.data.class_names)).metric_name
         done = self._status(error) is TrialStatus.COMPLETED or self.epochs_done > 0
         return TrialRecord(
             trial_id=self.trial_id,

@@ -79,6 +79,6 @@ def _record(
         status=status,
         data_is_sample=config.data_dir is None,
         budget_bytes=config.budget,
-        metric_name=build_task(config.task, num_classes(config)).metric_name,
+        metric_name=build_task(config, num_classes(config)).metric_name,
         finished_at=datetime.now(timezone.utc),
     )

@@ -11,6 +11,7 @@ import torch
 
 from patchtrain.batch import HostBatch
 from patchtrain.config import TrialConfig
+from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
 
@@ -60,6 +61,25 @@ TINY_MASKS = TrialConfig.from_mapping(
 )
 
 
+TINY_BOXES = TrialConfig.from_mapping(
+    {
+        "dataset": "coco",
+        "data_dir": "none",
+        "num_classes": NUM_CLASSES,
+        "image_size": 256,
+        "patch_size": 64,
+        "sampling_rate": 0.2,
+        "inner_iterations": 2,
+        "backbone": "test_resnet",
+        "latent_channels": 32,
+        "max_detections": 20,
+        "batch_size": 2,
+        "epochs": 2,
+        "device": "cpu",
+    }
+)
+
+
 def tiny(**changes: object) -> TrialConfig:
     return replace(TINY, **changes)
 
@@ -67,6 +87,23 @@ def tiny(**changes: object) -> TrialConfig:
 def tiny_masks(**changes: object) -> TrialConfig:
     """Return a configuration of segmentation, whose data set is not there."""
     return replace(TINY_MASKS, **changes)
+
+
+def tiny_boxes(**changes: object) -> TrialConfig:
+    """Return a configuration of detection, whose data set is not there."""
+    return replace(TINY_BOXES, **changes)
+
+
+def random_objects(num: int, side_px: int, num_classes: int, seed: int = 0) -> FittedObjects:
+    """Return objects of all sizes and an ignored one, some cut by the edge of their image."""
+    random = np.random.default_rng(seed)
+    middles = random.uniform(0, side_px, (num, 2))
+    halves = np.exp(random.uniform(np.log(2), np.log(side_px / 2), (num, 2)))
+    boxes = np.concatenate([middles - halves, middles + halves], axis=1).clip(0, side_px)
+    ignored = np.arange(num) == 1
+    objects = Objects(boxes.astype(np.float32), random.integers(0, num_classes, num), ignored)
+    own = Annotation(objects, np.prod(2 * halves, axis=1), side_px, side_px, Path("none"))
+    return FittedObjects(objects, own)
 
 
 def random_batch(config: TrialConfig, num_images: int | None = None, seed: int = 0) -> HostBatch:
@@ -77,6 +114,12 @@ def random_batch(config: TrialConfig, num_images: int | None = None, seed: int =
     if config.task == "segmentation":
         masks = random.integers(0, config.num_classes, (num_images, side, side), dtype=np.uint8)
         return HostBatch(images, list(masks))
+    if config.task == "detection":
+        objects = [
+            random_objects(12, side, config.num_classes, seed + number)
+            for number in range(num_images)
+        ]
+        return HostBatch(images, objects)
     return HostBatch(images, random.integers(0, NUM_CLASSES, num_images))
 
 

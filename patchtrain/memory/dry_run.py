@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchtrain.batch import DeviceFeeder, HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import PARAMETERS
@@ -58,7 +60,12 @@ class ShapeBatch(HostBatch):
     def of(cls, num_images: int, config: TrialConfig) -> ShapeBatch:
         """Return a batch as `config` has them."""
         side_px = config.image_size
-        target = 0 if config.task == "classification" else _blank(side_px, side_px)
+        nothing = Annotation(Objects.none(), np.zeros(0), side_px, side_px, Path())
+        target = {
+            "classification": 0,
+            "segmentation": _blank(side_px, side_px),
+            "detection": FittedObjects(nothing.objects, nothing),
+        }[config.task]
         return cls([_blank(side_px, side_px, 3)] * num_images, [target] * num_images)
 
     def whole(self) -> np.ndarray:

@@ -26,7 +26,7 @@ class Tiled(SampledPatches):
 
     def predict(self, batch: HostBatch) -> np.ndarray:
         """Return the outputs [B, O] of `batch`, every patch seen."""
-        outputs = self._reader.blank_outputs(len(batch))
+        parts = []
         num = len(batch) * self._grid.num_patches
         for first, last in self._representative(chunks_of(num, self._at_once(batch))):
             inputs = Inputs(
@@ -37,6 +37,6 @@ class Tiled(SampledPatches):
                 group=1,
             )
             features = self._encoder.encode(inputs, inputs.num)
-            self._reader.read_patches(features, first, outputs)
+            parts.append(self._reader.read_patches(features, first))
             del features
-        return outputs
+        return self._reader.put_together(parts, len(batch))

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from patchtrain.config import LATENT_METHODS, PATCH_METHODS, TrialConfig
+from patchtrain.config import LATENT_METHODS, PATCH_METHODS, TASK_OF, TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.models.aggregators import build_aggregator, check_aggregator, resolve_name
 from patchtrain.models.backbones import (
@@ -23,6 +23,7 @@ from patchtrain.models.backbones import (
     norms_over_inputs,
     use_group_norm,
 )
+from patchtrain.models.detectors import DetectionHead, Pyramid, build_pyramid, check_detector
 from patchtrain.models.segmenters import (
     Segmenter,
     build_segmenter,
@@ -32,7 +33,7 @@ from patchtrain.models.segmenters import (
 from patchtrain.tasks.segmentation import outputs_for
 
 CONV1X1 = "conv1x1"
-"""The aggregator of segmentation: one convolution that sees a pixel at a time."""
+"""The aggregator of segmentation and detection: one convolution that sees a cell at a time."""
 
 
 class Network(nn.Module):
@@ -44,6 +45,9 @@ class Network(nn.Module):
     Segmentation: B x 3 x p x p -> B x d x p x p, and a 1x1 convolution of the latent block's cells
     (2d when concatenated); without latent block, the decoder's features and a classifier of them;
     to B x K x p x p, where one channel is enough for two classes.
+
+    Detection: B x 3 x p x p -> B x L x d, the cells of all levels of a feature pyramid, and FCOS's
+    head, with a 1x1 convolution in front that joins what the latent block has of a cell.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -60,7 +64,7 @@ def aggregator_name(config: TrialConfig) -> str | None:
     """Return the name of the aggregator that `config` trains; None for methods without one."""
     if config.method not in LATENT_METHODS:
         return None
-    if config.task == "segmentation":
+    if config.task != "classification":
         return CONV1X1
     return resolve_name(config.aggregator, config.backbone)
 
@@ -80,6 +84,8 @@ def build_network(config: TrialConfig, num_classes: int) -> Network:
     """
     if config.task == "segmentation":
         return _build_segmenter(config, num_classes)
+    if config.task == "detection":
+        return _build_detector(config, num_classes)
     backbone = _load_backbone(config)
     features = feature_dim(backbone)
     name = aggregator_name(config)
@@ -119,6 +125,27 @@ def _build_segmenter(config: TrialConfig, num_classes: int) -> Network:
     return Network(nn.Sequential(segmenter.network, to_latent), nn.Conv2d(channels, num_outputs, 1))
 
 
+def _load_pyramid(config: TrialConfig) -> Pyramid:
+    return build_pyramid(
+        config.backbone,
+        num_features=config.latent_channels,
+        weights=config.weights,
+        norm=config.norm,
+        drop_rate=config.drop_rate,
+    )
+
+
+def _build_detector(config: TrialConfig, num_classes: int) -> Network:
+    num_joined = 0
+    if config.method in LATENT_METHODS:
+        num_joined = _features_of_cell(config)
+        if config.layout == "stack":
+            num_joined += config.num_patches - 1
+    channels = config.latent_channels
+    head = DetectionHead(channels, num_classes, channels * num_joined)
+    return Network(_load_pyramid(config), head)
+
+
 def _features_of_cell(config: TrialConfig) -> int:
     """Return how many features the aggregator reads of a cell, as a multiple of d."""
     return 2 if config.method == "local_global" and config.fusion == "concat" else 1
@@ -126,11 +153,12 @@ def _features_of_cell(config: TrialConfig) -> int:
 
 def mixes_inputs(config: TrialConfig) -> bool:
     """Return whether a training pass of the backbone takes statistics over its inputs."""
-    return _mixes_inputs(config.dataset, config.backbone, config.encoder, config.norm)
+    return _mixes_inputs(config.task, config.backbone, config.encoder, config.norm)
 
 
 @cache
-def _mixes_inputs(dataset: str, backbone: str, encoder: str, norm: str) -> bool:
+def _mixes_inputs(task: str, backbone: str, encoder: str, norm: str) -> bool:
+    dataset = next(name for name, its_task in TASK_OF.items() if its_task == task)
     values = {"dataset": dataset, "backbone": backbone, "encoder": encoder, "norm": norm}
     config = TrialConfig.from_mapping({**values, "method": "full"})
     network = build_on_meta(config, 2)
@@ -171,7 +199,11 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
     batch_size = batch_size or config.batch_size
     _check_names(config)
     if config.weights != "none":  # they are had or refused now
-        load = {"classification": _load_backbone, "segmentation": _load_segmenter}[config.task]
+        load = {
+            "classification": _load_backbone,
+            "segmentation": _load_segmenter,
+            "detection": _load_pyramid,
+        }[config.task]
         load(config)
     network = build_on_meta(config, num_classes=2).train()
     with torch.device("meta"), torch.no_grad():
@@ -194,11 +226,14 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
 
 
 def _check_names(config: TrialConfig) -> None:
-    if config.task == "segmentation":
-        check_segmenter(config.backbone, config.encoder)
+    if config.task != "classification":
+        if config.task == "segmentation":
+            check_segmenter(config.backbone, config.encoder)
+        else:
+            check_detector(config.backbone, config.latent_channels)
         if config.aggregator not in ("same", CONV1X1):
             raise ConfigError(
-                f"aggregator={config.aggregator!r} reads no maps; segmentation has {CONV1X1}"
+                f"aggregator={config.aggregator!r} reads no maps; {config.task} has {CONV1X1}"
             )
         return
     check_name("backbone", config.backbone)

@@ -5,16 +5,17 @@ lie, how the global ones join, which loss they earn. One reader a task. Knows no
 epochs or files.
 
 Shapes: B batch, N inputs of a pass, m n grid, k sampled, p patch side in px, d features; F features
-of an input: d numbers in classification, d x h x w maps in segmentation; O outputs of an image.
+of an input: d numbers in classification, d x h x w maps in segmentation, L cells x d in detection;
+O outputs of an image.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -99,11 +100,11 @@ class PatchReader(Reader):
     """A reader for which a patch alone has outputs: its part of those of the image."""
 
     @abstractmethod
-    def read_patches(self, features: Tensor, first: int, outputs: np.ndarray) -> None:
-        """Put into `outputs` [B, O] what patches say for themselves, given their `features` [N, F];
-        they are numbers `first` and following of all B*mn.
+    def read_patches(self, features: Tensor, first: int) -> Any:
+        """Return, on the host, what patches say for themselves, given their `features` [N, F]; they
+        are numbers `first` and following of all B*mn.
         """
 
     @abstractmethod
-    def blank_outputs(self, num_images: int) -> np.ndarray:
-        """Return outputs [B, O] to be filled by `read_patches`."""
+    def put_together(self, parts: Sequence[Any], num_images: int) -> np.ndarray:
+        """Return the outputs [B, O] of images, given what `read_patches` said of their patches."""
