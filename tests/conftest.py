@@ -71,7 +71,7 @@ TINY_BOXES = TrialConfig.from_mapping(
         "sampling_rate": 0.2,
         "inner_iterations": 2,
         "backbone": "test_resnet",
-        "latent_channels": 32,
+        "latent_channels": 64,
         "max_detections": 20,
         "batch_size": 2,
         "epochs": 2,

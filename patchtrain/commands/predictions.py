@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from patchtrain.batch import HostBatch
 from patchtrain.commands.mask_figure import MaskPicture, draw_masks
 from patchtrain.datasets import Example
+from patchtrain.datasets.base import FittedTarget
 from patchtrain.datasets.masks import MaskFiles
 from patchtrain.errors import ConfigError
-from patchtrain.images import open_image, unfit_square
+from patchtrain.images import unfit_square
 from patchtrain.record import atomic_path
 from patchtrain.tasks.confusion import pooled_metrics
 
@@ -35,7 +36,7 @@ class Predicted(NamedTuple):
     example: Example
     pixels: np.ndarray
     """uint8 [S, S, 3]"""
-    target: int | np.ndarray
+    target: FittedTarget
     output: np.ndarray
     """Class scores [K], or the class of each pixel uint8 [S, S]."""
     score: Any
@@ -132,7 +133,7 @@ class MaskPredictions(Predictions):
     def _columns(self, image: Predicted) -> dict[str, Any]:
         example, truth = image.example, np.asarray(image.target)
         assert isinstance(example.target, MaskFiles)
-        with open_image(example.path) as source:
+        with example.open() as source:
             own_size = unfit_square(image.output, source.height, source.width)
         path = self._aside / f"{example.image_id}.png"
         example.target.reader.drawn(own_size).save(path)

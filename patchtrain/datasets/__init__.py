@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import aerial, drive, image_masks, panda
+from patchtrain.datasets import aerial, coco, drive, image_masks, panda
 from patchtrain.datasets.augment import Augmentation
 from patchtrain.datasets.base import Example, ImageData, ImageDataset
 from patchtrain.datasets.cache import sample_dir
@@ -35,6 +35,8 @@ _LISTS = {
     "drive": drive.list_drive,
     "aerial": aerial.list_aerial,
     "image_masks": image_masks.list_image_masks,
+    "coco": coco.list_coco,
+    "coco_mosaic": coco.list_coco_mosaic,
 }
 
 _CLASS_NAMES = {
@@ -42,6 +44,8 @@ _CLASS_NAMES = {
     "drive": lambda config: drive.CLASS_NAMES,
     "aerial": aerial.class_names,
     "image_masks": image_masks.class_names,
+    "coco": coco.class_names,
+    "coco_mosaic": coco.class_names,
 }
 
 

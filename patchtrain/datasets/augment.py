@@ -1,4 +1,4 @@
-"""Random changes of training images and of their masks; knows nothing of files.
+"""Random changes of training images and of their masks or boxes; knows nothing of files.
 
 Shapes: S image_size.
 """
@@ -6,20 +6,22 @@ Shapes: S image_size.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from patchtrain.config import AUGMENTATIONS
+from patchtrain.datasets.boxes import FittedObjects
 from patchtrain.datasets.masks import IGNORED
 from patchtrain.images import WHITE
 
 if TYPE_CHECKING:
-    from torchvision.tv_tensors import Image, Mask
+    from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
-    Pair = tuple[Image, Mask | None]
-    """An image [3, S, S] and its mask [S, S]; None: the target is no mask."""
+    Pair = tuple[Image, Mask | BoundingBoxes | None]
+    """An image [3, S, S] and its mask [S, S] or boxes [n, 4]; None: the target is a class."""
 
 JITTER = 0.2
 """Brightness, contrast and saturation are changed by factors from 1 - JITTER to 1 + JITTER."""
@@ -29,7 +31,7 @@ HUE_JITTER = 0.02
 
 
 class Augmentation:
-    """Changes an image and its mask alike; the same for the same seeds and image.
+    """Changes an image and its mask or boxes alike; the same for the same seeds and image.
 
     `flip`: left to right and top to bottom, each in half the images. `rotate`: by any angle about
     the middle; what comes into view is white, and ignored in the mask. `colour`: brightness,
@@ -49,36 +51,52 @@ class Augmentation:
         self._seeds = seeds
 
     def __call__(
-        self, image: np.ndarray, target: int | np.ndarray, image_id: str
-    ) -> tuple[np.ndarray, int | np.ndarray]:
+        self, image: np.ndarray, target: int | np.ndarray | FittedObjects, image_id: str
+    ) -> tuple[np.ndarray, int | np.ndarray | FittedObjects]:
         """Return the changed image [S, S, 3] and target; what was given stays as it is."""
         from torchvision import tv_tensors
 
         channels_first = torch.from_numpy(image).permute(2, 0, 1)
-        mask = None if isinstance(target, int) else tv_tensors.Mask(torch.from_numpy(target))
-        pair: Pair = (tv_tensors.Image(channels_first), mask)
+        pair: Pair = (tv_tensors.Image(channels_first), _with_place(target, len(image)))
         for name in self._names:
             pair = _CHANGES[name](pair, self._random(name, image_id))
         changed = np.ascontiguousarray(pair[0].permute(1, 2, 0).numpy())
-        return changed, target if pair[1] is None else pair[1].numpy()
+        if pair[1] is None:
+            return changed, target
+        values = pair[1].numpy()
+        if isinstance(target, FittedObjects):
+            return changed, replace(target, objects=target.objects.moved(values))
+        return changed, values
 
     def _random(self, name: str, image_id: str) -> np.random.Generator:
         text = "\n".join([*map(str, self._seeds), name, image_id])
         return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
 
+def _with_place(target: int | np.ndarray | FittedObjects, side_px: int) -> Any:
+    """Return of a target what changes with the image; None: nothing."""
+    from torchvision import tv_tensors
+
+    if isinstance(target, int):
+        return None
+    if isinstance(target, FittedObjects):
+        boxes = torch.from_numpy(target.objects.boxes)
+        return tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(side_px, side_px))
+    return tv_tensors.Mask(torch.from_numpy(target))
+
+
 def _flip(pair: Pair, random: np.random.Generator) -> Pair:
     from torchvision.transforms.v2 import functional
 
-    image, mask = pair
+    image, its = pair
     left_right, top_bottom = random.random(2) < 0.5
     if left_right:
         image = functional.horizontal_flip(image)
-        mask = None if mask is None else functional.horizontal_flip(mask)
+        its = None if its is None else functional.horizontal_flip(its)
     if top_bottom:
         image = functional.vertical_flip(image)
-        mask = None if mask is None else functional.vertical_flip(mask)
-    return image, mask
+        its = None if its is None else functional.vertical_flip(its)
+    return image, its
 
 
 def _rotate(pair: Pair, random: np.random.Generator) -> Pair:
@@ -96,12 +114,12 @@ def _rotate(pair: Pair, random: np.random.Generator) -> Pair:
 def _jitter_colour(pair: Pair, random: np.random.Generator) -> Pair:
     from torchvision.transforms.v2 import functional
 
-    image, mask = pair
+    image, its = pair
     brightness, contrast, saturation = random.uniform(1 - JITTER, 1 + JITTER, 3)
     image = functional.adjust_brightness(image, brightness)
     image = functional.adjust_contrast(image, contrast)
     image = functional.adjust_saturation(image, saturation)
-    return functional.adjust_hue(image, random.uniform(-HUE_JITTER, HUE_JITTER)), mask
+    return functional.adjust_hue(image, random.uniform(-HUE_JITTER, HUE_JITTER)), its
 
 
 _CHANGES = {"flip": _flip, "rotate": _rotate, "colour": _jitter_colour}

@@ -14,11 +14,17 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from patchtrain.datasets.augment import Augmentation
+from patchtrain.datasets.boxes import Annotation, FittedObjects
 from patchtrain.datasets.masks import IGNORED, MaskFiles, check_same_size
-from patchtrain.images import fit_labels, fit_square, open_image
+from patchtrain.datasets.mosaics import Mosaic
+from patchtrain.images import ImageSource, fit_labels, fit_square, open_image
 
-Target = int | MaskFiles
-"""Number of a class, from 0, or where the class of each pixel stands."""
+Target = int | MaskFiles | Annotation
+"""Number of a class, from 0, where the class of each pixel stands, or the objects."""
+
+FittedTarget = int | np.ndarray | FittedObjects
+"""The same, fitted like the image: a mask is uint8 [S, S] of class numbers, with `masks.IGNORED`
+where nothing is to be learned."""
 
 
 class Fitted(NamedTuple):
@@ -26,9 +32,7 @@ class Fitted(NamedTuple):
 
     image: np.ndarray
     """uint8 [S, S, 3]."""
-    target: int | np.ndarray
-    """The class, or the mask fitted like the image: uint8 [S, S] of class numbers, with
-    `masks.IGNORED` where nothing is to be learned."""
+    target: FittedTarget
     height: int
     width: int
 
@@ -39,13 +43,18 @@ class Example:
 
     Attributes:
         image_id: its name in the data set, fit to be the name of a file.
-        path: its file.
+        image: its file, or several that make one image.
         target: what is to be predicted.
     """
 
     image_id: str
-    path: Path
+    image: Path | Mosaic
     target: Target
+
+    @property
+    def path(self) -> Path:
+        """Its file; of a mosaic what stands for it in messages."""
+        return self.image.path if isinstance(self.image, Mosaic) else self.image
 
     @property
     def stratum(self) -> int:
@@ -55,7 +64,16 @@ class Example:
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files that are read, the image first."""
-        return (self.path,) if isinstance(self.target, int) else (self.path, *self.target.paths)
+        images = self.image.paths if isinstance(self.image, Mosaic) else (self.image,)
+        return images if isinstance(self.target, int) else (*images, *self.target.paths)
+
+    def open(self) -> ImageSource:
+        """Return the open image, to be closed.
+
+        Raises:
+            DataError: it cannot be opened; names the file.
+        """
+        return self.image.open() if isinstance(self.image, Mosaic) else open_image(self.image)
 
     def read(self, image_size: int) -> Fitted:
         """Return image and target, fitted alike.
@@ -63,11 +81,14 @@ class Example:
         Raises:
             DataError: a file cannot be read, or the mask is not of the image's size; names it.
         """
-        with open_image(self.path) as source:
+        with self.open() as source:
             image = fit_square(source, image_size)
             height, width = source.height, source.width
         if isinstance(self.target, int):
             return Fitted(image, self.target, height, width)
+        if isinstance(self.target, Annotation):
+            fitted = self.target.fitted(self.path, height, width, image_size)
+            return Fitted(image, fitted, height, width)
         classes = self.target.read()
         check_same_size(self.target.path, classes.shape, self.path, (height, width))
         return Fitted(image, fit_labels(classes, image_size, IGNORED), height, width)
@@ -82,6 +103,8 @@ class ImageData:
     test: tuple[Example, ...]
     class_names: tuple[str, ...]
     """Name of each class."""
+    category_numbers: tuple[int, ...] = ()
+    """See `Listing`."""
     is_sample: bool
     """Whether the images are generated ones."""
     num_skipped: int
@@ -89,7 +112,7 @@ class ImageData:
     data_dir: Path
 
 
-class ImageDataset(Dataset[tuple[np.ndarray, "int | np.ndarray", int]]):
+class ImageDataset(Dataset[tuple[np.ndarray, FittedTarget, int]]):
     """Examples as (uint8 image [S, S, 3], target, index), image and target as `Fitted` has them.
 
     Opens files per item and keeps none open, so loader processes can hold copies of it.
@@ -108,7 +131,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, "int | np.ndarray", int]]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int | np.ndarray, int]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, FittedTarget, int]:
         """Return the example number `index`.
 
         Raises:

@@ -62,6 +62,11 @@ class Annotation:
     number: int = 0
     """Of the image in that file."""
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that it depends on."""
+        return (self.source,)
+
     def fitted(self, image: Path, height: int, width: int, image_size: int) -> FittedObjects:
         """Return the objects as they lie in the image fitted into a square.
 

@@ -22,6 +22,8 @@ class Listing:
     examples: tuple[Example, ...]
     """Sorted by image_id."""
     class_names: tuple[str, ...]
+    category_numbers: tuple[int, ...] = ()
+    """Of each class what stands for it in files of detections, where the data set says so."""
     unusable: Mapping[str, str] = field(default_factory=dict)
     """image_id -> why it cannot be used, of images of which a file is missing; the ids are none of
     those in `examples`."""
@@ -129,7 +131,7 @@ def _in_folders(
     found: list[tuple[str, Example | str]] = []
     for name in sorted(images.keys() | masks.keys()):
         image, mask, view = images.get(name), masks.get(name), views.get(name)
-        image_id = _checked_id(folders.id_of(name), image or masks[name])
+        image_id = checked_id(folders.id_of(name), image or masks[name])
         if image is None:
             found.append((image_id, _unpaired(masks[name], "image", folders.images)))
         elif mask is None:
@@ -145,7 +147,12 @@ def _unpaired(path: Path, what: str, folder: Path) -> str:
     return f"{path}: has no {what} in {folder}; add it there, or remove this file"
 
 
-def _checked_id(image_id: str, path: Path) -> str:
+def checked_id(image_id: str, path: Path) -> str:
+    """Return the image_id that the file `path` gives.
+
+    Raises:
+        DataError: it can be no file's name.
+    """
     if not is_file_name(image_id):
         raise DataError(
             f"{path.parent}: the name {path.name!r} gives the image_id {image_id!r}, which must be "

@@ -70,6 +70,7 @@ def _data(
         val=val,
         test=test,
         class_names=listing.class_names,
+        category_numbers=listing.category_numbers,
         is_sample=is_sample,
         num_skipped=len(listing) - len(usable),
         data_dir=data_dir,

@@ -19,7 +19,7 @@ import numpy as np
 
 from patchtrain.cache import cache_dir
 from patchtrain.datasets.base import Example
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.masks import IGNORED, MaskFiles
 from patchtrain.errors import DataError
 from patchtrain.record import atomic_path
 
@@ -89,7 +89,7 @@ class _Memory:
     def __init__(self, examples: Sequence[Example], image_size: int) -> None:
         folders = {str(example.path.parent.absolute()) for example in examples}
         # the same files may be good masks to one reader and bad ones to another
-        readers = {repr(e.target.reader) for e in examples if not isinstance(e.target, int)}
+        readers = {repr(e.target.reader) for e in examples if isinstance(e.target, MaskFiles)}
         named = "\n".join(sorted(folders) + sorted(readers))
         key = hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:16]
         self._path = cache_dir() / "checked" / f"v2-px{image_size}-{key}.json"

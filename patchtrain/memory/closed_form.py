@@ -29,6 +29,7 @@ from patchtrain.memory.meter import CATEGORIES
 from patchtrain.memory.trace import Trace
 from patchtrain.microbatch import chunks_of
 from patchtrain.models import check_network
+from patchtrain.readers.detection import windows_at_once
 from patchtrain.readers.segmentation import cells_at_once
 from patchtrain.record import atomic_path
 
@@ -37,8 +38,8 @@ _MAX_POINTS = 5
 _NOT_OF_MEMORY = (
     "data_dir", "split_file", "split_seed", "val_fraction", "test_fraction", "skip_bad_images",
     "sample_num_images", "sample_seed", "foreground", "num_classes", "augment", "weights", "epochs",
-    "learning_rate", "weight_decay", "budget", "device", "num_workers", "seed", "sampling_rate",
-    "patch_microbatch",
+    "max_detections", "area_ranges", "mosaic_seed", "learning_rate", "weight_decay", "budget",
+    "device", "num_workers", "seed", "sampling_rate", "patch_microbatch",
 )  # fmt: skip
 """Settings on which no size and no event depends, and those that are variables."""
 
@@ -242,17 +243,18 @@ def _variables_and_passes(
             for total in (inputs, num_images * config.num_patches, num_images):
                 passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
                 passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
-    if config.task == "segmentation" and config.method in PATCH_METHODS:
+    if config.task != "classification" and config.method in PATCH_METHODS:
         passes += _passes_of_head(config)
     return tuple(variables), passes
 
 
 def _passes_of_head(config: TrialConfig) -> list[int]:
-    """Return what tells apart how `readers.segmentation` goes through an image."""
-    at_once = cells_at_once(config.patch_size)
+    """Return what tells apart how the readers of segmentation and detection go through an image."""
+    of_maps = cells_at_once if config.task == "segmentation" else windows_at_once
+    at_once = of_maps(config.patch_size)
     passes = []
     for total in (config.num_sampled, config.num_patches - config.num_sampled):
-        chunks = chunks_of(total, at_once)
+        chunks = chunks_of(total, at_once) if total else []
         passes += [min(len(chunks), 3), *(_few(stop - start) for start, stop in chunks[-2:])]
     return passes
 

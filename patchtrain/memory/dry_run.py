@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchtrain.batch import DeviceFeeder, HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.datasets.base import FittedTarget
 from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
@@ -61,12 +62,12 @@ class ShapeBatch(HostBatch):
         """Return a batch as `config` has them."""
         side_px = config.image_size
         nothing = Annotation(Objects.none(), np.zeros(0), side_px, side_px, Path())
-        target = {
+        targets: dict[str, FittedTarget] = {
             "classification": 0,
             "segmentation": _blank(side_px, side_px),
             "detection": FittedObjects(nothing.objects, nothing),
-        }[config.task]
-        return cls([_blank(side_px, side_px, 3)] * num_images, [target] * num_images)
+        }
+        return cls([_blank(side_px, side_px, 3)] * num_images, [targets[config.task]] * num_images)
 
     def whole(self) -> np.ndarray:
         """Return every image at full size, uint8 [B, H, W, 3]."""

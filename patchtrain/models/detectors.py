@@ -38,8 +38,8 @@ NUM_TOWER_CONVS = 4
 HALO_CELLS = NUM_TOWER_CONVS + 1
 """How far a location's output looks: one cell for each 3x3 convolution on its way."""
 
-_GROUP_NORM_CHANNELS = 32
-"""The heads' group norm wants a multiple of so many channels."""
+_NORM_GROUPS = 32
+"""Of the heads' group norm."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def check_detector(backbone: str, latent_channels: int) -> None:
         ConfigError: names the field and the remedy.
     """
     check_name("backbone", backbone)
-    if latent_channels % _GROUP_NORM_CHANNELS:
+    if latent_channels % _NORM_GROUPS or latent_channels < 2 * _NORM_GROUPS:
         raise ConfigError(
-            f"latent_channels={latent_channels} must be a multiple of {_GROUP_NORM_CHANNELS} in "
-            "detection: the heads have group norm; e.g. 256, FCOS's"
+            f"latent_channels={latent_channels} must be a multiple of {_NORM_GROUPS} from "
+            f"{2 * _NORM_GROUPS} up in detection: the heads have group norm; e.g. 256, FCOS's"
         )
 
 

@@ -13,9 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
 from patchtrain.tasks.assignment import UNCOUNTED
+
+_TINY = 1e-7
+"""Keeps torchvision's divisions by areas from being by 0."""
 
 
 class HeadOutputs(NamedTuple):
@@ -63,7 +66,7 @@ def losses(
     found = decode(outputs.distances.float(), places, strides)
     # where there is nothing to find, a box to compare with that has an area
     true = torch.where(answers[..., None], boxes, _around(places, strides))
-    overlap = (generalized_box_iou_loss(found, true) * answers).sum()
+    overlap = ((1 - _generalized_iou(found, true)) * answers).sum()
 
     to_left_top, to_right_bottom = places - true[..., :2], true[..., 2:] - places
     shares = torch.minimum(to_left_top, to_right_bottom) / torch.maximum(
@@ -86,6 +89,26 @@ def scores_of(outputs: HeadOutputs) -> Tensor:
     """Return how sure each class is at each location, [c, L, K]."""
     sure = outputs.class_logits.float().sigmoid() * outputs.centerness.float().sigmoid()
     return sure.sqrt()
+
+
+def _generalized_iou(one: Tensor, other: Tensor) -> Tensor:
+    """Return the generalized IoU (Rezatofighi et al., 2019) of each pair of boxes [..., 4]; that of
+    torchvision picks out the pairs that overlap.
+    """
+    inner = torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(
+        one[..., :2], other[..., :2]
+    )
+    outer = torch.maximum(one[..., 2:], other[..., 2:]) - torch.minimum(
+        one[..., :2], other[..., :2]
+    )
+    shared = inner.clamp(min=0).prod(dim=-1)
+    around = outer.prod(dim=-1)
+    covered = _area(one) + _area(other) - shared
+    return shared / (covered + _TINY) - (around - covered) / (around + _TINY)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
 
 
 def _around(places: Tensor, strides: Tensor) -> Tensor:

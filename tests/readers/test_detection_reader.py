@@ -123,7 +123,9 @@ def one_graph_loss(
                 corner = np.array([cell % size, cell // size]) * config.patch_size
                 box = np.concatenate([corner, corner + config.patch_size])
                 seen = visible(objects, box)
-                parts.append(sums_of(outputs, seen.moved(seen.boxes - np.tile(corner, 2)), own, None))
+                parts.append(
+                    sums_of(outputs, seen.moved(seen.boxes - np.tile(corner, 2)), own, None)
+                )
         else:
             with torch.no_grad():
                 everything = feeder.pixels(grid.extract(image, np.arange(grid.num_patches)))
