@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sampled(name: str) -> str:
+    name = name.replace("-", "_")
     from patchtrain.datasets.samples import WRITERS
 
     if name not in WRITERS:

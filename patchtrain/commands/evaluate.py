@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from patchtrain.commands.predictions import ClassPredictions, MaskPredictions, Predictions
+from patchtrain.commands.predictions import (
+    BoxPredictions,
+    ClassPredictions,
+    MaskPredictions,
+    Predictions,
+)
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.datasets import ImageData, list_images, load_all
@@ -28,7 +33,9 @@ def evaluate(
     as_json: bool,
 ) -> int:
     """Print the metrics of the weights in `folder` and write predictions.parquet there; for
-    segmentation also predicted masks, predictions/<image_id>.png, and predictions.png to look at.
+    segmentation also predicted masks, predictions/<image_id>.png, and predictions.png to look at;
+    for detection detections.json (COCO's format for results) and pictures with boxes,
+    predictions/<image_id>.jpg.
 
     Args:
         data_dir: images to measure on; None: those that the trial was trained on.
@@ -97,4 +104,6 @@ def _choose(folder: Path, config: TrialConfig, split: str | None) -> tuple[str, 
 def _predictions_of(config: TrialConfig, data: ImageData, folder: Path, split: str) -> Predictions:
     if config.task == "segmentation":
         return MaskPredictions(folder, split, data.class_names)
+    if config.task == "detection":
+        return BoxPredictions(folder, split, data.class_names, data.category_numbers)
     return ClassPredictions(folder, split)

@@ -5,6 +5,7 @@ Shapes: B batch, S image side in px, K classes.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -18,9 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from patchtrain.batch import HostBatch
+from patchtrain.commands.box_figure import FALSE, FOUND, SHOWN_SCORE, draw_boxes, judged
 from patchtrain.commands.mask_figure import MaskPicture, draw_masks
 from patchtrain.datasets import Example
 from patchtrain.datasets.base import FittedTarget
+from patchtrain.datasets.boxes import Annotation, FittedObjects
 from patchtrain.datasets.masks import MaskFiles
 from patchtrain.errors import ConfigError
 from patchtrain.images import unfit_square
@@ -28,6 +31,8 @@ from patchtrain.record import atomic_path
 from patchtrain.tasks.confusion import pooled_metrics
 
 _MAX_PICTURES = 4
+_MAX_DRAWN = 24
+"""Pictures with boxes; each takes a second."""
 
 
 class Predicted(NamedTuple):
@@ -38,7 +43,7 @@ class Predicted(NamedTuple):
     """uint8 [S, S, 3]"""
     target: FittedTarget
     output: np.ndarray
-    """Class scores [K], or the class of each pixel uint8 [S, S]."""
+    """Class scores [K], the class of each pixel uint8 [S, S], or detections [D, 6]."""
     score: Any
     """See `Task.score`."""
 
@@ -115,20 +120,40 @@ class ClassPredictions(Predictions):
         }
 
 
-class MaskPredictions(Predictions):
-    """Per image: its metrics, its mask as PNG of the image's own size, and pictures of the first
-    few: image, truth, prediction, difference.
-    """
+class PicturePredictions(Predictions):
+    """Predictions with pictures, in the folder `predictions`, which appears whole or not at all."""
 
     def __init__(self, folder: Path, split: str, class_names: Sequence[str]) -> None:
         super().__init__(folder, split)
         self._class_names = class_names
-        self._pictures: list[MaskPicture] = []
-        self._masks = folder / "predictions"
-        if self._masks.exists() and not self._masks.is_dir():
-            raise ConfigError(f"{self._masks}: is in the way of the predicted masks; move it away")
+        self._pictures_folder = folder / "predictions"
+        if self._pictures_folder.exists() and not self._pictures_folder.is_dir():
+            raise ConfigError(
+                f"{self._pictures_folder}: is in the way of the predictions; move it away"
+            )
         self._aside = folder / f".predictions.{os.getpid()}.tmp"
         self._aside.mkdir()
+
+    def _named(self, path: Path) -> str:
+        """Return the name of a picture relative to the folder of the trial."""
+        return f"{self._pictures_folder.name}/{path.name}"
+
+    def _finish(self) -> None:
+        shutil.rmtree(self._pictures_folder, ignore_errors=True)
+        self._aside.rename(self._pictures_folder)
+
+    def _clean_up(self) -> None:
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+
+class MaskPredictions(PicturePredictions):
+    """Per image: its metrics, its mask as PNG of the image's own size, and a figure of the first
+    few: image, truth, prediction, difference.
+    """
+
+    def __init__(self, folder: Path, split: str, class_names: Sequence[str]) -> None:
+        super().__init__(folder, split, class_names)
+        self._pictures: list[MaskPicture] = []
 
     def _columns(self, image: Predicted) -> dict[str, Any]:
         example, truth = image.example, np.asarray(image.target)
@@ -139,13 +164,61 @@ class MaskPredictions(Predictions):
         example.target.reader.drawn(own_size).save(path)
         if len(self._pictures) < _MAX_PICTURES:
             self._pictures.append(MaskPicture(example.image_id, image.pixels, truth, image.output))
-        return {"mask": f"{self._masks.name}/{path.name}", **pooled_metrics(image.score)}
+        return {"mask": self._named(path), **pooled_metrics(image.score)}
 
     def _finish(self) -> None:
         with atomic_path(self._folder / "predictions.png") as temporary:
             draw_masks(self._pictures, self._class_names, temporary)
-        shutil.rmtree(self._masks, ignore_errors=True)
-        self._aside.rename(self._masks)
+        super()._finish()
 
-    def _clean_up(self) -> None:
-        shutil.rmtree(self._aside, ignore_errors=True)
+
+class BoxPredictions(PicturePredictions):
+    """Per image: how many objects it has, were found and were found wrongly; all detections as
+    detections.json, COCO's format for results; and pictures of the first images with boxes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        class_names: Sequence[str],
+        category_numbers: Sequence[int],
+    ) -> None:
+        super().__init__(folder, split, class_names)
+        self._category_numbers = category_numbers
+        self._results: list[dict[str, Any]] = []
+        self._num_drawn = 0
+
+    def _columns(self, image: Predicted) -> dict[str, Any]:
+        example, target = image.example, image.target
+        assert isinstance(example.target, Annotation) and isinstance(target, FittedObjects)
+        for *box, score, label in image.score.detections.tolist():
+            left, top, right, bottom = (round(value, 3) for value in box)
+            self._results.append(
+                {
+                    "image_id": example.target.number,
+                    "category_id": self._category_numbers[int(label)],
+                    "bbox": [left, top, round(right - left, 3), round(bottom - top, 3)],
+                    "score": round(score, 6),
+                }
+            )
+        detections = image.output[image.output[:, 4] > 0]
+        sure = detections[detections[:, 4] >= SHOWN_SCORE]
+        of_objects, of_detections = judged(target.objects, sure)
+        picture = None
+        if self._num_drawn < _MAX_DRAWN:
+            path = self._aside / f"{example.image_id}.jpg"
+            draw_boxes(image.pixels, target.objects, sure, self._class_names, path)
+            picture, self._num_drawn = self._named(path), self._num_drawn + 1
+        return {
+            "picture": picture,
+            "num_detections": len(detections),
+            "num_objects": int((~target.objects.ignored).sum()),
+            "num_found": of_objects.count(FOUND),
+            "num_false": of_detections.count(FALSE),
+        }
+
+    def _finish(self) -> None:
+        with atomic_path(self._folder / "detections.json") as temporary:
+            temporary.write_text(json.dumps(self._results))
+        super()._finish()

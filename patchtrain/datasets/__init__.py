@@ -11,7 +11,7 @@ from patchtrain.datasets.augment import Augmentation
 from patchtrain.datasets.base import Example, ImageData, ImageDataset
 from patchtrain.datasets.cache import sample_dir
 from patchtrain.datasets.loading import load_splits, load_whole
-from patchtrain.datasets.samples import write_panda_sample
+from patchtrain.datasets.samples import WRITERS, write_panda_sample
 from patchtrain.datasets.split import read_split, write_split
 from patchtrain.errors import ConfigError
 
@@ -109,10 +109,10 @@ def load_all(config: TrialConfig, image_ids: Collection[str] | None = None) -> I
 def _data_dir(config: TrialConfig) -> Path:
     if config.data_dir is not None:
         return Path(config.data_dir).expanduser()
-    if config.dataset == "image_masks":
+    if config.dataset not in WRITERS:
         raise ConfigError(
-            "data_dir is not set: there is no sample data for dataset=image_masks; set data_dir to "
-            "a folder with images/ and masks/"
+            f"data_dir is not set: there is no sample data for dataset={config.dataset}; set "
+            "data_dir to your folder"
         )
     return sample_dir(
         config.dataset, config.sample_num_images, config.image_size, config.sample_seed

@@ -26,7 +26,7 @@ from patchtrain.datasets.boxes import Annotation, Objects
 from patchtrain.datasets.coco_json import AnnotatedImage, Category, Instances, read_instances
 from patchtrain.datasets.folders import check_data_dir, is_folder, names_in
 from patchtrain.datasets.listing import Listing, checked_id
-from patchtrain.datasets.mosaics import CANVAS_PX, PER_SIDE, Mosaic, Tile, place_in_cell
+from patchtrain.datasets.mosaics import CANVAS_PX, IS_MOSAIC, PER_SIDE, Mosaic, Tile, place_in_cell
 from patchtrain.datasets.split import SPLITS
 from patchtrain.errors import DataError
 
@@ -34,9 +34,6 @@ COCO_CLASSES = 80
 SAMPLE_CLASSES = 10
 
 _PER_MOSAIC = PER_SIDE**2
-IS_MOSAIC = "is_mosaic"
-"""Key of a file's `info` that says that its images are mosaics already."""
-
 _LAYOUT = (
     "COCO's layout is annotations/instances_train2017.json with the images in train2017/, or "
     "instances.json with images/"

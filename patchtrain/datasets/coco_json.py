@@ -91,7 +91,10 @@ def _load(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path}: is no JSON ({error}); restore it from the original") from None
     if not isinstance(data, dict):
-        raise DataError(f"{path}: holds no object with images, annotations and categories")
+        raise DataError(
+            f"{path}: holds no object with images, annotations and categories; give instances as "
+            "COCO has them"
+        )
     for name in ("images", "annotations", "categories"):
         values = data.get(name)
         if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
@@ -154,12 +157,13 @@ def _by_image(
         image, category = record.get("image_id"), record.get("category_id")
         if image not in images:
             raise DataError(
-                f"{path}: annotation {number} is of image_id {image!r}, which images does not list"
+                f"{path}: annotation {number} is of image_id {image!r}, which is not in images; "
+                "add the image, or remove the annotation"
             )
         if category not in categories:
             raise DataError(
                 f"{path}: annotation {number} is of category_id {category!r}, which categories "
-                "does not list"
+                "does not list; add the category, or remove the annotation"
             )
         found[image].append(record)
     return found

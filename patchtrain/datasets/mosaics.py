@@ -17,6 +17,9 @@ PER_SIDE = 6
 
 CANVAS_PX = 4096
 
+IS_MOSAIC = "is_mosaic"
+"""Key of the `info` of annotations that says that the images are mosaics already."""
+
 
 @dataclass(frozen=True)
 class Tile:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import shutil
 import uuid
@@ -15,13 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from patchtrain.datasets.aerial_colours import AERIAL_COLOURS
 from patchtrain.datasets.masks import ThresholdMask
+from patchtrain.datasets.mosaics import IS_MOSAIC
+from patchtrain.datasets.sample_mosaics import DigitMosaic, draw_mosaic
 from patchtrain.datasets.sample_scenes import SCENE_CLASSES, draw_scene
 from patchtrain.datasets.sample_slides import draw_plan, render_slide
 from patchtrain.datasets.sample_vessels import draw_retina
@@ -42,6 +45,9 @@ _GLEASON_SCORES = (
 
 _JPEG_QUALITY = 90
 """Keeps the fine textures that tell grades and classes apart."""
+
+_VAL_EVERY = 4
+"""One of so many mosaics is for validation."""
 
 _PARTS_PER_TILE = 9
 _TILE_SHAPE = (0.8, 0.98)
@@ -125,6 +131,37 @@ def write_aerial_sample(out: Path, num_images: int, image_size: int, seed: int) 
         )
 
 
+def write_mosaic_sample(out: Path, num_images: int, image_size: int, seed: int) -> None:
+    """Write generated mosaics of handwritten digits as the folder `out` in COCO's layout.
+
+    `annotations/instances_train.json` with `train/`, and the same for val: every fourth image. All
+    are squares of `image_size` px. The first images stay the same where `num_images` grows.
+
+    Raises:
+        ConfigError: a number out of range, or `out` is not empty or cannot be written.
+    """
+    if num_images < 2:
+        raise ConfigError(
+            f"num_images={num_images} must be at least 2, one for training and one for "
+            "validation; raise it"
+        )
+    _check_numbers(num_images, image_size, seed)
+    with _new_folder(out) as folder:
+        (folder / "annotations").mkdir()
+        for number, part in enumerate(("train", "val")):
+            (folder / part).mkdir()
+            indices = [i for i in range(num_images) if (i % _VAL_EVERY == 1) == (part == "val")]
+            records = _for_each(
+                indices,
+                lambda index, part=part, number=number: _write_mosaic(  # type: ignore[misc]
+                    folder / part, index, image_size, seed, number
+                ),
+            )
+            (folder / "annotations" / f"instances_{part}.json").write_text(
+                json.dumps(_coco_instances(records, image_size))
+            )
+
+
 @dataclass(frozen=True)
 class SampleWriter:
     """How the sample of a data set is generated.
@@ -142,6 +179,7 @@ WRITERS: Mapping[str, SampleWriter] = {
     "panda": SampleWriter(write_panda_sample, version=1),
     "drive": SampleWriter(write_drive_sample, version=1),
     "aerial": SampleWriter(write_aerial_sample, version=1),
+    "coco_mosaic": SampleWriter(write_mosaic_sample, version=1),
 }
 """Data set -> what generates a sample of it."""
 
@@ -256,6 +294,44 @@ def _write_aerial_part(folder: Path, index: int, image_size: int, seed: int) -> 
     image = Image.fromarray(scene.image)
     image.save(folder / "images" / f"{name}.jpg", quality=_JPEG_QUALITY)
     Image.fromarray(colours[scene.classes]).save(folder / "masks" / f"{name}.png")
+
+
+def _write_mosaic(
+    folder: Path, index: int, image_size: int, seed: int, part: int
+) -> tuple[int, DigitMosaic]:
+    """Write mosaic number `index`; return its number and what is on it."""
+    mosaic = draw_mosaic(np.random.default_rng([seed, index]), image_size, part)
+    Image.fromarray(mosaic.image).save(folder / f"{index:06}.jpg", quality=_JPEG_QUALITY)
+    return index, mosaic
+
+
+def _coco_instances(records: Iterable[tuple[int, DigitMosaic]], image_size: int) -> dict[str, Any]:
+    """Return what is on some mosaics as COCO writes it."""
+    size = {"height": image_size, "width": image_size}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, mosaic in records:
+        images.append({"id": index, "file_name": f"{index:06}.jpg", **size})
+        objects = zip(
+            mosaic.boxes.tolist(), mosaic.labels.tolist(), mosaic.areas.tolist(), strict=True
+        )
+        for (left, top, right, bottom), label, area in objects:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index,
+                    "category_id": label + 1,
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": area,
+                    "iscrowd": 0,
+                }
+            )
+    return {
+        "info": {"description": "generated mosaics of handwritten digits", IS_MOSAIC: True},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": digit + 1, "name": str(digit)} for digit in range(10)],
+    }
 
 
 def _tile_name(tile: int) -> str:
