@@ -59,6 +59,8 @@ class TrialRecord:
     encoder: str | None = None
     """Of a segmentation network that is built around one."""
     aggregator: str | None
+    layout: str | None = None
+    """Of the latent block in detection."""
     norm: str
     precision: str
     batch_size: int

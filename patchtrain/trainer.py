@@ -34,7 +34,7 @@ from patchtrain.memory.estimate import Estimate, check_fits, estimate
 from patchtrain.memory.meter import TimelinePoint
 from patchtrain.microbatch import chunk_size
 from patchtrain.models import check_network, mixes_inputs
-from patchtrain.models.network import aggregator_name, own_encoder
+from patchtrain.models.network import aggregator_name, layout_name, own_encoder
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
 from patchtrain.tasks import build_task
 
@@ -300,6 +300,7 @@ class Trainer:
             backbone=config.backbone,
             encoder=own_encoder(config),
             aggregator=aggregator_name(config),
+            layout=layout_name(config),
             norm=config.norm,
             precision=config.precision,
             batch_size=config.batch_size,

@@ -169,7 +169,7 @@ def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, A
         given["skip_bad_images"] = True
     values = {**preset.settings, **given, **overrides}
     if "patch_size" not in overrides:  # any that divides the image: the space varies it
-        any_size = TrialConfig.from_mapping({**values, "patch_size": 1})
+        any_size = TrialConfig.from_mapping({**values, "method": "full", "patch_size": 1})
         values["patch_size"] = patch_sizes(any_size.image_size, task=any_size.task)[0]
     return TrialConfig.from_mapping(values).with_absolute_paths()
 

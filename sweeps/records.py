@@ -13,7 +13,7 @@ import torch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.errors import ConfigError
-from patchtrain.models.network import aggregator_name, own_encoder
+from patchtrain.models.network import aggregator_name, layout_name, own_encoder
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.tasks import build_task
 from patchtrain.units import format_bytes
@@ -70,6 +70,7 @@ def _record(
     } | {
         "encoder": own_encoder(config),
         "aggregator": aggregator_name(config),
+        "layout": layout_name(config),
         "patch_microbatch": str(config.patch_microbatch),
     }
     return TrialRecord(

@@ -200,11 +200,17 @@ _DEFAULTS_OF_TASK: Mapping[str, Mapping[str, Values]] = {
         "learning_rate": Range(low=1e-5, high=1e-3),  # the paper: 1e-4
         "backbone": ("unet", "deeplabv3"),  # the paper's
     },
+    "detection": {
+        "method": ("local_global", "patchgd", "tiled", "downsampled"),
+        "learning_rate": Range(low=1e-5, high=1e-3),
+    },
 }
 """What differs from `DEFAULT_VALUES`."""
 
-_PATCH_STEP_PX: Mapping[str, int] = {"classification": 1, "segmentation": 32}
-"""What patch sizes are multiples of: encoders halve a map five times, decoders double it again."""
+_PATCH_STEP_PX: Mapping[str, int] = {"classification": 1, "segmentation": 32, "detection": 32}
+"""What patch sizes are multiples of: encoders halve a map five times, decoders double it again, and
+maps of patches are tiled.
+"""
 
 ROLES: Mapping[str, Role] = {
     "patch_size": Role.SCIENTIFIC,

@@ -69,6 +69,11 @@ def aggregator_name(config: TrialConfig) -> str | None:
     return resolve_name(config.aggregator, config.backbone)
 
 
+def layout_name(config: TrialConfig) -> str | None:
+    """Return the layout of Z; None where there is no choice."""
+    return config.layout if config.task == "detection" and aggregator_name(config) else None
+
+
 def own_encoder(config: TrialConfig) -> str | None:
     """Return the encoder inside the backbone of `config`; None where it has none of a name."""
     if config.task != "segmentation":

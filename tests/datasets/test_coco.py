@@ -135,7 +135,7 @@ DAMAGED = [
     (changed(images=[{"id": 0, "height": 4, "width": 4}]), "image 0 has no file_name"),
     (changed(images=[{"id": 0, "file_name": "a", "height": 4}]), "image 0 has width None"),
     (changed(annotations=[annotation(1, 0)] * 2), "annotation id 1 is listed twice"),
-    (changed(annotations=[annotation(1, 99)]), "annotation 1 is of image_id 99, which is not in images"),
+    (changed(annotations=[annotation(1, 99)]), "annotation 1 is of image_id 99, which"),
     (changed(annotations=[annotation(1, 0, category=1)]), "annotation 1 is of category_id 1"),
     (changed(annotations=[annotation(1, 0, (0, 0, -3, 5))]), "[0, 0, -3, 5], of negative size"),
     (changed(annotations=[annotation(1, 0, (0, 0, 3))]), "has bbox [0, 0, 3]; give four numbers"),
