@@ -59,7 +59,7 @@ POPULATION = 10
 """Of NSGA-II: its default of 50 would make nearly all of so few trials random ones."""
 GOAL = 1.2
 MILESTONES = (10, 20, 30, 40, 60)
-AS_TEXT = {"encoder", "aggregator", "patch_microbatch", "device", "budget"}
+AS_TEXT = {"encoder", "aggregator", "layout", "patch_microbatch", "device", "budget"}
 """Settings that a record words otherwise than its configuration."""
 REAL_PARQUET = "search_waste_real.parquet"
 SVG: Any = {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "search_waste"}

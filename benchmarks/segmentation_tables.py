@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,7 +157,9 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
     first = rows[0]
     heads = (
         "backbone",
+        "norm",
         "method",
+        "epochs",
         "seeds",
         *METRICS,
         "f1 from",
@@ -170,7 +173,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
         "",
         f"`python benchmarks/segmentation_tables.py {arguments.table}`: {first['image_size']} px, "
         f"patch and downsampled image {first['patch_size']} px, S {first['sampling_rate']:g}, "
-        f"J {first['inner_iterations']}, batch {first['batch_size']}, {first['epochs']} epochs, "
+        f"J {first['inner_iterations']}, batch {first['batch_size']}, "
         f"learning rate {first['learning_rate']:g}, {first['precision']}, from scratch; "
         f"{first['num_train_images']} images to train, {first['num_val_images']} to measure, all "
         "pixels pooled. Metrics in percent, plr as it is; peaks of tensors.",
@@ -185,9 +188,11 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     """Yield the trials that differ in their seeds alone."""
-    kinds = dict.fromkeys((row["backbone"], row["encoder"], row["method"]) for row in rows)
-    for kind in sorted(kinds, key=lambda kind: (kind[0] != "unet", METHODS.index(kind[2]))):
-        yield [row for row in rows if (row["backbone"], row["encoder"], row["method"]) == kind]
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[(row["backbone"] != "unet", row["norm"], METHODS.index(row["method"]))].append(row)
+    for kind in sorted(groups):
+        yield groups[kind]
 
 
 def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
@@ -199,7 +204,9 @@ def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
     ]
     cells = [
         f"{first['backbone']} ({first['encoder']})",
+        first["norm"],
         first["method"],
+        str(first["epochs"]),
         str(len(group)),
         *shown,
         f"{100 * min(found):.1f}",
@@ -216,7 +223,8 @@ def _of_full(group: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any
     peaks = [
         row["peak_allocated_bytes"]
         for row in rows
-        if row["method"] == "full" and row["backbone"] == group[0]["backbone"]
+        if row["method"] == "full"
+        and all(row[name] == group[0][name] for name in ("backbone", "norm"))
     ]
     return group[0]["peak_allocated_bytes"] / peaks[0] if peaks else None
 

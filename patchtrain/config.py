@@ -20,7 +20,7 @@ from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import parse_budget
 
 Task = Literal["classification", "segmentation", "detection"]
-Dataset = Literal["panda", "drive", "aerial", "image_masks", "coco", "coco_mosaic"]
+Dataset = Literal["panda", "drive", "aerial", "image_masks", "coco", "coco_mosaic", "soda", "tju"]
 MethodName = Literal["local_global", "patchgd", "tiled", "downsampled", "full", "checkpointed"]
 Fusion = Literal["add", "concat"]
 Layout = Literal["tile", "stack"]
@@ -43,6 +43,8 @@ TASK_OF: Mapping[str, str] = {
     "image_masks": "segmentation",
     "coco": "detection",
     "coco_mosaic": "detection",
+    "soda": "detection",
+    "tju": "detection",
 }
 """Data set -> its task."""
 
@@ -65,6 +67,8 @@ _TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 _DATASET_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "coco_mosaic": {"max_detections": 1000, "image_size": 4096, "patch_size": 512},
+    "soda": {"max_detections": 1000, "image_size": 4096, "patch_size": 512},
+    "tju": {"image_size": 4096, "patch_size": 512},
 }
 """The same for single data sets; these come before those of the task."""
 
@@ -88,7 +92,8 @@ class TrialConfig:
     dataset: Dataset = "panda"
     """`panda`: grades of slides; `drive`: retina vessels; `aerial`: land use seen from above;
     `image_masks`: any folder of images and folder of masks; `coco`: objects in COCO's layout;
-    `coco_mosaic`: the same, 36 images on a canvas of 4096 px."""
+    `coco_mosaic`: the same, 36 images on a canvas of 4096 px; `soda`: SODA-D, small objects seen
+    while driving; `tju`: TJU-DHD's pedestrians in traffic."""
 
     data_dir: str | None = None
     """Folder of the data set in its published layout. None: small generated sample data, which is
@@ -121,7 +126,7 @@ class TrialConfig:
 
     num_classes: int | None = None
     """Classes of `image_masks`, background included (None: 2), or categories of `coco` and
-    `coco_mosaic` (None: COCO's 80). Other data sets have their own."""
+    `coco_mosaic` (None: COCO's 80), or of `tju` (None: 1). Other data sets have their own."""
 
     mosaic_seed: int = 0
     """Seed of which images share a mosaic of `coco_mosaic`."""
@@ -338,7 +343,7 @@ class TrialConfig:
                 "choose from; leave it out"
             )
         if self.num_classes is not None:
-            if self.dataset not in ("image_masks", "coco", "coco_mosaic"):
+            if self.dataset not in ("image_masks", "coco", "coco_mosaic", "tju"):
                 raise ConfigError(
                     f"num_classes={self.num_classes}: dataset={self.dataset} has its own; leave it "
                     "out"

@@ -1,6 +1,4 @@
-"""Sweep detection on COCO's mosaics under memory budgets: `python sweeps/coco_mosaic_budget.py
---help`.
-"""
+"""Sweep detection on mosaics under memory budgets: `python sweeps/coco_mosaic_budget.py --help`."""
 
 from __future__ import annotations
 
@@ -12,44 +10,14 @@ if __name__ == "__main__":
     # members of their package: `sweeps/` itself on the path would shadow other names.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from sweeps.plan import Preset, Sweep
+from sweeps.box_sweep import box_sweep
 from sweeps.run import main
 
-_SMALL = {
-    "dataset": "coco_mosaic",
-    "backbone": "test_resnet",
-    "latent_channels": 64,
-    "sample_num_images": 16,
-}
-
-SWEEP = Sweep(
-    name="coco_mosaic_budget",
-    description=(
+SWEEP = box_sweep(
+    "coco_mosaic",
+    (
         "Search patch size, sampling rate, inner iterations and fusion for the detection of COCO's "
         "objects on mosaics of 36 images, every trial held to a memory budget."
-    ),
-    full=Preset(
-        settings={
-            "dataset": "coco_mosaic",
-            "image_size": 4096,
-            "backbone": "resnet50",
-            "batch_size": 1,
-            "epochs": 300,
-        },
-        budgets=("4GB", "8GB", "16GB"),
-        num_trials=60,
-    ),
-    sample=Preset(
-        settings=_SMALL | {"image_size": 512, "epochs": 3},
-        budgets=("60MB", "120MB"),
-        num_trials=12,
-        max_inner_iterations=4,
-    ),
-    smoke=Preset(
-        settings=_SMALL | {"image_size": 256, "epochs": 1},
-        budgets=("40MB", "90MB"),
-        num_trials=4,
-        max_inner_iterations=2,
     ),
 )
 

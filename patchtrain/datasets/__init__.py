@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import aerial, coco, drive, image_masks, panda
+from patchtrain.datasets import aerial, coco, drive, image_masks, panda, soda, tju
 from patchtrain.datasets.augment import Augmentation
 from patchtrain.datasets.base import Example, ImageData, ImageDataset
 from patchtrain.datasets.cache import sample_dir
@@ -37,6 +37,8 @@ _LISTS = {
     "image_masks": image_masks.list_image_masks,
     "coco": coco.list_coco,
     "coco_mosaic": coco.list_coco_mosaic,
+    "soda": soda.list_soda,
+    "tju": tju.list_tju,
 }
 
 _CLASS_NAMES = {
@@ -46,6 +48,8 @@ _CLASS_NAMES = {
     "image_masks": image_masks.class_names,
     "coco": coco.class_names,
     "coco_mosaic": coco.class_names,
+    "soda": soda.class_names,
+    "tju": tju.class_names,
 }
 
 
@@ -110,9 +114,13 @@ def _data_dir(config: TrialConfig) -> Path:
     if config.data_dir is not None:
         return Path(config.data_dir).expanduser()
     if config.dataset not in WRITERS:
+        layout = {
+            "image_masks": "images/ and masks/",
+            "coco": "annotations/instances_train.json and train/",
+        }[config.dataset]
         raise ConfigError(
             f"data_dir is not set: there is no sample data for dataset={config.dataset}; set "
-            "data_dir to your folder"
+            f"data_dir to a folder with {layout}"
         )
     return sample_dir(
         config.dataset, config.sample_num_images, config.image_size, config.sample_seed

@@ -40,7 +40,7 @@ _LAYOUT = (
 )
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Images that belong together."""
 
     split: str | None
@@ -62,25 +62,44 @@ def list_coco(config: TrialConfig, data_dir: Path) -> Listing:
     Raises:
         DataError: something is missing or inconsistent.
     """
-    return _listed(config, data_dir, in_mosaics=False)
+    return list_parts(find_parts(data_dir), len(class_names(config)))
 
 
 def list_coco_mosaic(config: TrialConfig, data_dir: Path) -> Listing:
     """Return the mosaics that the images in `data_dir` make. Raises as `list_coco`."""
-    return _listed(config, data_dir, in_mosaics=True)
+    parts, num_classes = find_parts(data_dir), len(class_names(config))
+    return list_parts(parts, num_classes, mosaic_seed=config.mosaic_seed)
 
 
-def _listed(config: TrialConfig, data_dir: Path, *, in_mosaics: bool) -> Listing:
+def list_parts(
+    parts: Sequence[Part],
+    num_classes: int,
+    *,
+    is_fixed: bool = False,
+    ignored_names: frozenset[str] = frozenset(),
+    mosaic_seed: int | None = None,
+) -> Listing:
+    """Return the images in `parts`.
+
+    Args:
+        num_classes: categories that they must have.
+        is_fixed: whether this is the data set's own number, and not what the user says.
+        ignored_names: see `read_instances`.
+        mosaic_seed: makes mosaics of them; None: they stay single.
+
+    Raises:
+        DataError: something is missing or inconsistent.
+    """
     examples: dict[str, Example] = {}
     unusable: dict[str, str] = {}
-    parts: dict[str, str] = {}
+    splits: dict[str, str] = {}
     first: tuple[Path, tuple[Category, ...]] | None = None
-    for part in find_parts(data_dir):
-        instances = read_instances(part.annotations)
-        _check_categories(config, part.annotations, instances.categories, first)
+    for part in parts:
+        instances = read_instances(part.annotations, ignored_names=ignored_names)
+        _check_categories(part.annotations, instances.categories, num_classes, is_fixed, first)
         first = first or (part.annotations, instances.categories)
-        if in_mosaics and not instances.info.get(IS_MOSAIC):
-            found = _mosaics(part, instances, config.mosaic_seed)
+        if mosaic_seed is not None and not instances.info.get(IS_MOSAIC):
+            found = _mosaics(part, instances, mosaic_seed)
         else:
             found = [_single(part, image) for image in instances.images]
         for image_id, example in found:
@@ -93,25 +112,25 @@ def _listed(config: TrialConfig, data_dir: Path, *, in_mosaics: bool) -> Listing
             else:
                 unusable[image_id] = example
             if part.split is not None:
-                parts[image_id] = part.split
-    assert first is not None
+                splits[image_id] = part.split
+    assert first is not None, "there are parts"
     return Listing(
         examples=tuple(examples[image_id] for image_id in sorted(examples)),
         class_names=tuple(category.name for category in first[1]),
         category_numbers=tuple(category.number for category in first[1]),
         unusable=unusable,
-        parts=parts,
+        parts=splits,
     )
 
 
-def find_parts(data_dir: Path) -> list[_Part]:
+def find_parts(data_dir: Path) -> list[Part]:
     """Return the parts of the data set in `data_dir`.
 
     Raises:
         DataError: there is none, or a file of annotations without its folder of images.
     """
     check_data_dir(data_dir, _LAYOUT)
-    parts: list[_Part] = []
+    parts: list[Part] = []
     for folder in (data_dir / "annotations", data_dir):
         for name in names_in(folder, _LAYOUT) if is_folder(folder) else ():
             ending = name.removesuffix(".json").removeprefix("instances_")
@@ -124,29 +143,31 @@ def find_parts(data_dir: Path) -> list[_Part]:
                 raise DataError(
                     f"{folder / name}: its images are not in {places[0]}; {_LAYOUT}; put them there"
                 )
-            parts.append(_Part(split, folder / name, images))
+            parts.append(Part(split, folder / name, images))
     taken = [part.split for part in parts]
     if len(set(taken)) < len(taken):
         names = ", ".join(part.annotations.name for part in parts)
         raise DataError(f"{data_dir}: has two files of one split ({names}); remove one of them")
     if not parts and (data_dir / "instances.json").is_file():
-        return [_Part(None, data_dir / "instances.json", data_dir / "images")]
+        return [Part(None, data_dir / "instances.json", data_dir / "images")]
     if not parts:
         raise DataError(f"{data_dir}: has another layout; {_LAYOUT}; correct data_dir")
     return parts
 
 
 def _check_categories(
-    config: TrialConfig,
     path: Path,
     categories: tuple[Category, ...],
+    num_wanted: int,
+    is_fixed: bool,
     first: tuple[Path, tuple[Category, ...]] | None,
 ) -> None:
-    num_wanted = len(class_names(config))
     if len(categories) != num_wanted:
+        remedy = f"set num_classes={len(categories)}"
+        if is_fixed:
+            remedy = "restore it from the original"
         raise DataError(
-            f"{path}: lists {len(categories)} categories, but num_classes={num_wanted}; set "
-            f"num_classes={len(categories)}"
+            f"{path}: lists {len(categories)} categories, but num_classes={num_wanted}; {remedy}"
         )
     if first is not None and categories != first[1]:
         raise DataError(
@@ -155,7 +176,7 @@ def _check_categories(
         )
 
 
-def _single(part: _Part, image: AnnotatedImage) -> tuple[str, Example | str]:
+def _single(part: Part, image: AnnotatedImage) -> tuple[str, Example | str]:
     path = part.images / image.file_name
     stem = Path(image.file_name).with_suffix("").as_posix().replace("/", "_")
     image_id = checked_id(stem if part.split is None else f"{part.split}_{stem}", path)
@@ -164,7 +185,7 @@ def _single(part: _Part, image: AnnotatedImage) -> tuple[str, Example | str]:
     return image_id, Example(image_id, path, image.annotation)
 
 
-def _mosaics(part: _Part, instances: Instances, seed: int) -> list[tuple[str, Example | str]]:
+def _mosaics(part: Part, instances: Instances, seed: int) -> list[tuple[str, Example | str]]:
     images = instances.images
     order = np.random.default_rng([seed, SPLITS.index(part.split or "train")])
     shuffled = [images[number] for number in order.permutation(len(images))]
@@ -179,7 +200,7 @@ def _mosaics(part: _Part, instances: Instances, seed: int) -> list[tuple[str, Ex
 
 
 def _mosaic(
-    image_id: str, number: int, part: _Part, images: Sequence[AnnotatedImage]
+    image_id: str, number: int, part: Part, images: Sequence[AnnotatedImage]
 ) -> Example | str:
     tiles, objects, areas = [], [], []
     for place, image in enumerate(images):

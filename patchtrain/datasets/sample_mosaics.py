@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from patchtrain.datasets.mosaics import PER_SIDE
 
 MIN_OBJECT_PX = 14
-"""Height of the smallest digits."""
+"""Height of the smallest digits, if these are not more than a third of a cell."""
 
 _LARGEST = 1 / 8
 """Height of the largest digits, in shares of the image."""
@@ -110,12 +110,15 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def _ink(rng: np.random.Generator, digit: np.ndarray, side_px: int) -> np.ndarray:
     """Return the opacity of a digit, float32, cut to what is drawn."""
-    low, high = np.log(MIN_OBJECT_PX), np.log(max(MIN_OBJECT_PX + 1, side_px * _LARGEST))
-    height = round(np.exp(rng.uniform(low, high)))
+    smallest = min(MIN_OBJECT_PX, side_px / PER_SIDE / 3)
+    largest = max(smallest, side_px * _LARGEST)
+    height = max(3, round(np.exp(rng.uniform(np.log(smallest), np.log(largest)))))
     drawn = Image.fromarray((digit * 255).astype(np.uint8)).crop(_drawn_box(digit > 0))
     width = max(3, round(height * drawn.width / drawn.height))
     grey = np.asarray(drawn.resize((width, height), Image.Resampling.BICUBIC), np.float32) / 255
     ink = ((grey - _EDGE[0]) / (_EDGE[1] - _EDGE[0])).clip(0, 1)
+    if not ink.any():  # thin lines of a very small digit
+        ink = grey / grey.max()
     left, top, right, bottom = _drawn_box(ink > 0)
     return ink[top:bottom, left:right]
 

@@ -7,30 +7,25 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from patchtrain.datasets.aerial_colours import AERIAL_COLOURS
 from patchtrain.datasets.masks import ThresholdMask
-from patchtrain.datasets.mosaics import IS_MOSAIC
-from patchtrain.datasets.sample_mosaics import DigitMosaic, draw_mosaic
+from patchtrain.datasets.sample_boxes import (
+    write_mosaic_sample,
+    write_soda_sample,
+    write_tju_sample,
+)
+from patchtrain.datasets.sample_files import check_numbers, for_each, new_folder
 from patchtrain.datasets.sample_scenes import SCENE_CLASSES, draw_scene
 from patchtrain.datasets.sample_slides import draw_plan, render_slide
 from patchtrain.datasets.sample_vessels import draw_retina
 from patchtrain.errors import ConfigError
-
-MIN_IMAGE_SIZE_PX = 64
 
 _PANDA_COLUMNS = ("image_id", "data_provider", "isup_grade", "gleason_score")
 _GLEASON_SCORES = (
@@ -46,15 +41,9 @@ _GLEASON_SCORES = (
 _JPEG_QUALITY = 90
 """Keeps the fine textures that tell grades and classes apart."""
 
-_VAL_EVERY = 4
-"""One of so many mosaics is for validation."""
-
 _PARTS_PER_TILE = 9
 _TILE_SHAPE = (0.8, 0.98)
 """Shorter side of an aerial tile, in shares of the longer one."""
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 def write_panda_sample(out: Path, num_images: int, image_size: int, seed: int) -> None:
@@ -67,10 +56,10 @@ def write_panda_sample(out: Path, num_images: int, image_size: int, seed: int) -
     Raises:
         ConfigError: a number out of range, or `out` is not empty or cannot be written.
     """
-    _check_numbers(num_images, image_size, seed)
-    with _new_folder(out) as folder:
+    check_numbers(num_images, image_size, seed)
+    with new_folder(out) as folder:
         (folder / "train_images").mkdir()
-        rows = _for_each(
+        rows = for_each(
             range(num_images),
             lambda index: _write_panda_slide(folder / "train_images", index, image_size, seed),
         )
@@ -97,18 +86,18 @@ def write_drive_sample(out: Path, num_images: int, image_size: int, seed: int) -
             f"num_images={num_images} must be at least 2, one for training and one for test; "
             "raise it"
         )
-    _check_numbers(num_images, image_size, seed)
+    check_numbers(num_images, image_size, seed)
     num_test = num_images // 2
     photographs = [_DrivePhotograph("test", index, index + 1) for index in range(num_test)]
     photographs += [
         _DrivePhotograph("training", index, num_test + index + 1)
         for index in range(num_images - num_test)
     ]
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         for part in ("test", "training"):
             for kind in ("images", "1st_manual", "mask"):
                 (folder / part / kind).mkdir(parents=True)
-        _for_each(photographs, lambda each: _write_drive_photograph(folder, each, image_size, seed))
+        for_each(photographs, lambda each: _write_drive_photograph(folder, each, image_size, seed))
 
 
 def write_aerial_sample(out: Path, num_images: int, image_size: int, seed: int) -> None:
@@ -121,45 +110,14 @@ def write_aerial_sample(out: Path, num_images: int, image_size: int, seed: int) 
     Raises:
         ConfigError: a number out of range, or `out` is not empty or cannot be written.
     """
-    _check_numbers(num_images, image_size, seed)
-    with _new_folder(out) as folder:
+    check_numbers(num_images, image_size, seed)
+    with new_folder(out) as folder:
         for tile in range(-(-num_images // _PARTS_PER_TILE)):
             for kind in ("images", "masks"):
                 (folder / _tile_name(tile) / kind).mkdir(parents=True)
-        _for_each(
+        for_each(
             range(num_images), lambda index: _write_aerial_part(folder, index, image_size, seed)
         )
-
-
-def write_mosaic_sample(out: Path, num_images: int, image_size: int, seed: int) -> None:
-    """Write generated mosaics of handwritten digits as the folder `out` in COCO's layout.
-
-    `annotations/instances_train.json` with `train/`, and the same for val: every fourth image. All
-    are squares of `image_size` px. The first images stay the same where `num_images` grows.
-
-    Raises:
-        ConfigError: a number out of range, or `out` is not empty or cannot be written.
-    """
-    if num_images < 2:
-        raise ConfigError(
-            f"num_images={num_images} must be at least 2, one for training and one for "
-            "validation; raise it"
-        )
-    _check_numbers(num_images, image_size, seed)
-    with _new_folder(out) as folder:
-        (folder / "annotations").mkdir()
-        for number, part in enumerate(("train", "val")):
-            (folder / part).mkdir()
-            indices = [i for i in range(num_images) if (i % _VAL_EVERY == 1) == (part == "val")]
-            records = _for_each(
-                indices,
-                lambda index, part=part, number=number: _write_mosaic(  # type: ignore[misc]
-                    folder / part, index, image_size, seed, number
-                ),
-            )
-            (folder / "annotations" / f"instances_{part}.json").write_text(
-                json.dumps(_coco_instances(records, image_size))
-            )
 
 
 @dataclass(frozen=True)
@@ -180,46 +138,10 @@ WRITERS: Mapping[str, SampleWriter] = {
     "drive": SampleWriter(write_drive_sample, version=1),
     "aerial": SampleWriter(write_aerial_sample, version=1),
     "coco_mosaic": SampleWriter(write_mosaic_sample, version=1),
+    "soda": SampleWriter(write_soda_sample, version=1),
+    "tju": SampleWriter(write_tju_sample, version=1),
 }
 """Data set -> what generates a sample of it."""
-
-
-def _check_numbers(num_images: int, image_size: int, seed: int) -> None:
-    if num_images < 1:
-        raise ConfigError(f"num_images={num_images} must be at least 1; raise it")
-    if image_size < MIN_IMAGE_SIZE_PX:
-        raise ConfigError(
-            f"image_size={image_size} is too small for sample images; "
-            f"use at least {MIN_IMAGE_SIZE_PX}"
-        )
-    if seed < 0:
-        raise ConfigError(f"seed={seed} must not be negative; use 0 or more")
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `out` when the block ends well, else disappears."""
-    if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"out={out}: holds files already; choose an empty or a new folder")
-    temporary = out.parent / f".{out.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if out.is_dir():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        raise ConfigError(
-            f"out={out}: cannot be written ({error.strerror}); choose a folder that can be"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _for_each(items: Iterable[_Item], write_one: Callable[[_Item], _Result]) -> list[_Result]:
-    """Write all items, several at once, and return what each call returned, in their order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(write_one, items))
 
 
 def _write_panda_slide(
@@ -294,44 +216,6 @@ def _write_aerial_part(folder: Path, index: int, image_size: int, seed: int) -> 
     image = Image.fromarray(scene.image)
     image.save(folder / "images" / f"{name}.jpg", quality=_JPEG_QUALITY)
     Image.fromarray(colours[scene.classes]).save(folder / "masks" / f"{name}.png")
-
-
-def _write_mosaic(
-    folder: Path, index: int, image_size: int, seed: int, part: int
-) -> tuple[int, DigitMosaic]:
-    """Write mosaic number `index`; return its number and what is on it."""
-    mosaic = draw_mosaic(np.random.default_rng([seed, index]), image_size, part)
-    Image.fromarray(mosaic.image).save(folder / f"{index:06}.jpg", quality=_JPEG_QUALITY)
-    return index, mosaic
-
-
-def _coco_instances(records: Iterable[tuple[int, DigitMosaic]], image_size: int) -> dict[str, Any]:
-    """Return what is on some mosaics as COCO writes it."""
-    size = {"height": image_size, "width": image_size}
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for index, mosaic in records:
-        images.append({"id": index, "file_name": f"{index:06}.jpg", **size})
-        objects = zip(
-            mosaic.boxes.tolist(), mosaic.labels.tolist(), mosaic.areas.tolist(), strict=True
-        )
-        for (left, top, right, bottom), label, area in objects:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index,
-                    "category_id": label + 1,
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": area,
-                    "iscrowd": 0,
-                }
-            )
-    return {
-        "info": {"description": "generated mosaics of handwritten digits", IS_MOSAIC: True},
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": digit + 1, "name": str(digit)} for digit in range(10)],
-    }
 
 
 def _tile_name(tile: int) -> str:

@@ -12,7 +12,7 @@ from patchtrain.datasets import load_all, load_dataset, num_classes
 from patchtrain.datasets.boxes import fit_boxes, unfit_boxes
 from patchtrain.datasets.coco_json import read_instances
 from patchtrain.datasets.mosaics import place_in_cell
-from patchtrain.datasets.samples import write_mosaic_sample
+from patchtrain.datasets.sample_boxes import write_mosaic_sample
 from patchtrain.errors import DataError
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 17, "name": "dog"}]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CLASSES, tiny, tiny_masks
+from conftest import NUM_CLASSES, tiny, tiny_boxes, tiny_masks
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
@@ -20,7 +20,7 @@ from patchtrain.memory.closed_form import Member, _fit, member_of, trace_of
 from patchtrain.memory.dry_run import dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace, TracePeak
-from patchtrain.readers import segmentation
+from patchtrain.readers import detection, segmentation
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -126,6 +126,22 @@ def test_numbers_of_patches_of_segmentation_are_exact(cells_at_once, num_closed_
         if how == "closed form":
             assert held(trace) == held(dry_run(config, 2, CPU))
     assert sources.count("closed form") == num_closed_form
+
+
+# `stack` copies what was not sampled too, so sizes fall as k grows, which two points do not tell
+@pytest.mark.parametrize(("layout", "is_closed"), [("tile", True), ("stack", False)])
+def test_numbers_of_patches_of_detection_are_exact(layout, is_closed, monkeypatch):
+    monkeypatch.setattr(detection, "PIECE_PX", 2 * 64**2)
+    base = tiny_boxes(image_size=320, layout=layout, norm="frozen", inner_iterations=1)
+    sources = []
+    for k in (7, 15, 5, 20, 9):
+        config = dataclasses.replace(base, sampling_rate=k / 25)
+        assert config.num_sampled == k
+        trace, how = trace_of(config, NUM_CLASSES, CPU)
+        sources.append(how)
+        if how == "closed form":
+            assert held(trace) == held(dry_run(config, NUM_CLASSES, CPU))
+    assert ("closed form" in sources) == is_closed
 
 
 def points(*pairs: tuple[int | tuple[int, ...], list[int]]) -> dict[tuple[int, ...], np.ndarray]:
@@ -337,13 +353,14 @@ OF_NO_INFLUENCE = {
     "test_fraction": 0.3, "skip_bad_images": True, "sample_num_images": 7, "sample_seed": 1,
     "weights": "pretrained", "epochs": 9, "learning_rate": 0.5, "weight_decay": 0.5,
     "budget": 10**9, "device": "cuda", "num_workers": 3, "seed": 4, "inner_iterations": 5,
-    "augment": "flip",
+    "augment": "flip", "max_detections": 7, "area_ranges": "soda", "mosaic_seed": 1,
 }  # fmt: skip
 OF_INFLUENCE = {
     "image_size": 512, "method": "local_global", "patch_size": 64, "fusion": "concat",
     "backbone": "test_convnext", "aggregator": "same", "norm": "group", "drop_rate": 0.5,
     "batch_size": 3, "accumulation_steps": 2, "precision": "bf16", "channels_last": False,
     "optimizer_kernel": "foreach", "encoder": "resnet18", "latent_channels": 4,
+    "layout": "stack",
 }  # fmt: skip
 VARIABLES = {"sampling_rate": 0.5, "patch_microbatch": 3}
 ONE_CHOICE = {"task", "dataset"}

@@ -9,14 +9,22 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import NUM_CLASSES, build_engine, generator, random_batch, tiny, tiny_masks
+from conftest import (
+    NUM_CLASSES,
+    build_engine,
+    generator,
+    random_batch,
+    tiny,
+    tiny_boxes,
+    tiny_masks,
+)
 
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.memory.dry_run import dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace
-from patchtrain.readers import segmentation
+from patchtrain.readers import detection, segmentation
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -141,6 +149,34 @@ def test_the_dry_run_of_segmentation_holds_what_a_metered_run_holds(
 ):
     monkeypatch.setattr(segmentation, "PIECE_PX", cells_at_once * 32**2)
     config = replace(SMALL_MASKS, **MASK_CASES[name])
+    assert predicted(config, num_classes=config.num_classes) == measured(config)
+
+
+# 128 px in patches of 64: windows of the whole map and parts of it
+SMALL_BOXES = tiny_boxes(image_size=128, sampling_rate=0.5)
+
+BOX_CASES: dict[str, dict[str, Any]] = {
+    "the_default": {"image_size": 256, "sampling_rate": 0.2},
+    "added_in_chunks": {"fusion": "add", "patch_microbatch": 2, "norm": "group"},
+    "all_sampled": {"sampling_rate": 1.0, "method": "patchgd"},
+    "stack": {"layout": "stack", "image_size": 192},
+    "stack_added": {"layout": "stack", "fusion": "add", "precision": "bf16"},
+    "stack_of_all": {"layout": "stack", "sampling_rate": 1.0, "method": "patchgd"},
+    "tiled": {"method": "tiled", "patch_microbatch": 3, "precision": "bf16"},
+    "downsampled": {"method": "downsampled"},
+    "full_in_groups": {"method": "full", "accumulation_steps": 2},
+    "groups_across_batches": {"inner_iterations": 3, "accumulation_steps": 2, "precision": "fp16"},
+    "one_at_a_time": {"batch_size": 1, "patch_microbatch": 1, "norm": "frozen"},
+}
+
+
+@pytest.mark.parametrize("windows_at_once", [1, 64])
+@pytest.mark.parametrize("name", BOX_CASES)
+def test_the_dry_run_of_detection_holds_what_a_metered_run_holds(
+    name, windows_at_once, monkeypatch
+):
+    monkeypatch.setattr(detection, "PIECE_PX", windows_at_once * 64**2)
+    config = replace(SMALL_BOXES, **BOX_CASES[name])
     assert predicted(config, num_classes=config.num_classes) == measured(config)
 
 

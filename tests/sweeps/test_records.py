@@ -39,8 +39,8 @@ def test_every_setting_of_the_trial_has_its_column(record):
     }
     assert len(shared) > 15
     different = {n for n in shared if getattr(record, n) != getattr(CONFIG, n)}
-    assert different == {"encoder", "aggregator", "patch_microbatch"}
-    assert (record.encoder, record.aggregator) == (None, "resnet18")
+    assert different == {"encoder", "aggregator", "layout", "patch_microbatch"}
+    assert (record.encoder, record.aggregator, record.layout) == (None, "resnet18", None)
     assert record.patch_microbatch == "8"
     assert (record.trial_id, record.sweep) == ("00003", "panda")
     assert (record.num_sampled, record.budget_bytes) == (3, 4 * 10**9)
