@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from measured_trials import measured, versions_of
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import ImageData, load_dataset
-from patchtrain.record import TrialRecord, read_rows, write_rows
-from patchtrain.trainer import Trainer
 from patchtrain.units import format_bytes
 
 METHODS = ("full", "downsampled", "patchgd", "local_global", "tiled")
@@ -38,9 +35,9 @@ class Protocol:
 
     settings: Mapping[str, Any]
     epochs: int
-    num_watched: int
-    """Test images that are measured after every epoch, to see how far a trial is."""
 
+
+_NUM_WATCHED = 2
 
 PROTOCOLS = {
     "drive": Protocol(
@@ -53,7 +50,6 @@ PROTOCOLS = {
             "test_fraction": 0.0,
         },
         epochs=40,
-        num_watched=2,
     ),
     "aerial": Protocol(
         settings={
@@ -67,7 +63,6 @@ PROTOCOLS = {
             "test_fraction": 20 / 72,
         },
         epochs=20,
-        num_watched=2,
     ),
 }
 
@@ -77,18 +72,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     torch.set_num_threads(arguments.threads)
     out = arguments.out or Path(__file__).parent / "results" / f"segmentation_{arguments.table}"
-    path = out.with_suffix(".parquet")
-    rows = read_rows(path)
-    done = {row["trial_id"] for row in rows}
-    data: ImageData | None = None
-    for trial_id, config in _trials(arguments):
-        if trial_id in done:
-            continue
-        data = data or _data(config, PROTOCOLS[arguments.table].num_watched)
-        rows.append(_run(trial_id, config, data))
-        write_rows(path, TrialRecord, rows)
-        out.with_suffix(".md").write_text(_report(arguments, rows))
+    rows = measured(
+        out.with_suffix(".parquet"),
+        _trials(arguments),
+        _NUM_WATCHED,
+        lambda rows: _write(out.with_suffix(".md"), _report(arguments, rows)),
+    )
     print(_report(arguments, rows))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
@@ -118,38 +112,6 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
                     f"-seed{seed}"
                 )
                 yield trial_id, TrialConfig.from_mapping(settings)
-
-
-def _data(config: TrialConfig, num_watched: int) -> ImageData:
-    """Return everything that is not for testing to train on, the test images to test and watch."""
-    data = load_dataset(config)
-    train = tuple(sorted((*data.train, *data.val), key=lambda example: example.image_id))
-    if len(train) + len(data.test) == 72:  # aerial: the paper's 52
-        assert len(train) == 52
-    return replace(data, train=train, val=data.test[:num_watched])
-
-
-def _run(trial_id: str, config: TrialConfig, data: ImageData) -> dict[str, Any]:
-    started = time.perf_counter()
-    trainer = Trainer(config, trial_id=trial_id, data=data)
-    _ = trainer.estimate  # recorded beside what is measured
-    while not trainer.finished:
-        epoch = trainer.run_epoch()
-        print(
-            f"{trial_id}  epoch {epoch.epoch}/{config.epochs}  loss {epoch.train_loss:.4f}  "
-            f"{epoch.metric_name} of the watched {epoch.metric or 0:.4f}  "
-            f"{epoch.train_time_s:.1f} s",
-            flush=True,
-        )
-    metrics = trainer.predict(data.test)
-    record = replace(
-        trainer.record(), metrics=metrics, metric=metrics["f1"], num_val_images=len(data.test)
-    )
-    trainer.close()
-    print(
-        f"{trial_id}  f1 {record.metric:.4f}  in {time.perf_counter() - started:.0f} s", flush=True
-    )
-    return record.to_row()
 
 
 def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -182,8 +144,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
         "|" + " --- |" * len(heads),
     ]
     lines += [_line(group, _of_full(group, rows)) for group in _groups(rows)]
-    versions = f"Device {first['device']}; {first['versions']}"
-    return "\n".join([*lines, "", versions, ""])
+    return "\n".join([*lines, "", versions_of(rows), ""])
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

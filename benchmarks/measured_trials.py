@@ -1,0 +1,77 @@
+"""Trials measured on test images, for tables of methods: those that are missing are trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from patchtrain.config import TrialConfig
+from patchtrain.datasets import ImageData, load_dataset
+from patchtrain.record import TrialRecord, read_rows, write_rows
+from patchtrain.trainer import Trainer
+
+Rows = list[dict[str, Any]]
+
+
+def measured(
+    path: Path,
+    trials: Iterable[tuple[str, TrialConfig]],
+    num_watched: int,
+    on_row: Callable[[Rows], None],
+) -> Rows:
+    """Return the rows in the Parquet file `path`, those of `trials` (id, configuration) trained
+    where they are missing and written as they end; `on_row` is called with all rows each time.
+
+    Args:
+        num_watched: test images that are measured after every epoch, to see how far a trial is.
+            Nothing is chosen by them: the last epoch counts.
+    """
+    rows = read_rows(path)
+    done = {row["trial_id"] for row in rows}
+    for trial_id, config in trials:
+        if trial_id not in done:
+            rows.append(_train(trial_id, config, _data(config, num_watched)))
+            write_rows(path, TrialRecord, rows)
+            on_row(rows)
+    return rows
+
+
+def _data(config: TrialConfig, num_watched: int) -> ImageData:
+    """Return the images that are not for testing to train on, and the test images to watch and
+    test; of a data set without test images those of val.
+    """
+    data = load_dataset(config)
+    if not data.test:
+        return replace(data, val=data.val[:num_watched], test=data.val)
+    train = tuple(sorted((*data.train, *data.val), key=lambda example: example.image_id))
+    return replace(data, train=train, val=data.test[:num_watched])
+
+
+def _train(trial_id: str, config: TrialConfig, data: ImageData) -> dict[str, Any]:
+    started = time.perf_counter()
+    trainer = Trainer(config, trial_id=trial_id, data=data)
+    _ = trainer.estimate  # recorded beside what is measured
+    while not trainer.finished:
+        epoch = trainer.run_epoch()
+        print(
+            f"{trial_id}  epoch {epoch.epoch}/{config.epochs}  loss {epoch.train_loss:.4f}  "
+            f"{epoch.metric_name} of the watched {epoch.metric or 0:.4f}  "
+            f"{epoch.train_time_s:.1f} s",
+            flush=True,
+        )
+    metrics = trainer.predict(data.test)
+    record = trainer.record()
+    name = record.metric_name
+    record = replace(record, metrics=metrics, metric=metrics[name], num_val_images=len(data.test))
+    trainer.close()
+    seconds = time.perf_counter() - started
+    print(f"{trial_id}  {name} {record.metric or 0:.4f}  in {seconds:.0f} s", flush=True)
+    return record.to_row()
+
+
+def versions_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Return where and with what the trials ran, as a line below a table."""
+    return f"Device {rows[0]['device']}; {rows[0]['versions']}"
