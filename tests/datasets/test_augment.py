@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from patchtrain.config import AUGMENTATIONS
 from patchtrain.datasets.augment import Augmentation
+from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.datasets.masks import IGNORED
 
 SIZE = 48
@@ -147,3 +149,23 @@ def test_no_changes_give_the_same_image():
     changed, target = Augmentation((), 0)(image, mask, "a")
     assert np.array_equal(changed, image)
     assert np.array_equal(target, mask)
+
+
+def test_boxes_move_with_what_they_are_around():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[10:20, 30:50] = 200
+    box = np.array([[30, 10, 50, 20]], np.float32)
+    objects = Objects(box, np.array([3]), np.array([False]))
+    target = FittedObjects(objects, Annotation(objects, np.array([200.0]), 64, 64, Path("a")))
+    places = set()
+    for number in range(12):
+        changed, moved = Augmentation(("flip", "colour"), 0)(image, target, f"image {number}")
+        left, top, right, bottom = moved.objects.boxes[0].astype(int)
+        assert changed[top:bottom, left:right].min() > 100
+        outside = changed.copy()
+        outside[top:bottom, left:right] = 0
+        assert outside.max() < 50
+        assert moved.objects.labels.tolist() == [3]
+        places.add((left, top))
+    assert len(places) == 4
+    np.testing.assert_array_equal(target.objects.boxes, box)
