@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measured_trials import Rows, measured, versions_of
+from measured_trials import Rows, measured, parser_of, versions_of
 
 from patchtrain.config import TrialConfig
 from patchtrain.units import format_bytes
@@ -118,7 +118,7 @@ def _mean(group: Sequence[dict[str, Any]], name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of(__doc__ or "", batch_size=2, learning_rate=5e-4, epochs=12)
     known = list(METHODS)
     parser.add_argument("--methods", nargs="+", choices=known, default=known[:-1])
     parser.add_argument("--num-images", type=int, default=32)
@@ -128,14 +128,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--inner-iterations", type=int, default=2)
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--out", type=Path, help="path of the results, without suffix")
     return parser
 
 

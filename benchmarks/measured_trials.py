@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -14,6 +15,22 @@ from patchtrain.record import TrialRecord, read_rows, write_rows
 from patchtrain.trainer import Trainer
 
 Rows = list[dict[str, Any]]
+
+
+def parser_of(
+    description: str, *, batch_size: int, learning_rate: float, epochs: int | None
+) -> argparse.ArgumentParser:
+    """Return a parser of what such tables have in common, with these defaults."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--learning-rate", type=float, default=learning_rate)
+    parser.add_argument("--batch-size", type=int, default=batch_size)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--out", type=Path, help="path of the results, without suffix")
+    return parser
 
 
 def measured(

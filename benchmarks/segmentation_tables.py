@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measured_trials import measured, versions_of
+from measured_trials import measured, parser_of, versions_of
 
 from patchtrain.config import TrialConfig
 from patchtrain.units import format_bytes
@@ -196,22 +196,14 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of(__doc__ or "", batch_size=4, learning_rate=1e-3, epochs=None)
     parser.add_argument("table", choices=PROTOCOLS)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--backbones", nargs="+", default=["unet", "deeplabv3"])
     parser.add_argument("--encoder", default="resnet18")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--precision", default="bf16")
     parser.add_argument("--norm", default="batch")
     parser.add_argument("--augment", default="none", help="more than 'none' is not the table's")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--out", type=Path, help="path of the results, without suffix")
     return parser
 
 

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     # members of their package: `sweeps/` itself on the path would shadow other names.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from sweeps.mask_sweep import mask_sweep
+from sweeps.presets import mask_sweep
 from sweeps.run import main
 
 SWEEP = mask_sweep(

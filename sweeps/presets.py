@@ -1,0 +1,99 @@
+"""A sweep from what is particular to it; panda's is written out in its script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeps.plan import Preset, Sweep
+
+
+def sweep_of(
+    dataset: str,
+    description: str,
+    *,
+    full: Mapping[str, Any],
+    budgets: tuple[str, ...],
+    small: Mapping[str, Any],
+    sample_budgets: tuple[str, ...],
+    smoke_budgets: tuple[str, ...],
+) -> Sweep:
+    """Return the sweep `<dataset>_budget`.
+
+    Args:
+        full: settings on the real data set.
+        budgets: on it.
+        small: networks, number and size of the generated images.
+        sample_budgets: on the sample with images twice as large.
+        smoke_budgets: on the sample.
+    """
+    small = {"dataset": dataset, **small}
+    return Sweep(
+        name=f"{dataset}_budget",
+        description=description,
+        full=Preset(settings={"dataset": dataset, **full}, budgets=budgets, num_trials=60),
+        sample=Preset(
+            settings=small | {"image_size": 2 * small["image_size"], "epochs": 3},
+            budgets=sample_budgets,
+            num_trials=12,
+            max_inner_iterations=4,
+        ),
+        smoke=Preset(
+            settings=small | {"epochs": 1},
+            budgets=smoke_budgets,
+            num_trials=4,
+            max_inner_iterations=2,
+        ),
+    )
+
+
+def mask_sweep(
+    dataset: str,
+    description: str,
+    *,
+    image_size: int,
+    budgets: tuple[str, ...],
+    sample_num_images: int,
+) -> Sweep:
+    """Return the sweep of U-Net on `dataset`.
+
+    Args:
+        image_size, budgets: on the real data set.
+        sample_num_images: of the generated one.
+    """
+    return sweep_of(
+        dataset,
+        description,
+        full={
+            "image_size": image_size,
+            "backbone": "unet",
+            "encoder": "resnet34",
+            "epochs": 100,
+        },
+        budgets=budgets,
+        small={
+            "encoder": "tu-test_resnet",
+            "sample_num_images": sample_num_images,
+            "image_size": 128,
+        },
+        sample_budgets=("100MB", "200MB"),
+        smoke_budgets=("52MB", "90MB"),
+    )
+
+
+def box_sweep(dataset: str, description: str) -> Sweep:
+    """Return the sweep of FCOS on `dataset`: the paper's 4096 px and 300 epochs."""
+    return sweep_of(
+        dataset,
+        description,
+        full={"image_size": 4096, "backbone": "resnet50", "batch_size": 1, "epochs": 300},
+        budgets=("4GB", "8GB", "16GB"),
+        small={
+            "backbone": "test_resnet",
+            "latent_channels": 64,
+            "sample_num_images": 16,
+            "image_size": 256,
+        },
+        sample_budgets=("60MB", "120MB"),
+        smoke_budgets=("40MB", "90MB"),
+    )
