@@ -21,7 +21,7 @@ _COLOURS = {
 """Okabe and Ito's, told apart in every kind of colour vision."""
 
 MIN_IOU = 0.5
-SHOWN_SCORE = 0.3
+SHOWN_SCORE = 0.5
 """Detections that are less sure are not drawn."""
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -77,7 +77,8 @@ def draw_boxes(
     for box, verdict in zip(objects.boxes, of_objects, strict=True):
         if verdict != FOUND:
             _draw_box(draw, box * scale, verdict)
-    for (*box, score, label), verdict in zip(detections, of_detections, strict=True):
+    judgements = list(zip(detections, of_detections, strict=True))
+    for (*box, score, label), verdict in reversed(judgements):  # the surest on top
         corners = np.array(box) * scale
         _draw_box(draw, corners, verdict)
         text = f"{class_names[int(label)]} {score:.2f}"

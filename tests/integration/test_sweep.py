@@ -83,17 +83,25 @@ def test_every_trial_can_be_run_again_alone(finished):
 
 
 @pytest.mark.parametrize(
-    ("name", "metric_name"), [("drive_budget", "f1"), ("aerial_budget", "mean_iou")]
+    ("name", "task", "metric_name"),
+    [
+        ("drive_budget", "segmentation", "f1"),
+        ("aerial_budget", "segmentation", "mean_iou"),
+        ("coco_mosaic_budget", "detection", "ap"),
+    ],
 )
-def test_sweeps_of_segmentation_run_as_that_of_slides_does(name, metric_name, tmp_path, address):
+def test_sweeps_of_other_tasks_run_as_that_of_slides_does(
+    name, task, metric_name, tmp_path, address
+):
     out = tmp_path / "run"
     status, output, errors = run_sweep(out, "--address", address, name=name)
     assert (status, errors) == (0, "")
     assert f"best in 90MB: {metric_name}" in output
     rows = rows_of(out)
     assert len(launched(rows)) == 4
-    assert {row["task"] for row in rows} == {"segmentation"}
-    assert {row["encoder"] for row in rows} == {"tu-test_resnet"}
+    assert {row["task"] for row in rows} == {task}
+    encoder, layout = ("tu-test_resnet", None) if task == "segmentation" else (None, "tile")
+    assert {(row["encoder"], row["layout"]) for row in rows} == {(encoder, layout)}
     assert {row["metric_name"] for row in rows} == {metric_name}
     for row in launched(rows):
         assert row["status"] == "completed"
