@@ -2,6 +2,7 @@
 
     python benchmarks/estimate_error.py
     python benchmarks/estimate_error.py --task segmentation
+    python benchmarks/estimate_error.py --task detection
 
 Each configuration is predicted and then run for real on the CPU: the engine that trains, under the
 meter, on random pixels, for whole batches until nothing new can be in memory, a batch of a single
@@ -35,6 +36,7 @@ import torch
 from patchtrain.batch import HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.datasets import num_classes
+from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import MemoryGuard
@@ -67,6 +69,10 @@ MASK_NETWORKS = (
     ("unet_plain", "resnet18"),
 )
 MASK_SHAPES = ((256, 64, 3, 3), (512, 128, 2, 2), (384, 128, 5, 2), (512, 64, 10, 2))
+"""As above."""
+
+BOX_NETWORKS = (("resnet18", 64), ("resnet34", 128), ("resnet50", 256))
+BOX_SHAPES = ((256, 64, 3, 3), (512, 128, 2, 2), (384, 128, 5, 2), (512, 64, 10, 2))
 """As above."""
 
 MAX_RUN_S = 600
@@ -155,7 +161,50 @@ def mask_configurations(seed: int) -> list[list[TrialConfig]]:
     return [[config] for config in found] + [by_k]
 
 
-CONFIGURATIONS = {"classification": configurations, "segmentation": mask_configurations}
+def box_configurations(seed: int) -> list[list[TrialConfig]]:
+    """Return the same of detection: both layouts of Z."""
+    draw = random.Random(seed)
+    found = []
+    for backbone, channels in BOX_NETWORKS:
+        for method, layout in (
+            ("local_global", "tile"),
+            ("local_global", "tile"),
+            ("local_global", "stack"),
+            ("patchgd", "tile"),
+            ("patchgd", "stack"),
+            ("tiled", "tile"),
+            ("downsampled", "tile"),
+            ("full", "tile"),
+        ):
+            image, patch, k, batch = draw.choice(BOX_SHAPES)
+            found.append(
+                _config(
+                    dataset="coco_mosaic",
+                    num_classes=draw.choice((1, 10, 80)),
+                    method=method,
+                    layout=layout,
+                    backbone=backbone,
+                    latent_channels=channels,
+                    image_size=image if method in PATCH_METHODS else 256,
+                    patch_size=patch if method in PATCH_METHODS else 128,
+                    sampling_rate=_rate(image, patch, k),
+                    fusion=draw.choice(("add", "concat", "concat")),
+                    inner_iterations=draw.choice((1, 2)),
+                    batch_size=draw.randint(2, max(2, batch)),
+                    **_drawn(draw),
+                )
+            )
+    large = {"dataset": "coco_mosaic", "num_classes": 10, "backbone": "resnet18", "batch_size": 1}
+    large |= {"image_size": 1024, "patch_size": 128, "norm": "group", "latent_channels": 64}
+    by_k = [_config(**large, sampling_rate=k / 64) for k in (4, 12, 6, 9)]
+    return [[config] for config in found] + [by_k]
+
+
+CONFIGURATIONS = {
+    "classification": configurations,
+    "segmentation": mask_configurations,
+    "detection": box_configurations,
+}
 
 
 def _patches(
@@ -286,6 +335,8 @@ class Row:
         name = config.backbone
         if config.task == "segmentation":
             name = f"{name} {own_encoder(config) or ''} ({config.dataset})"
+        elif config.task == "detection":
+            name = f"{name}, {config.latent_channels} channels, {config.layout}"
         cells: list[Any] = [config.method, name]
         if config.method in PATCH_METHODS:
             shape = f"{config.image_size}/{config.patch_size}"
@@ -370,6 +421,9 @@ def _metered(config: TrialConfig) -> Any:
         if config.task == "segmentation":
             masks = pixels.integers(0, num_classes(config), (num, *shape[:2]), np.uint8)
             return HostBatch(images, list(masks))
+        if config.task == "detection":
+            nothing = Annotation(Objects.none(), np.zeros(0), *shape[:2], Path())
+            return HostBatch(images, [FittedObjects(nothing.objects, nothing)] * num)
         return HostBatch(images, np.arange(num) % num_classes(config))
 
     sizes = [config.batch_size] * _num_batches(config)

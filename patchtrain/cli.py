@@ -98,13 +98,20 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--num-images", type=int, default=48, help="48 if not given")
     sample.add_argument("--image-size", type=int, default=512, help="longer side in px")
     sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="coco-mosaic: mosaics of the images in this folder instead of generated ones",
+    )
     sample.set_defaults(run=_sample_data)
     return parser
 
 
 def _sampled(name: str) -> str:
-    name = name.replace("-", "_")
     from patchtrain.datasets.samples import WRITERS
+
+    name = name.replace("-", "_")
 
     if name not in WRITERS:
         raise argparse.ArgumentTypeError(
@@ -162,8 +169,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _sample_data(arguments: argparse.Namespace) -> int:
+    from patchtrain.datasets.mosaic_files import write_mosaics
     from patchtrain.datasets.samples import WRITERS
 
+    if arguments.data is not None:
+        if arguments.name != "coco_mosaic":
+            raise ConfigError(f"--data: {arguments.name} is generated; leave it out")
+        num_written = write_mosaics(arguments.data, arguments.out, arguments.seed)
+        print(f"{num_written} mosaics in {arguments.out}")
+        return EXIT_DONE
     write = WRITERS[arguments.name].write
     write(arguments.out, arguments.num_images, arguments.image_size, arguments.seed)
     print(f"{arguments.num_images} generated images (not real data) in {arguments.out}")

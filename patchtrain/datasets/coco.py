@@ -99,7 +99,7 @@ def list_parts(
         _check_categories(part.annotations, instances.categories, num_classes, is_fixed, first)
         first = first or (part.annotations, instances.categories)
         if mosaic_seed is not None and not instances.info.get(IS_MOSAIC):
-            found = _mosaics(part, instances, mosaic_seed)
+            found = mosaics_of(part, instances, mosaic_seed)
         else:
             found = [_single(part, image) for image in instances.images]
         for image_id, example in found:
@@ -185,7 +185,10 @@ def _single(part: Part, image: AnnotatedImage) -> tuple[str, Example | str]:
     return image_id, Example(image_id, path, image.annotation)
 
 
-def _mosaics(part: Part, instances: Instances, seed: int) -> list[tuple[str, Example | str]]:
+def mosaics_of(part: Part, instances: Instances, seed: int) -> list[tuple[str, Example | str]]:
+    """Return the image_id of each mosaic of a part, with its example, or with the reason why it
+    cannot be used.
+    """
     images = instances.images
     order = np.random.default_rng([seed, SPLITS.index(part.split or "train")])
     shuffled = [images[number] for number in order.permutation(len(images))]

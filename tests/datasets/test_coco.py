@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from image_data import damage, error_of, grey_image, real, trial, write
 
+from patchtrain.cli import main
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import load_all, load_dataset, num_classes
 from patchtrain.datasets.boxes import fit_boxes, unfit_boxes
@@ -333,3 +334,25 @@ def test_annotations_of_other_tools_are_read():
 def test_missing_annotations_are_an_error(tmp_path):
     with pytest.raises(DataError, match=r"no\.json: cannot be read"):
         read_instances(tmp_path / "no.json")
+
+
+def test_mosaics_that_were_written_are_those_that_are_put_together(tmp_path, capsys):
+    folder = marked_images(tmp_path / "d", 80)
+    assert main(["sample-data", "coco-mosaic", str(tmp_path / "m"), "--data", str(folder)]) == 0
+    assert "2 mosaics in" in capsys.readouterr().out
+    together, written = load_all(mosaic_config(folder)).test, load_all(
+        mosaic_config(tmp_path / "m")
+    ).test  # fmt: skip
+    assert len(together) == len(written) == 2
+    for one, other in zip(together, written, strict=True):
+        image, target, *_ = one.read(1024)
+        from_file, its_target, *_ = other.read(1024)
+        assert np.abs(image.astype(int) - from_file).max() < 40, "more than JPEG loses"
+        np.testing.assert_allclose(target.objects.boxes, its_target.objects.boxes, atol=1e-3)
+        np.testing.assert_array_equal(one.target.objects.labels, other.target.objects.labels)
+        np.testing.assert_allclose(one.target.areas, other.target.areas)
+    assert main(["sample-data", "drive", str(tmp_path / "x"), "--data", str(folder)]) == 2
+    assert "--data: drive is generated" in capsys.readouterr().err
+    (folder / "train" / "007.png").unlink()
+    assert main(["sample-data", "coco-mosaic", str(tmp_path / "y"), "--data", str(folder)]) == 2
+    assert not (tmp_path / "y").exists()
