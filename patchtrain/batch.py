@@ -85,6 +85,17 @@ class HostBatch:
             start += last - cell
         return np.concatenate(parts)
 
+    def tiles(self, places: np.ndarray, side_px: int) -> np.ndarray:
+        """Return patches of `side_px` at `places` [N, 3] (image, top and left in px), uint8
+        [N, p, p, 3].
+        """
+        return np.stack(
+            [
+                self.images[image][top : top + side_px, left : left + side_px]
+                for image, top, left in places
+            ]
+        )
+
     def resized(self, side_px: int) -> np.ndarray:
         """Return every whole image resized to uint8 [B, side, side, 3], antialiased."""
         if side_px not in self._resized:  # each inner iteration asks again

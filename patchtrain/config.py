@@ -60,6 +60,7 @@ _TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "aggregator": "conv1x1",
         "fusion": "concat",
         "latent_channels": 256,
+        "tile_overlap": 0.2,
         "learning_rate": 1e-4,
     },
 }
@@ -193,6 +194,10 @@ class TrialConfig:
     area_ranges: AreaRanges = "coco"
     """Sizes of objects whose average precision is measured apart: COCO's three or SODA-D's four."""
 
+    tile_overlap: float = 0.0
+    """Share of a patch that it has in common with the next one where `tiled` detects; more finds
+    what patches cut. 0.2 where nothing is said in detection; segmentation has none."""
+
     drop_rate: float = 0.0
     """Dropout of features before classifiers (timm's `drop_rate`), in backbone and aggregator."""
 
@@ -282,6 +287,10 @@ class TrialConfig:
             raise ConfigError(
                 f"drop_rate={self.drop_rate} must be at least 0 and below 1; e.g. 0.2"
             )
+        if not 0 <= self.tile_overlap <= _MAX_OVERLAP:
+            raise ConfigError(
+                f"tile_overlap={self.tile_overlap} must be 0 to {_MAX_OVERLAP}; e.g. 0.2"
+            )
         if not 0 < self.sampling_rate <= 1:
             raise ConfigError(
                 f"sampling_rate={self.sampling_rate} must be above 0 and at most 1; "
@@ -366,6 +375,10 @@ class TrialConfig:
             )
         if task == "detection":
             self._check_detection()
+        elif self.tile_overlap:
+            raise ConfigError(
+                f"tile_overlap={self.tile_overlap}: only detection has overlapping patches; use 0"
+            )
 
     def _check_detection(self) -> None:
         if "rotate" in self.augmentations:
@@ -551,6 +564,7 @@ _COARSEST_STRIDE = 32
 """Of a backbone's maps, in px."""
 
 _MAX_CATEGORIES = 10_000
+_MAX_OVERLAP = 0.75
 
 _SEEDS = ("seed", "split_seed", "sample_seed", "mosaic_seed")
 

@@ -18,6 +18,20 @@ Positions = Sequence[int] | np.ndarray | torch.Tensor
 """Whole numbers [k], each in 0..mn-1."""
 
 
+def tile_corners(image_size: int, patch_size: int, overlap: float) -> np.ndarray:
+    """Return top and left in px, int64 [t, 2], of patches that cover a square image, row by row.
+
+    Args:
+        overlap: share of a patch that it has in common with the next one, below 1; the last ones of
+            a row or column, which end where the image does, may have more. 0: the grid, for a
+            patch size that divides the image's.
+    """
+    stride = max(1, round(patch_size * (1 - overlap)))
+    last = image_size - patch_size
+    lines = np.append(np.arange(0, last, stride), last)
+    return np.stack(np.meshgrid(lines, lines, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class PatchGrid:
     """The grid of non-overlapping square patches that covers an image.

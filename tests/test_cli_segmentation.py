@@ -192,6 +192,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         ({"aggregator": "small_cnn"}, "aggregator='small_cnn' reads no maps"),
         ({"task": "classification"}, "task='classification' does not go with dataset="),
         ({"num_classes": 5}, "num_classes=5: dataset=.* has its own"),
+        ({"tile_overlap": 0.2}, "tile_overlap=0.2: only detection has overlapping patches"),
         ({"latent_channels": 0}, "latent_channels=0 must be at least 1"),
         (
             {"augment": "flip,twist"},

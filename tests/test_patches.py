@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from patchtrain.errors import ConfigError
-from patchtrain.patches import PatchGrid
+from patchtrain.patches import PatchGrid, tile_corners
 
 
 @pytest.fixture
@@ -106,3 +106,23 @@ def test_sample_of_all_is_a_permutation(grid):
 def test_sample_rejects_impossible_numbers(grid, k):
     with pytest.raises(ValueError, match=f"k={k}"):
         grid.sample(k, torch.Generator())
+
+
+def test_tiles_without_overlap_are_the_grid():
+    corners = tile_corners(256, 64, 0.0)
+    assert corners.tolist() == [[64 * row, 64 * col] for row in range(4) for col in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("image", "patch", "overlap"), [(256, 64, 0.2), (300, 100, 0.5), (64, 64, 0.2)]
+)
+def test_tiles_cover_the_image_and_overlap(image, patch, overlap):
+    corners = tile_corners(image, patch, overlap)
+    covered = np.zeros((image, image), int)
+    for top, left in corners:
+        assert 0 <= top <= image - patch and 0 <= left <= image - patch
+        covered[top : top + patch, left : left + patch] += 1
+    assert covered.min() >= 1
+    lines = np.unique(corners[:, 0])
+    assert (np.diff(lines) <= round(patch * (1 - overlap))).all()
+    assert len(corners) == len(np.unique(corners, axis=0))

@@ -82,6 +82,10 @@ class ShapeBatch(HostBatch):
         """Return the patches `start` to `stop`, uint8 [N, p, p, 3]."""
         return _blank(stop - start, grid.patch_size, grid.patch_size, 3)
 
+    def tiles(self, places: np.ndarray, side_px: int) -> np.ndarray:
+        """Return the patches at `places` [N, 3], uint8 [N, p, p, 3]."""
+        return _blank(len(places), side_px, side_px, 3)
+
     def masks(self, image: int, grid: PatchGrid, cells: np.ndarray) -> np.ndarray:
         """Return the classes in `cells` [c], uint8 [c, p, p]."""
         return _blank(len(cells), grid.patch_size, grid.patch_size)

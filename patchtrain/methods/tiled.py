@@ -5,6 +5,8 @@ Shapes: B batch, m n grid, p patch side in px; O outputs of an image.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from patchtrain.batch import HostBatch
@@ -12,31 +14,36 @@ from patchtrain.config import TrialConfig
 from patchtrain.methods.base import MethodTools
 from patchtrain.methods.sampled import SampledPatches
 from patchtrain.microbatch import Inputs, chunks_of
+from patchtrain.patches import tile_corners
 from patchtrain.readers import PatchReader
 
 
 class Tiled(SampledPatches):
-    """Trains on sampled patches alone; predicts each patch by itself and puts them together."""
+    """Trains on sampled patches of the grid alone; predicts patches, which may overlap, by
+    themselves and puts them together.
+    """
 
     _reader: PatchReader
 
     def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
         assert isinstance(tools.reader, PatchReader), "the configuration refuses other tasks"
         super().__init__(config, tools)
+        self._corners = tile_corners(config.image_size, config.patch_size, config.tile_overlap)
 
     def predict(self, batch: HostBatch) -> np.ndarray:
         """Return the outputs [B, O] of `batch`, every patch seen."""
+        places = np.concatenate(
+            [np.insert(self._corners, 0, image, axis=1) for image in range(len(batch))]
+        )
         parts = []
-        num = len(batch) * self._grid.num_patches
-        for first, last in self._representative(chunks_of(num, self._at_once(batch))):
-            inputs = Inputs(
-                last - first,
-                lambda start, stop, first=first: batch.cells(  # type: ignore[misc]
-                    self._grid, first + start, first + stop
-                ),
-                group=1,
-            )
-            features = self._encoder.encode(inputs, inputs.num)
-            parts.append(self._reader.read_patches(features, first))
+        for first, last in self._representative(chunks_of(len(places), self._at_once(batch))):
+            its = places[first:last]
+            pixels = partial(_taken, batch, its, self._config.patch_size)
+            features = self._encoder.encode(Inputs(len(its), pixels, group=1), len(its))
+            parts.append(self._reader.read_patches(features, its))
             del features
         return self._reader.put_together(parts, len(batch))
+
+
+def _taken(batch: HostBatch, places: np.ndarray, side_px: int, start: int, stop: int) -> np.ndarray:
+    return batch.tiles(places[start:stop], side_px)

@@ -100,9 +100,9 @@ class PatchReader(Reader):
     """A reader for which a patch alone has outputs: its part of those of the image."""
 
     @abstractmethod
-    def read_patches(self, features: Tensor, first: int) -> Any:
-        """Return, on the host, what patches say for themselves, given their `features` [N, F]; they
-        are numbers `first` and following of all B*mn.
+    def read_patches(self, features: Tensor, places: np.ndarray) -> Any:
+        """Return, on the host, what patches say for themselves, given their `features` [N, F] and
+        `places` [N, 3]: image, top and left in px.
         """
 
     @abstractmethod

@@ -46,6 +46,10 @@ MIN_VISIBLE = 0.3
 nothing is learned, for or against."""
 
 
+_WHOLE = np.zeros(1, np.int64)
+"""The one cell of a map that is read whole."""
+
+
 def windows_at_once(patch_size: int) -> int:
     """Return how many patches' windows are read at once."""
     return max(1, PIECE_PX // patch_size**2)
@@ -114,8 +118,8 @@ class DetectionReader(PatchReader):
         """Return the detections float32 [B, D, 6] given `features` [B, L, d]; see `Detection`."""
         outputs = self.blank_outputs(len(features))
         for image in self._representative(range(len(features))):
-            found = self._found(self._read(features[image : image + 1]), np.zeros(1, np.int64))
-            outputs[image] = self._merged([found])
+            outputs_of_head = self._read(features[image : image + 1])
+            outputs[image] = self._merged([self._found(outputs_of_head, self._places(_WHOLE))])
         return outputs
 
     def read_latent(self, latent: LatentBlock, global_features: Tensor | None) -> np.ndarray:
@@ -126,38 +130,44 @@ class DetectionReader(PatchReader):
             found = []
             if self._is_stack:
                 stacked = self._stacked(latent.of_image(image), whole, None)
-                found.append(self._found(self._read(stacked), np.zeros(1, np.int64)))
+                found.append(self._found(self._read(stacked), self._places(_WHOLE)))
             else:
                 for start, stop in self._parts(self._config.num_patches):
                     cells = np.arange(start, stop)
                     tiles = self._in_latent(latent, image, cells)
-                    found.append(self._found(self._read_windows(tiles, whole, cells), cells))
+                    outputs_of_head = self._read_windows(tiles, whole, cells)
+                    found.append(self._found(outputs_of_head, self._places(cells)))
             outputs[image] = self._merged(found)
         return outputs
 
-    def read_patches(self, features: Tensor, first: int) -> list[tuple[int, np.ndarray]]:
-        """Return the candidates [c, T, 6] of patches, given their `features` [N, L, d], with the
-        number of the first of each piece.
+    def read_patches(
+        self, features: Tensor, places: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the candidates [c, T, 6] of patches with their images [c], piece by piece, given
+        their `features` [N, L, d].
         """
         parts = []
+        own = locations(self._windows.regions(0))
         for start, stop in self._parts(len(features)):
-            cells = np.arange(first + start, first + stop) % self._config.num_patches
-            candidates = self._found(self._read(features[start:stop]), cells)
-            parts.append((first + start, _cut_to(candidates, self._patch_boxes(cells)[:, None])))
+            its = places[start:stop]
+            corners = its[:, None, [2, 1]].astype(np.float32)
+            candidates = self._found(self._read(features[start:stop]), own + corners)
+            patches = np.concatenate([corners, corners + self._config.patch_size], axis=-1)
+            parts.append((its[:, 0], _cut_to(candidates, patches)))
         return parts
 
     def put_together(
-        self, parts: Sequence[list[tuple[int, np.ndarray]]], num_images: int
+        self, parts: Sequence[list[tuple[np.ndarray, np.ndarray]]], num_images: int
     ) -> np.ndarray:
         """Return the detections [B, D, 6] of images from the candidates of their patches."""
-        outputs = self.blank_outputs(num_images)
         by_image: list[list[np.ndarray]] = [[] for _ in range(num_images)]
-        for first, candidates in (piece for part in parts for piece in part):
-            for number, its in enumerate(candidates, first):
-                by_image[number // self._config.num_patches].append(its)
-        for image, its in enumerate(by_image):
-            if its:
-                outputs[image] = self._merged(its)
+        for images, candidates in (piece for part in parts for piece in part):
+            for image, its in zip(images, candidates, strict=True):
+                by_image[image].append(its)
+        outputs = self.blank_outputs(num_images)
+        for image, its_candidates in enumerate(by_image):
+            if its_candidates:  # a run for memory alone leaves patches out
+                outputs[image] = self._merged(its_candidates)
         return outputs
 
     def blank_outputs(self, num_images: int) -> np.ndarray:
@@ -178,7 +188,7 @@ class DetectionReader(PatchReader):
         first = image * of.inputs_per_image
         if of.positions is None or self._is_stack:
             objects = objects.moved(objects.boxes / self._scale)
-            yield self._piece(np.zeros(1, np.int64), [objects], slice(first, first + 1))
+            yield self._piece(_WHOLE, [objects], slice(first, first + 1))
             return
         sampled = of.positions[image]
         for start, stop in self._parts(len(sampled)):
@@ -261,7 +271,7 @@ class DetectionReader(PatchReader):
         return loss.detach()
 
     def _loss(self, outputs: HeadOutputs, piece: _Piece) -> Tensor:
-        places = self._places(piece.cells)
+        places = self._feeder.constants(self._places(piece.cells), INPUT)
         labels = self._feeder.targets(piece.assigned.labels)
         boxes = self._feeder.constants(piece.assigned.boxes, INPUT)
         return losses(outputs, labels, boxes, places, self._strides).total
@@ -368,27 +378,30 @@ class DetectionReader(PatchReader):
                 total = total + torch.nn.functional.linear(context, its)
         return total[None]
 
-    def _places(self, cells: np.ndarray) -> Tensor:
-        """Return x and y of the locations of the patches at `cells` [c], [c, L, 2]."""
-        places = [locations(self._windows.regions(cell)) for cell in cells]
-        return self._feeder.constants(np.stack(places), INPUT)
+    def _places(self, cells: np.ndarray) -> np.ndarray:
+        """Return x and y of the locations of the patches at `cells` [c], float32 [c, L, 2]."""
+        return np.stack([locations(self._windows.regions(cell)) for cell in cells])
 
     # --- finding ---
 
-    def _found(self, outputs: HeadOutputs, cells: np.ndarray) -> np.ndarray:
-        """Return the surest candidates of each level for the patches at `cells` [c], on the host:
-        float32 [c, T, 6], box in px of the image, score and class.
+    def _found(self, outputs: HeadOutputs, places: np.ndarray) -> np.ndarray:
+        """Return the surest candidates of each level, on the host: float32 [c, T, 6], box in px of
+        the image, score and class.
+
+        Args:
+            places: of the locations in px of what they count, float32 [c, L, 2].
         """
         scores = scores_of(outputs)
-        boxes = decode(outputs.distances.float(), self._places(cells), self._strides) * self._scale
+        on_device = self._feeder.constants(places, INPUT)
+        boxes = decode(outputs.distances.float(), on_device, self._strides) * self._scale
         num_classes = scores.shape[-1]
         parts, start = [], 0
         for side in self._levels.sides:
             stop = start + side**2
             flat = scores[:, start:stop].flatten(1)
-            best, places = flat.topk(min(CANDIDATES_PER_LEVEL, flat.shape[1]), dim=1)
-            at = (start + places // num_classes)[..., None].expand(-1, -1, 4)
-            classes = places % num_classes
+            best, chosen = flat.topk(min(CANDIDATES_PER_LEVEL, flat.shape[1]), dim=1)
+            at = (start + chosen // num_classes)[..., None].expand(-1, -1, 4)
+            classes = chosen % num_classes
             parts.append(
                 torch.cat([boxes.gather(1, at), best[..., None], classes[..., None]], dim=-1)
             )

@@ -102,27 +102,26 @@ class SegmentationReader(PatchReader):
                 self._cells.paste(classes, cells, outputs[image, ..., None])
         return outputs
 
-    def read_patches(self, features: Tensor, first: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return numbers [c] and classes uint8 [c, p, p, 1] of patches piece by piece, given their
-        `features` [N, d, h, w].
+    def read_patches(
+        self, features: Tensor, places: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return places [c, 3] and classes uint8 [c, p, p, 1] of patches piece by piece, given
+        their `features` [N, d, h, w].
         """
-        parts = []
-        for start, stop in self._parts(len(features)):
-            numbers = np.arange(first + start, first + stop)
-            cells = numbers % self._cells.num_patches
-            parts.append((numbers, self._classes(features[start:stop], None, cells)))
-        return parts
+        return [
+            (places[start:stop], self._classes(features[start:stop], None, np.zeros(0, np.int64)))
+            for start, stop in self._parts(len(features))
+        ]
 
     def put_together(
         self, parts: Sequence[list[tuple[np.ndarray, np.ndarray]]], num_images: int
     ) -> np.ndarray:
         """Return the classes uint8 [B, M, M] of images from those of their patches."""
         outputs = self.blank_outputs(num_images)
-        for numbers, classes in (piece for part in parts for piece in part):
-            images, cells = np.divmod(numbers, self._cells.num_patches)
-            for image in np.unique(images):
-                its = images == image
-                self._cells.paste(classes[its], cells[its], outputs[image, ..., None])
+        side = self._cells.patch_size
+        for places, classes in (piece for part in parts for piece in part):
+            for (image, top, left), its in zip(places, classes, strict=True):
+                outputs[image, top : top + side, left : left + side] = its[..., 0]
         return outputs
 
     def blank_outputs(self, num_images: int) -> np.ndarray:

@@ -363,7 +363,7 @@ OF_INFLUENCE = {
     "layout": "stack",
 }  # fmt: skip
 VARIABLES = {"sampling_rate": 0.5, "patch_microbatch": 3}
-ONE_CHOICE = {"task", "dataset"}
+ONE_CHOICE = {"task", "dataset", "tile_overlap"}  # of classification
 CLASSES = {"foreground", "num_classes"}
 """They decide how many classes there are, which `member_of` is told."""
 
