@@ -45,7 +45,7 @@ def test_a_new_version_of_one_data_set_makes_only_its_sample_again(monkeypatch):
     assert after == before
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", sorted(WRITERS.keys() - {"soda", "tju"}))  # as coco_mosaic
 def test_processes_at_once_share_one_sample(cache_folder, name):
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(sample_dir, name, 12, 64, 0) for _ in range(3)]

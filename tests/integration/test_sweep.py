@@ -84,21 +84,18 @@ def test_every_trial_can_be_run_again_alone(finished):
 
 @pytest.mark.parametrize(
     ("name", "task", "metric_name"),
-    [
-        ("drive_budget", "segmentation", "f1"),
-        ("aerial_budget", "segmentation", "mean_iou"),
-        ("coco_mosaic_budget", "detection", "ap"),
-    ],
+    [("aerial_budget", "segmentation", "mean_iou"), ("coco_mosaic_budget", "detection", "ap")],
 )
 def test_sweeps_of_other_tasks_run_as_that_of_slides_does(
     name, task, metric_name, tmp_path, address
 ):
     out = tmp_path / "run"
-    status, output, errors = run_sweep(out, "--address", address, name=name)
+    arguments = ("--num-trials", "2", "--address", address)
+    status, output, errors = run_sweep(out, *arguments, name=name)
     assert (status, errors) == (0, "")
     assert f"best in 90MB: {metric_name}" in output
     rows = rows_of(out)
-    assert len(launched(rows)) == 4
+    assert len(launched(rows)) == 2
     assert {row["task"] for row in rows} == {task}
     encoder, layout = ("tu-test_resnet", None) if task == "segmentation" else (None, "tile")
     assert {(row["encoder"], row["layout"]) for row in rows} == {(encoder, layout)}
