@@ -56,8 +56,9 @@ def evaluate(
     config = replace(config, weights="none")
     if data_dir is not None:
         config = replace(config, data_dir=str(data_dir.expanduser().resolve()))
-    split, image_ids = _choose(folder, config, split)
-    data = load_all(config, image_ids)
+    listing = list_images(config)
+    split, image_ids = _choose(folder, config, listing.image_ids, split)
+    data = load_all(config, listing.only(image_ids))
     examples = data.test
     trainer = Trainer(
         config, trial_id=folder.resolve().name, data=replace(data, val=examples, test=())
@@ -77,9 +78,12 @@ def evaluate(
     return 0
 
 
-def _choose(folder: Path, config: TrialConfig, split: str | None) -> tuple[str, set[str]]:
-    """Return the name of the split and the image_ids that it has in `config.data_dir`."""
-    everything = list_images(config)
+def _choose(
+    folder: Path, config: TrialConfig, everything: set[str], split: str | None
+) -> tuple[str, set[str]]:
+    """Return the name of the split and which image_ids of `everything`, all those in
+    `config.data_dir`, it has.
+    """
     if split == "all":
         return "all", everything
     wanted = {

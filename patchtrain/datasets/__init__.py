@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 from patchtrain.config import TrialConfig
@@ -10,6 +9,7 @@ from patchtrain.datasets import aerial, coco, drive, image_masks, panda, soda, t
 from patchtrain.datasets.augment import Augmentation
 from patchtrain.datasets.base import Example, ImageData, ImageDataset
 from patchtrain.datasets.cache import sample_dir
+from patchtrain.datasets.listing import Listing
 from patchtrain.datasets.loading import load_splits, load_whole
 from patchtrain.datasets.samples import WRITERS, write_panda_sample
 from patchtrain.datasets.split import read_split, write_split
@@ -80,34 +80,30 @@ def load_dataset(config: TrialConfig) -> ImageData:
         DataError: something is missing, damaged or inconsistent; one line.
         ConfigError: a setting does not go with the data set, or sample data cannot be had.
     """
-    data_dir = _data_dir(config)
-    listing = _LISTS[config.dataset](config, data_dir)
-    return load_splits(config, data_dir, listing, is_sample=config.data_dir is None)
+    listing = list_images(config)
+    return load_splits(config, _data_dir(config), listing, is_sample=config.data_dir is None)
 
 
-def list_images(config: TrialConfig) -> set[str]:
-    """Return the image_ids of the data set that `config` names, without opening any image.
+def list_images(config: TrialConfig) -> Listing:
+    """Return the images of the data set that `config` names, without opening any.
 
     Raises: as `load_all`.
     """
-    return _LISTS[config.dataset](config, _data_dir(config)).image_ids
+    return _LISTS[config.dataset](config, _data_dir(config))
 
 
-def load_all(config: TrialConfig, image_ids: Collection[str] | None = None) -> ImageData:
+def load_all(config: TrialConfig, listing: Listing | None = None) -> ImageData:
     """Read and check the data set that `config` names, its usable images as `test`.
 
     Args:
-        image_ids: the images wanted, others are not opened; None: all.
+        listing: the images wanted, others are not opened; None: all.
 
     Raises:
         DataError: something is missing, damaged or inconsistent; one line.
         ConfigError: a setting does not go with the data set, or sample data cannot be had.
     """
-    data_dir = _data_dir(config)
-    listing = _LISTS[config.dataset](config, data_dir)
-    if image_ids is not None:
-        listing = listing.only(image_ids)
-    return load_whole(config, data_dir, listing, is_sample=config.data_dir is None)
+    listing = list_images(config) if listing is None else listing
+    return load_whole(config, _data_dir(config), listing, is_sample=config.data_dir is None)
 
 
 def _data_dir(config: TrialConfig) -> Path:

@@ -13,7 +13,7 @@ __all__ = ["Pass", "PatchReader", "Reader", "ReaderTools", "build_reader"]
 def build_reader(config: TrialConfig, tools: ReaderTools, task: Task) -> Reader:
     """Return the reader of `task`."""
     if isinstance(task, Detection):
-        return DetectionReader(config, tools, task)
+        return DetectionReader(config, tools)
     if isinstance(task, Segmentation):
         return SegmentationReader(config, tools, task)
     assert isinstance(task, Classification)

@@ -79,6 +79,17 @@ class Reader(ABC):
         self._to_host = tools.to_host
         self._representative = tools.representative
 
+    def _put_sampled(self, features: Tensor, of: Pass) -> None:
+        """Put into Z, where the method keeps one, the values of what was sampled of `features`
+        [N, F].
+        """
+        if of.latent is None:
+            return
+        assert of.positions is not None
+        by_image = features.unflatten(0, (len(of.batch), of.inputs_per_image))
+        sampled = by_image[:, : of.positions.shape[1]]
+        of.latent.put(self._feeder.targets(of.positions), sampled)
+
     @abstractmethod
     def learn(self, encoded: Encoded, of: Pass, scaled: Scaled) -> Tensor:
         """Add the gradients of the loss of a pass to all parameters', put the features of sampled

@@ -29,7 +29,6 @@ from patchtrain.models.detectors import DetectionHead, Levels
 from patchtrain.readers.base import Pass, PatchReader, ReaderTools, Scaled
 from patchtrain.readers.windows import Windows
 from patchtrain.resizing import enlargement_of_cells
-from patchtrain.tasks import Detection
 from patchtrain.tasks.assignment import Assigned, assign, locations
 from patchtrain.tasks.fcos import HeadOutputs, decode, losses, scores_of
 
@@ -66,19 +65,36 @@ class _Piece(NamedTuple):
     """Their features among those of the pass, where these are read alone."""
 
 
+class _Lesson(NamedTuple):
+    """A training pass, and where its gradient goes."""
+
+    of: Pass
+    features: Tensor
+    """[N, L, d], without gradient."""
+    gradient: Tensor
+    """[N*L + 1, d]: one row more takes what is meant for cells without gradient."""
+    share: float
+    """What the loss of a location counts in that of the pass."""
+    scaled: Scaled
+
+    @property
+    def by_input(self) -> Tensor:
+        """The gradient as [N, L, d]."""
+        return self.gradient[:-1].view_as(self.features)
+
+
 class DetectionReader(PatchReader):
     """Boxes, classes and scores of objects."""
 
-    def __init__(self, config: TrialConfig, tools: ReaderTools, task: Detection) -> None:
+    def __init__(self, config: TrialConfig, tools: ReaderTools) -> None:
         super().__init__(config, tools)
-        self._task = task
         assert isinstance(tools.network.head, DetectionHead)
         self._head = tools.network.head
         side_px = config.image_size if config.method == "full" else config.patch_size
         self._levels = Levels(side_px)
-        self._is_latent = config.method in LATENT_METHODS
-        self._is_stack = self._is_latent and config.layout == "stack"
-        self._is_tile = self._is_latent and not self._is_stack
+        has_latent = config.method in LATENT_METHODS
+        self._is_stack = has_latent and config.layout == "stack"
+        self._is_tile = has_latent and not self._is_stack
         cut = config.method == "tiled" or self._is_tile
         self._grid_size = config.grid_size if cut else 1
         self._scale = config.image_size / (self._grid_size * side_px)
@@ -103,15 +119,14 @@ class DetectionReader(PatchReader):
             pieces = [list(self._pieces(image, of)) for image in range(len(of.batch))]
             num_found = sum(piece.assigned.num_found for its in pieces for piece in its)
             share = 1 / max(1, num_found)
-            if of.latent is not None:
-                self._put(of, features)
-            # one row more takes what is meant for cells without gradient
+            self._put_sampled(features, of)
             gradient = features.new_zeros((features[..., 0].numel() + 1, features.shape[-1]))
+            lesson = _Lesson(of, features, gradient, share, scaled)
+            learn_image = self._learn_stack if self._is_stack else self._learn_pieces
             total = torch.zeros((), device=features.device)
             for image in self._representative(range(len(of.batch))):
-                learn = self._learn_stack if self._is_stack else self._learn_image
-                total += learn(image, pieces[image], features, gradient, of, share, scaled)
-        encoded.backward_from(gradient[:-1].view_as(features))
+                total += learn_image(image, pieces[image], lesson)
+        encoded.backward_from(lesson.by_input)
         return total
 
     def read_whole(self, features: Tensor) -> np.ndarray:
@@ -176,12 +191,6 @@ class DetectionReader(PatchReader):
 
     # --- training ---
 
-    def _put(self, of: Pass, features: Tensor) -> None:
-        assert of.positions is not None and of.latent is not None
-        k = of.positions.shape[1]
-        by_image = features.unflatten(0, (len(of.batch), of.inputs_per_image))
-        of.latent.put(self._feeder.targets(of.positions), by_image[:, :k])
-
     def _pieces(self, image: int, of: Pass) -> Iterator[_Piece]:
         """Yield what is read of an image in training."""
         objects = of.batch.objects(image)
@@ -206,20 +215,11 @@ class DetectionReader(PatchReader):
         labels, boxes = (np.stack(values) for values in zip(*map(_values, found), strict=True))
         return _Piece(cells, Assigned(labels, boxes), rows)
 
-    def _learn_image(
-        self,
-        image: int,
-        pieces: Sequence[_Piece],
-        features: Tensor,
-        gradient: Tensor,
-        of: Pass,
-        share: float,
-        scaled: Scaled,
-    ) -> Tensor:
+    def _learn_pieces(self, image: int, pieces: Sequence[_Piece], lesson: _Lesson) -> Tensor:
         """Add the gradients of one image, read piece by piece, to the head's parameters' and to
-        `gradient` [N*L + 1, d]; return its part of the loss.
+        the lesson's; return its part of the loss.
         """
-        by_input = gradient[:-1].view_as(features)
+        of, features, by_input = lesson.of, lesson.features, lesson.by_input
         context_row = image * of.inputs_per_image + of.inputs_per_image - 1
         context = features[context_row].detach().requires_grad_() if of.has_global else None
         total = torch.zeros((), device=features.device)
@@ -231,14 +231,14 @@ class DetectionReader(PatchReader):
             else:
                 tiles = features[piece.rows].detach().requires_grad_()
                 outputs = self._read(tiles)
-            loss = self._loss(outputs, piece) * share
+            loss = self._loss(outputs, piece) * lesson.share
             del outputs
-            scaled(loss).backward()
+            lesson.scaled(loss).backward()
             total += loss.detach()
             assert tiles.grad is not None
             if self._is_tile:
                 places = self._feeder.targets(self._rows_of(piece.cells, image, of))
-                gradient.index_add_(0, places.flatten(), tiles.grad.flatten(0, 1))
+                lesson.gradient.index_add_(0, places.flatten(), tiles.grad.flatten(0, 1))
             else:
                 by_input[piece.rows] = tiles.grad
             del tiles
@@ -246,28 +246,20 @@ class DetectionReader(PatchReader):
             by_input[context_row] = context.grad  # type: ignore[assignment]
         return total
 
-    def _learn_stack(
-        self,
-        image: int,
-        pieces: Sequence[_Piece],
-        features: Tensor,
-        gradient: Tensor,
-        of: Pass,
-        share: float,
-        scaled: Scaled,
-    ) -> Tensor:
-        """The same as `_learn_image` for the layout `stack`."""
+    def _learn_stack(self, image: int, pieces: Sequence[_Piece], lesson: _Lesson) -> Tensor:
+        """The same as `_learn_pieces` for the layout `stack`, read whole."""
+        of = lesson.of
         assert of.positions is not None and of.latent is not None
         (piece,) = pieces
         first, k = image * of.inputs_per_image, of.positions.shape[1]
-        own = features[first : first + of.inputs_per_image].detach().requires_grad_()
+        rows = slice(first, first + of.inputs_per_image)
+        own = lesson.features[rows].detach().requires_grad_()
         context = own[k] if of.has_global else None
         stacked = self._stacked(of.latent.of_image(image), context, (of.positions[image], own[:k]))
-        loss = self._loss(self._read(stacked), piece) * share
+        loss = self._loss(self._read(stacked), piece) * lesson.share
         del stacked
-        scaled(loss).backward()
-        by_input = gradient[:-1].view_as(features)
-        by_input[first : first + of.inputs_per_image] = own.grad  # type: ignore[assignment]
+        lesson.scaled(loss).backward()
+        lesson.by_input[rows] = own.grad  # type: ignore[assignment]
         return loss.detach()
 
     def _loss(self, outputs: HeadOutputs, piece: _Piece) -> Tensor:

@@ -72,11 +72,7 @@ class SegmentationReader(PatchReader):
                 total += self._learn_image(image, features, gradient, of, scaled)
             total /= len(of.batch)
         encoded.backward_from(gradient)
-        if of.latent is not None:
-            assert of.positions is not None
-            k = of.positions.shape[1]
-            by_image = features.unflatten(0, (len(of.batch), of.inputs_per_image))
-            of.latent.put(self._feeder.targets(of.positions), by_image[:, :k])
+        self._put_sampled(features, of)
         return total
 
     def read_whole(self, features: Tensor) -> np.ndarray:
