@@ -138,7 +138,7 @@ def mask_configurations(seed: int) -> list[list[TrialConfig]]:
     found = []
     for backbone, encoder in MASK_NETWORKS:
         for method in ("local_global", "local_global", "patchgd", "tiled", "downsampled", "full"):
-            image, patch, k, batch = draw.choice(MASK_SHAPES)
+            shape = draw.choice(MASK_SHAPES)
             found.append(
                 _config(
                     **draw.choice(({"dataset": "drive"}, {"dataset": "aerial"})),
@@ -146,13 +146,7 @@ def mask_configurations(seed: int) -> list[list[TrialConfig]]:
                     backbone=backbone,
                     encoder=encoder,
                     aggregator="conv1x1",
-                    image_size=image if method in PATCH_METHODS else 256,
-                    patch_size=patch if method in PATCH_METHODS else 128,
-                    sampling_rate=_rate(image, patch, k),
-                    fusion=draw.choice(("add", "concat", "concat")),
-                    inner_iterations=draw.choice((1, 2)),
-                    batch_size=draw.randint(2, max(2, batch)),
-                    **_drawn(draw),
+                    **_of_maps(draw, method, shape),
                 )
             )
     small = {"dataset": "drive", "backbone": "unet", "encoder": "resnet18", "batch_size": 1}
@@ -176,7 +170,7 @@ def box_configurations(seed: int) -> list[list[TrialConfig]]:
             ("downsampled", "tile"),
             ("full", "tile"),
         ):
-            image, patch, k, batch = draw.choice(BOX_SHAPES)
+            shape = draw.choice(BOX_SHAPES)
             found.append(
                 _config(
                     dataset="coco_mosaic",
@@ -185,13 +179,7 @@ def box_configurations(seed: int) -> list[list[TrialConfig]]:
                     layout=layout,
                     backbone=backbone,
                     latent_channels=channels,
-                    image_size=image if method in PATCH_METHODS else 256,
-                    patch_size=patch if method in PATCH_METHODS else 128,
-                    sampling_rate=_rate(image, patch, k),
-                    fusion=draw.choice(("add", "concat", "concat")),
-                    inner_iterations=draw.choice((1, 2)),
-                    batch_size=draw.randint(2, max(2, batch)),
-                    **_drawn(draw),
+                    **_of_maps(draw, method, shape),
                 )
             )
     large = {"dataset": "coco_mosaic", "num_classes": 10, "backbone": "resnet18", "batch_size": 1}
@@ -235,6 +223,21 @@ def _whole_images(draw: random.Random, method: str, backbone: str) -> TrialConfi
         batch_size=draw.randint(2, 3),
         **_drawn(draw),
     )
+
+
+def _of_maps(draw: random.Random, method: str, shape: tuple[int, int, int, int]) -> dict[str, Any]:
+    """Return the settings of tasks whose features are maps."""
+    image, patch, k, batch = shape
+    cut = method in PATCH_METHODS
+    return {
+        "image_size": image if cut else 256,
+        "patch_size": patch if cut else 128,
+        "sampling_rate": _rate(image, patch, k),
+        "fusion": draw.choice(("add", "concat", "concat")),
+        "inner_iterations": draw.choice((1, 2)),
+        "batch_size": draw.randint(2, max(2, batch)),
+        **_drawn(draw),
+    }
 
 
 def _drawn(draw: random.Random) -> dict[str, Any]:

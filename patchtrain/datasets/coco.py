@@ -25,7 +25,7 @@ from patchtrain.datasets.base import Example
 from patchtrain.datasets.boxes import Annotation, Objects
 from patchtrain.datasets.coco_json import AnnotatedImage, Category, Instances, read_instances
 from patchtrain.datasets.folders import check_data_dir, is_folder, names_in
-from patchtrain.datasets.listing import Listing, checked_id
+from patchtrain.datasets.listing import FoundImage, Listing, checked_id, listing_of
 from patchtrain.datasets.mosaics import CANVAS_PX, IS_MOSAIC, PER_SIDE, Mosaic, Tile, place_in_cell
 from patchtrain.datasets.split import SPLITS
 from patchtrain.errors import DataError
@@ -90,37 +90,20 @@ def list_parts(
     Raises:
         DataError: something is missing or inconsistent.
     """
-    examples: dict[str, Example] = {}
-    unusable: dict[str, str] = {}
-    splits: dict[str, str] = {}
+    found: list[FoundImage] = []
     first: tuple[Path, tuple[Category, ...]] | None = None
     for part in parts:
         instances = read_instances(part.annotations, ignored_names=ignored_names)
         _check_categories(part.annotations, instances.categories, num_classes, is_fixed, first)
         first = first or (part.annotations, instances.categories)
         if mosaic_seed is not None and not instances.info.get(IS_MOSAIC):
-            found = mosaics_of(part, instances, mosaic_seed)
+            its = mosaics_of(part, instances, mosaic_seed)
         else:
-            found = [_single(part, image) for image in instances.images]
-        for image_id, example in found:
-            if image_id in examples or image_id in unusable:
-                raise DataError(
-                    f"{part.annotations}: two images have the image_id {image_id!r}; rename one"
-                )
-            if isinstance(example, Example):
-                examples[image_id] = example
-            else:
-                unusable[image_id] = example
-            if part.split is not None:
-                splits[image_id] = part.split
+            its = [_single(part, image) for image in instances.images]
+        found += [FoundImage(*each, part.split, part.annotations) for each in its]
     assert first is not None, "there are parts"
-    return Listing(
-        examples=tuple(examples[image_id] for image_id in sorted(examples)),
-        class_names=tuple(category.name for category in first[1]),
-        category_numbers=tuple(category.number for category in first[1]),
-        unusable=unusable,
-        parts=splits,
-    )
+    names = tuple(category.name for category in first[1])
+    return listing_of(found, names, tuple(category.number for category in first[1]))
 
 
 def find_parts(data_dir: Path) -> list[Part]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from patchtrain.datasets.base import Example
 from patchtrain.datasets.folders import is_folder, pictures_in
@@ -93,27 +94,50 @@ def list_mask_folders(
         DataError: a folder is missing or unreadable, there are no images, or an image_id is no
             file name or has two images.
     """
-    examples: dict[str, Example] = {}
-    unusable: dict[str, str] = {}
-    parts: dict[str, str] = {}
-    for folder in folders:
-        for image_id, found in _in_folders(folder, reader, layout):
-            if image_id in examples or image_id in unusable:
-                raise DataError(
-                    f"{folder.images}: image_id {image_id!r} is that of an image in another folder "
-                    "too; rename one of the two folders or images"
-                )
-            if isinstance(found, Example):
-                examples[image_id] = found
-            else:
-                unusable[image_id] = found
-            if folder.part is not None:
-                parts[image_id] = folder.part
+    found = [
+        FoundImage(image_id, example, folder.part, folder.images)
+        for folder in folders
+        for image_id, example in _in_folders(folder, reader, layout)
+    ]
+    return listing_of(found, class_names)
+
+
+class FoundImage(NamedTuple):
+    """An image that a data set names."""
+
+    image_id: str
+    example: Example | str
+    """Or the reason why it cannot be used."""
+    part: str | None
+    """Its split, where the data set says so."""
+    where: Path
+    """The folder or file that names it."""
+
+
+def listing_of(
+    found: Iterable[FoundImage],
+    class_names: tuple[str, ...],
+    category_numbers: tuple[int, ...] = (),
+) -> Listing:
+    """Return the listing of the images `found`.
+
+    Raises:
+        DataError: an image_id has two images.
+    """
+    by_id: dict[str, FoundImage] = {}
+    for image in found:
+        if by_id.setdefault(image.image_id, image) is not image:
+            raise DataError(
+                f"{image.where}: image_id {image.image_id!r} is that of an image in another folder "
+                "too; rename one of the two folders or images"
+            )
+    examples = (by_id[image_id].example for image_id in sorted(by_id))
     return Listing(
-        examples=tuple(examples[image_id] for image_id in sorted(examples)),
+        examples=tuple(example for example in examples if isinstance(example, Example)),
         class_names=class_names,
-        unusable=unusable,
-        parts=parts,
+        category_numbers=category_numbers,
+        unusable={name: i.example for name, i in by_id.items() if isinstance(i.example, str)},
+        parts={name: image.part for name, image in by_id.items() if image.part is not None},
     )
 
 
