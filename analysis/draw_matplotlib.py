@@ -1,8 +1,9 @@
-"""Draws figures for paper and slides, on white. Knows nothing of runs, files or HTML."""
+"""Draws charts for paper and slides, on white. Knows nothing of trials, files or HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -11,116 +12,192 @@ from matplotlib import ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figures import LIGHT, MARKS, PAPER_MARKS, STRIP_KINDS, Mark, ParetoInfo
-from analysis.selection import exact_size
+from analysis.charts import LIGHT, Axis, Bars, Chart, Line, Mark, Panel, Points
+
+MOST_VECTORS = 2000
+"""More points than that are drawn as pixels in an SVG, or it could hardly be opened."""
 
 
-def draw_pareto_matplotlib(info: ParetoInfo, title: str) -> Figure:
-    """Return the Pareto plot for paper and slides, on white."""
+def draw_matplotlib(chart: Chart, title: str | None = None) -> Figure:
+    """Return the chart as a figure; `title` stands over it in place of the chart's own."""
     # names come from data: a `$` in them is no mathematics
     with matplotlib.rc_context({"text.parse_math": False, "font.size": 10}):
-        figure = Figure(figsize=(8, 6), dpi=150, layout="constrained")
+        columns = 1 if chart.share_x else chart.columns
+        rows = math.ceil(len(chart.panels) / columns)
+        figure = Figure(figsize=_size(chart, rows, columns), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
-        heights = [5, 0.8] if info.has_strip else [1]
-        all_axes = figure.subplots(
-            len(heights), 1, sharex=True, squeeze=False, height_ratios=heights
-        )[:, 0]
-        axes = all_axes[0]
-        _draw_points(info, axes, all_axes[-1])
-        _draw_budgets(info, all_axes)
-        _label_axes(info, list(all_axes), title)
-        handles, labels = axes.get_legend_handles_labels()
-        if info.has_strip:
-            more = all_axes[-1].get_legend_handles_labels()
-            handles, labels = handles + more[0], labels + more[1]
-        if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+        heights = [panel.height for panel in chart.panels[::columns]]
+        all_axes = (
+            figure.subplots(
+                rows, columns, sharex=chart.share_x, squeeze=False, height_ratios=heights
+            )
+            .ravel()
+            .tolist()
+        )
+        for axes, panel in zip(all_axes, chart.panels, strict=False):
+            _draw_panel(panel, axes, has_x_labels=not chart.share_x or panel is chart.panels[-1])
+        for axes in all_axes[len(chart.panels) :]:
+            axes.set_axis_off()
+        figure.suptitle(title or chart.title, x=0.01, ha="left", weight="bold")
+        _draw_legend(figure, all_axes)
     return figure
 
 
-def _draw_points(info: ParetoInfo, axes: Any, strip: Any) -> None:
-    if info.step_peaks_bytes:
-        axes.plot(
-            np.asarray(info.step_peaks_bytes) / info.unit_bytes,
-            info.step_metrics,
-            color=LIGHT["front"],
-            label=f"best {info.metric_name} in that much memory",
+def _size(chart: Chart, rows: int, columns: int) -> tuple[float, float]:
+    if chart.share_x:
+        return 8.0, 6.0
+    lines = max((len(panel.y.categories) for panel in chart.panels), default=0)
+    return (8.0 if columns == 1 else 4.6 * columns), max(3.6, 1.2 + 0.32 * lines) * rows + 0.8
+
+
+def _draw_legend(figure: Figure, all_axes: Sequence[Any]) -> None:
+    found: dict[str, Any] = {}
+    for axes in all_axes:
+        handles, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            found.setdefault(label, handle)
+    if found:
+        figure.legend(
+            list(found.values()),
+            list(found),
+            loc="outside lower center",
+            ncols=2 if len(found) < 7 else 3,
+            frameon=False,
         )
-    for kind, mark in MARKS.items():
-        points = [point for point in info.points if point.kind is kind]
-        if not points:
-            continue
-        in_strip = kind in STRIP_KINDS
-        heights = [
-            STRIP_KINDS.index(kind) if in_strip else (point.metric or 0.0) for point in points
-        ]
-        (strip if in_strip else axes).scatter(
-            [point.peak_bytes / info.unit_bytes for point in points],
-            heights,
-            label=f"{mark.label} ({len(points)})",
-            **_matplotlib_marker(mark),
-        )
-    for method, mark in PAPER_MARKS.items():
-        reference = [p for p in info.reference if p.method == method and p.peak_bytes]
-        if reference:
-            axes.scatter(
-                [(point.peak_bytes or 0) / info.unit_bytes for point in reference],
-                [point.metric for point in reference],
-                label=mark.label,
-                **_matplotlib_marker(mark),
+
+
+def _draw_panel(panel: Panel, axes: Any, *, has_x_labels: bool) -> None:
+    left: np.ndarray | None = None
+    for series in panel.series:
+        if isinstance(series, Bars):
+            left = _draw_bars(series, axes, left)
+        elif isinstance(series, Line):
+            _draw_line(series, axes)
+        else:
+            _draw_points(series, axes)
+    for rule in panel.rules:
+        draw = axes.axvline if rule.vertical else axes.axhline
+        draw(rule.at, color=LIGHT["muted"], linestyle="--", linewidth=1, zorder=1)
+        if rule.label and rule.vertical:
+            axes.annotate(
+                rule.label,
+                (rule.at, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 3 + 12 * rule.level),
+                textcoords="offset points",
+                ha="center",
+                color=LIGHT["muted"],
+                weight="bold",
             )
+    if panel.title:
+        axes.set_title(panel.title, loc="left", fontsize=10)
+    if panel.note:
+        axes.text(
+            0.5,
+            0.5,
+            panel.note,
+            transform=axes.transAxes,
+            ha="center",
+            color=LIGHT["muted"],
+            wrap=True,
+        )
+    axes.grid(axis="x" if panel.y.categories else "y", color=LIGHT["grid"], zorder=0)
+    _set_axis(axes, panel.x, "x", has_labels=has_x_labels)
+    _set_axis(axes, panel.y, "y", has_labels=True)
 
 
-def _matplotlib_marker(mark: Mark) -> dict[str, Any]:
-    colour = LIGHT[mark.colour]
-    marker = {"marker": mark.matplotlib_marker, "s": mark.size**2 * 0.7}
-    if mark.is_open:
-        return marker | {"facecolors": "none", "edgecolors": colour, "zorder": 3}
-    return marker | {"color": colour, "zorder": 3}
-
-
-def _draw_budgets(info: ParetoInfo, all_axes: Iterable[Any]) -> None:
-    for row, axes in enumerate(all_axes):
-        for budget, level in zip(info.budgets_bytes, info.budget_levels, strict=True):
-            x = budget / info.unit_bytes
-            axes.axvline(x, color=LIGHT["muted"], linestyle="--", linewidth=1, zorder=1)
-            if row == 0:
-                axes.annotate(
-                    exact_size(budget),
-                    (x, 1),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(0, 3 + 12 * level),
-                    textcoords="offset points",
-                    ha="center",
-                    color=LIGHT["muted"],
-                    weight="bold",
-                )
-
-
-def _label_axes(info: ParetoInfo, all_axes: Sequence[Any], title: str) -> None:
-    axes, bottom = all_axes[0], all_axes[-1]
-    title_pad = 18 + 12 * max(info.budget_levels, default=0)
-    axes.set_title(title, loc="left", weight="bold", pad=title_pad)
-    axes.set_ylabel(info.metric_name)
-    axes.grid(axis="y", color=LIGHT["grid"], zorder=0)
-    if info.range_metric is not None:
-        axes.set_ylim(info.range_metric)
-    if info.log_axis:
-        axes.set_xscale("log")
-        bottom.xaxis.set_major_locator(ticker.FixedLocator(info.log_ticks))
-        bottom.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-        bottom.xaxis.set_minor_locator(ticker.NullLocator())
-    low, high = info.range_bytes
-    axes.set_xlim(low / info.unit_bytes, high / info.unit_bytes)
-    bottom.set_xlabel(
-        f"peak_allocated_bytes ({info.unit}; 1 {info.unit} is {info.unit_bytes:,} bytes)"
+def _draw_points(series: Points, axes: Any) -> None:
+    known = [
+        (x, y, low, high)
+        for x, y, low, high in zip(
+            series.x, series.y, series.low or series.y, series.high or series.y, strict=True
+        )
+        if low is not None and high is not None
+    ]
+    if series.low and known:
+        x, y, low, high = map(np.asarray, zip(*known, strict=True))
+        axes.errorbar(
+            x,
+            y,
+            yerr=[np.maximum(0, y - low), np.maximum(0, high - y)],
+            fmt="none",
+            ecolor=LIGHT[series.mark.colour],
+            elinewidth=1.2,
+            capsize=3,
+            zorder=2,
+        )
+    axes.scatter(
+        series.x,
+        series.y,
+        label=series.label if series.in_legend else None,
+        rasterized=len(series.x) > MOST_VECTORS,
+        **_marker(series.mark),
     )
-    if info.has_strip:
-        bottom.set_ylim(len(STRIP_KINDS) - 0.4, -0.6)
-        bottom.set_yticks([])
-        bottom.set_ylabel("no result", rotation=0, ha="right", va="center")
-    if not info.has_metrics:
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "no trial has a result", ha="center", transform=axes.transAxes)
-    for each in all_axes:
-        each.spines[["top", "right"]].set_visible(False)
+
+
+def _marker(mark: Mark) -> dict[str, Any]:
+    colour = LIGHT[mark.colour]
+    marker = {"marker": mark.matplotlib_marker, "s": mark.size**2 * 0.7, "zorder": 3}
+    if mark.is_open:
+        return marker | {"facecolors": "none", "edgecolors": colour}
+    return marker | {"color": colour}
+
+
+def _draw_line(series: Line, axes: Any) -> None:
+    axes.plot(
+        series.x,
+        series.y,
+        color=LIGHT[series.colour],
+        linewidth=series.width * 0.8,
+        drawstyle="steps-post" if series.is_stepped else "default",
+        marker=series.mark.matplotlib_marker if series.mark else None,
+        markersize=4,
+        label=series.label if series.in_legend else None,
+    )
+
+
+def _draw_bars(series: Bars, axes: Any, left: np.ndarray | None) -> np.ndarray:
+    places = np.arange(len(series.lengths))
+    lengths = np.asarray(series.lengths, dtype=np.float64)
+    bars = axes.barh(
+        places,
+        lengths,
+        left=left,
+        color=LIGHT[series.colour],
+        hatch=series.hatch[1] or None,
+        edgecolor=LIGHT["surface"],
+        label=series.label if series.in_legend else None,
+        zorder=2,
+    )
+    if series.texts:
+        axes.bar_label(bars, labels=list(series.texts), padding=3, color=LIGHT["text"], fontsize=9)
+        axes.margins(x=0.2)
+    return lengths if left is None else left + lengths
+
+
+def _set_axis(axes: Any, axis: Axis, which: str, *, has_labels: bool) -> None:
+    own = axes.xaxis if which == "x" else axes.yaxis
+    if axis.log:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        own.set_minor_locator(ticker.NullLocator())
+        own.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    if axis.ticks:
+        own.set_major_locator(ticker.FixedLocator(axis.ticks))
+    elif axis.whole:
+        own.set_major_locator(ticker.MaxNLocator(integer=True))
+    if axis.categories:
+        own.set_major_locator(ticker.FixedLocator(range(len(axis.categories))))
+        own.set_major_formatter(ticker.FixedFormatter([_short(each) for each in axis.categories]))
+        if which == "y":
+            axes.set_ylim(len(axis.categories) - 0.4, -0.6)  # the first on top
+        elif len(axis.categories) > 5:
+            axes.tick_params(axis="x", rotation=30)
+    if axis.range is not None:
+        (axes.set_xlim if which == "x" else axes.set_ylim)(axis.range)
+    if has_labels:
+        (axes.set_xlabel if which == "x" else axes.set_ylabel)(axis.title)
+
+
+def _short(text: str, most: int = 40) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,10 +1,16 @@
-"""Reads and checks a RUN_DIR: `load_run`. Knows nothing of training, searching or drawing."""
+"""Reads and checks a RUN_DIR: `load_run`; several become one by `join_runs`.
+
+Knows nothing of training, searching or drawing. What is damaged or comes from an older version
+is done without where that is honest, and said in `Run.notices`.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,33 +19,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from patchtrain.record import METRIC_PREFIX, EpochRecord, TrialRecord, schema_of
+from analysis.errors import InputError
+from analysis.storage import Folder
+from patchtrain.record import METRIC_PREFIX, EpochRecord, TrialRecord, schema_of, table_of
 
-REQUIRED_TRIAL_COLUMNS = (
-    "trial_id",
-    "status",
-    "dataset",
-    "data_is_sample",
-    "method",
-    "image_size",
-    "patch_size",
-    "sampling_rate",
-    "num_sampled",
-    "inner_iterations",
-    "fusion",
-    "backbone",
-    "budget_bytes",
-    "peak_allocated_bytes",
-    "metric_name",
-    "metric",
-)
-"""Without these a trial cannot be placed or described; any other column may be absent."""
+RUN = "run"
+"""Column that says which run a trial or an epoch is of."""
+
+TRIALS, EPOCHS, SWEEP = "trials.parquet", "epochs.parquet", "sweep.json"
+
+REQUIRED_TRIAL_COLUMNS = ("trial_id", "status", "peak_allocated_bytes", "metric")
+"""Without these a trial cannot be placed; any other column may be absent."""
 
 REQUIRED_EPOCH_COLUMNS = ("trial_id", "epoch", "metric")
-
-
-class InputError(Exception):
-    """What the user gave cannot be used. One line: the file or option, the rule and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,26 +44,39 @@ class SweepInfo:
     budgets_bytes: tuple[int, ...] = ()
     num_trials: int | None = None
     """How many trials were asked for."""
+    varied: tuple[str, ...] = ()
+    """The settings that were searched."""
     started_at: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """A sweep's results as they were recorded: one row a trial, one row an epoch."""
+    """Recorded results, of one sweep or of several: one row a trial, one row an epoch."""
 
-    directory: Path
     trials: pd.DataFrame
-    """Columns of `TrialRecord.to_row`; whole numbers are nullable integers, unknown is missing."""
+    """Columns of `TrialRecord.to_row` and `RUN`; whole numbers are nullable integers, unknown is
+    missing."""
     epochs: pd.DataFrame
-    """Columns of `EpochRecord.to_row`; no rows where the run has no epochs.parquet."""
-    sweep: SweepInfo
+    """Columns of `EpochRecord.to_row` and `RUN`; no rows where the run has no epochs.parquet."""
+    sweeps: Mapping[str, SweepInfo]
+    """Name of a run -> what it says of itself."""
+    folders: Mapping[str, Folder]
+    """Name of a run -> where it lies; nothing for results that have no RUN_DIR."""
+    notices: tuple[str, ...] = ()
+    """What was damaged or missing, one sentence each."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the runs."""
+        return tuple(self.sweeps)
 
     @property
     def budgets_bytes(self) -> tuple[int, ...]:
         """Every budget of the run, smallest first; empty for a run without budgets."""
         of_trials = (int(budget) for budget in self.trials["budget_bytes"].dropna().unique())
-        return tuple(sorted({*self.sweep.budgets_bytes, *of_trials}))
+        of_sweeps = (budget for sweep in self.sweeps.values() for budget in sweep.budgets_bytes)
+        return tuple(sorted({*of_sweeps, *of_trials}))
 
     @property
     def metric_name(self) -> str:
@@ -93,23 +98,102 @@ class Run:
         return None if values.empty else str(values.iloc[0])
 
 
-def load_run(run_dir: str | Path) -> Run:
-    """Return the run recorded in the folder `run_dir`.
+def load_run(location: str | Path) -> Run:
+    """Return the run recorded in a folder: a local path or a URI.
+
+    A sweep that is still running can be read. A damaged joint file is put together again from the
+    trials' own.
 
     Raises:
-        InputError: no such folder, a file is missing, damaged or of another schema, or the trials
-            cannot be compared with each other.
+        InputError: no such folder, a file is missing, damaged beyond that or of another schema, or
+            the trials cannot be compared with each other.
     """
-    directory = Path(run_dir)
-    if not directory.is_dir():
-        found = "is no folder" if directory.exists() else "does not exist"
-        raise InputError(f"{directory}: {found}; give the --out folder of a sweep")
-    return Run(
-        directory=directory,
-        trials=_load_trials(directory / "trials.parquet"),
-        epochs=_load_epochs(directory / "epochs.parquet"),
-        sweep=_load_sweep(directory / "sweep.json"),
+    folder = Folder(location)
+    folder.check()
+    notices: list[str] = []
+    return run_of(
+        folder.name,
+        trials=_load_trials(folder, notices),
+        epochs=_load_epochs(folder, notices),
+        sweep=_load_sweep(folder, notices),
+        folder=folder,
+        notices=notices,
     )
+
+
+def run_of(
+    name: str,
+    *,
+    trials: pd.DataFrame,
+    epochs: pd.DataFrame,
+    sweep: SweepInfo,
+    folder: Folder | None = None,
+    notices: Sequence[str] = (),
+) -> Run:
+    """Return a run of that name."""
+    return Run(
+        trials=trials.assign(**{RUN: name}),
+        epochs=epochs.assign(**{RUN: name}),
+        sweeps={name: sweep},
+        folders={} if folder is None else {name: folder},
+        notices=tuple(notices),
+    )
+
+
+def join_runs(runs: Sequence[Run]) -> Run:
+    """Return several runs as one; runs of one name get a number.
+
+    Raises:
+        InputError: they are of different data or metrics, so they cannot be compared.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    for what in ("metric_name", "dataset"):
+        _check_equal(runs, what, [each._only(what) for each in runs])
+    samples = [None if run.trials.empty else run.data_is_sample for run in runs]
+    _check_equal(runs, "data_is_sample", samples)
+    taken: Counter[str] = Counter()
+    named = []
+    for run in runs:
+        (name,) = run.names
+        taken[name] += 1
+        named.append(_renamed(run, name if taken[name] == 1 else f"{name} ({taken[name]})"))
+    return Run(
+        trials=_stacked(run.trials for run in named),
+        epochs=_stacked(run.epochs for run in named),
+        sweeps={name: sweep for run in named for name, sweep in run.sweeps.items()},
+        folders={name: folder for run in named for name, folder in run.folders.items()},
+        notices=tuple(f"{run.names[0]}: {notice}" for run in named for notice in run.notices),
+    )
+
+
+def _renamed(run: Run, name: str) -> Run:
+    (sweep,) = run.sweeps.values()
+    folder = next(iter(run.folders.values()), None)
+    return run_of(
+        name,
+        trials=run.trials,
+        epochs=run.epochs,
+        sweep=sweep,
+        folder=folder,
+        notices=run.notices,
+    )
+
+
+def _check_equal(runs: Sequence[Run], what: str, values: Sequence[Any]) -> None:
+    known = {str(value): run for run, value in zip(runs, values, strict=True) if value is not None}
+    if len(known) > 1:
+        found = ", ".join(f"{value} in {run.names[0]}" for value, run in known.items())
+        raise InputError(
+            f"{what} differs between the runs ({_one_line(found)}), so they cannot be compared; "
+            "give runs of one task and data set"
+        )
+
+
+def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    # by way of Arrow: pandas guesses the types of columns that one of the frames does not know
+    tables = [pa.Table.from_pandas(frame, preserve_index=False) for frame in frames]
+    return _to_pandas(pa.concat_tables(tables, promote_options="permissive"))
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -121,10 +205,12 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _load_trials(path: Path) -> pd.DataFrame:
-    if not path.exists():
+def _load_trials(folder: Folder, notices: list[str]) -> pd.DataFrame:
+    path = folder.path_of(TRIALS)
+    if not folder.exists(TRIALS) and not folder.exists(SWEEP):
         raise InputError(f"{path}: does not exist; is it a RUN_DIR? run a sweep first")
-    trials = _read_parquet(path, TrialRecord, REQUIRED_TRIAL_COLUMNS)
+    table = _joint(folder, TRIALS, TrialRecord, _records_of, notices)
+    trials = _checked(table, path, TrialRecord, REQUIRED_TRIAL_COLUMNS, notices)
     for column in ("trial_id", "status"):
         if trials[column].isna().any():
             row = int(trials[column].isna().to_numpy().argmax())
@@ -139,28 +225,84 @@ def _load_trials(path: Path) -> pd.DataFrame:
     return trials
 
 
-def _load_epochs(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return _to_pandas(schema_of(EpochRecord).empty_table())
-    return _read_parquet(path, EpochRecord, REQUIRED_EPOCH_COLUMNS)
+def _load_epochs(folder: Folder, notices: list[str]) -> pd.DataFrame:
+    path = folder.path_of(EPOCHS)
+    if not folder.exists(EPOCHS):
+        return no_epochs()
+    table = _joint(folder, EPOCHS, EpochRecord, _epochs_of, notices)
+    return _checked(table, path, EpochRecord, REQUIRED_EPOCH_COLUMNS, notices)
 
 
-def _read_parquet(path: Path, record_type: type, required: tuple[str, ...]) -> pd.DataFrame:
-    try:
-        # not pq.read_table, which takes a folder named `a=b` for a column of the table
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-    except (pa.ArrowException, OSError) as error:
+def _joint(
+    folder: Folder,
+    name: str,
+    record_type: type,
+    rows_of_trial: Callable[[bytes], list[dict[str, Any]]],
+    notices: list[str],
+) -> pa.Table:
+    """Return the content of a joint file; from the trials' own files where it is damaged."""
+    why = "is not there yet"
+    if folder.exists(name):
+        try:
+            return _parquet(folder.read(name))
+        except (pa.ArrowException, OSError) as error:
+            why = f"is not a whole Parquet file ({_one_line(error)})"
+    own = {TRIALS: "record.json", EPOCHS: EPOCHS}[name]
+    rows, num_broken = [], 0
+    for trial_id in folder.folders("trials"):
+        if not folder.exists(f"trials/{trial_id}/{own}"):
+            continue
+        try:
+            rows += rows_of_trial(folder.read(f"trials/{trial_id}/{own}"))
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+            num_broken += 1
+    if not rows and name == TRIALS and folder.exists(name):
         raise InputError(
-            f"{path}: is not a whole Parquet file ({_one_line(error)}); "
-            "copy it again or resume the sweep that writes it"
-        ) from None
+            f"{folder.path_of(name)}: {why}; copy it again or resume the sweep that writes it"
+        )
+    broken = f", {num_broken} of them broken" if num_broken else ""
+    notices.append(f"{name} {why}: read from the trials' own files instead{broken}.")
+    return table_of(record_type, rows)
+
+
+def _records_of(content: bytes) -> list[dict[str, Any]]:
+    return [TrialRecord.from_row(json.loads(content)).to_row()]
+
+
+def _epochs_of(content: bytes) -> list[dict[str, Any]]:
+    return _parquet(content).to_pylist()
+
+
+def _parquet(content: bytes) -> pa.Table:
+    # not pq.read_table, which takes a folder named `a=b` for a column of the table
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        return file.read()
+
+
+def _checked(
+    table: pa.Table, path: str, record_type: type, required: Sequence[str], notices: list[str]
+) -> pd.DataFrame:
     missing = [name for name in required if name not in table.column_names]
     if missing:
         raise InputError(
             f"{path}: lacks the columns {', '.join(missing)}; it was written by another version, "
             "run the sweep again with this one"
         )
+    older = [name for name in schema_of(record_type).names if name not in table.column_names]
+    if older:
+        notices.append(
+            f"{Path(path).name} lacks the columns {', '.join(older)}: written by an older version; "
+            "they are unknown here."
+        )
+    return conformed(table, path, record_type)
+
+
+def conformed(table: pa.Table, path: str, record_type: type) -> pd.DataFrame:
+    """Return `table` with every column of the record's schema in the schema's type.
+
+    Raises:
+        InputError: a column is of another type.
+    """
     try:
         return _to_pandas(_conform(table, path, record_type))
     except UnicodeDecodeError as error:
@@ -169,8 +311,12 @@ def _read_parquet(path: Path, record_type: type, required: tuple[str, ...]) -> p
         ) from None
 
 
-def _conform(table: pa.Table, path: Path, record_type: type) -> pa.Table:
-    """Return `table` with every column of the record's schema in the schema's type."""
+def no_epochs() -> pd.DataFrame:
+    """Return the epochs of a run that recorded none."""
+    return _to_pandas(schema_of(EpochRecord).empty_table())
+
+
+def _conform(table: pa.Table, path: str, record_type: type) -> pa.Table:
     known = schema_of(record_type)
     metrics = [
         name
@@ -201,22 +347,27 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
     return table.to_pandas(types_mapper=nullable.get)
 
 
-def _load_sweep(path: Path) -> SweepInfo:
-    if not path.exists():
+def _load_sweep(folder: Folder, notices: list[str]) -> SweepInfo:
+    if not folder.exists(SWEEP):
         return SweepInfo()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(folder.read(SWEEP).decode())
+        if not isinstance(content, dict):
+            raise ValueError("holds no JSON object")
+        return _sweep_info(content)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: is not JSON ({_one_line(error)}); move it away, the report does without it"
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object; move it away, the report does without it")
+        notices.append(f"{SWEEP} is left out: {_one_line(error)}.")
+        return SweepInfo()
+
+
+def _sweep_info(content: Mapping[str, Any]) -> SweepInfo:
+    space = content.get("space")
     return SweepInfo(
         name=_text(content.get("sweep")),
         command=_command(content.get("command")),
-        budgets_bytes=_budgets(content.get("budgets_bytes"), path),
+        budgets_bytes=_budgets(content.get("budgets_bytes")),
         num_trials=content["num_trials"] if _is_count(content.get("num_trials")) else None,
+        varied=tuple(map(str, space)) if isinstance(space, dict) else (),
         started_at=_text(content.get("started_at")),
         versions=parse_versions(content.get("versions")),
     )
@@ -232,13 +383,12 @@ def parse_versions(value: object) -> dict[str, str]:
     return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
 
 
-def _budgets(value: object, path: Path) -> tuple[int, ...]:
+def _budgets(value: object) -> tuple[int, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(_is_count(budget) for budget in value):
-        raise InputError(
-            f"{path}: budgets_bytes={_one_line(value)} must be a list of positive whole numbers "
-            "of bytes; mend it or move the file away"
+        raise ValueError(
+            f"budgets_bytes={_one_line(value)} must be a list of positive whole numbers of bytes"
         )
     return tuple(value)
 

@@ -6,92 +6,69 @@ Renders everything before it writes anything. Knows nothing of the command line.
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
-from analysis.draw_matplotlib import draw_pareto_matplotlib
-from analysis.draw_plotly import draw_curves_plotly, draw_pareto_plotly
-from analysis.figures import DARK, LIGHT, ParetoInfo, curves_info, pareto_info
-from analysis.load import InputError, Run, parse_versions, rows_of
+from analysis.charts import DARK, LIGHT, Chart
+from analysis.draw_matplotlib import draw_matplotlib
+from analysis.draw_plotly import draw_plotly
+from analysis.explorer import explorer_data
+from analysis.figures.pareto import pareto_chart
+from analysis.files import figure_bytes, write_files
+from analysis.findings import Findings, title_of, trials_with_front
+from analysis.load import RUN, Run, parse_versions
 from analysis.selection import (
-    UNKNOWN,
     BudgetAnswer,
-    best_per_budget,
-    describe,
-    exact_size,
-    format_metric,
-    front_hypervolume,
-    is_on_front,
     is_replicate,
-    metrics_of,
-    used_setting,
     why_nothing_fits,
 )
-from patchtrain.record import TrialStatus, atomic_path
-from patchtrain.units import format_bytes
+from analysis.settings import describe, foreign_settings
+from analysis.tables import (
+    Table,
+)
+from analysis.text import exact_size, format_metric
+from patchtrain.record import TrialStatus
 
 PAGE, PNG, SVG, CSV = "report.html", "pareto.png", "pareto.svg", "trials.csv"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One number or text of a table: what is shown, and the recorded value behind it."""
-
-    label: str
-    text: str
-    value: Any = None
-    is_number: bool = False
-    """Whether its column holds numbers, though this one may be unknown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BestRow:
-    """One row of the headline table: the best model within one budget."""
-
-    cells: tuple[Cell, ...]
-    command: str | None
-    budget_text: str
-
-
-def write_report(run: Run, out: Path) -> Path:
+def write_report(run: Run, out: Path, *, watch_s: float | None = None) -> Path:
     """Write report.html, pareto.png, pareto.svg and trials.csv into `out`; return the page.
+
+    Args:
+        run: what is reported.
+        out: folder, made if need be.
+        watch_s: the page loads itself again after so many seconds.
 
     Raises:
         InputError: `out` cannot be written.
     """
-    info = pareto_info(run)
-    still = draw_pareto_matplotlib(info, _title(run))
-    png = _save(still, "png")
-    contents = {
-        PNG: png,
-        SVG: _save(still, "svg"),
-        CSV: trials_csv(run).encode(),
-        PAGE: render_page(run, info, png).encode(),
-    }
-    try:
-        for name, content in contents.items():
-            with atomic_path(out / name) as temporary:
-                temporary.write_bytes(content)
-    except OSError as error:
-        raise InputError(
-            f"--out={out}: cannot be written ({error.strerror or error}); give a folder that can"
-        ) from None
+    findings = Findings(run)
+    still = draw_matplotlib(pareto_chart(findings.pareto), title_of(run))
+    png = figure_bytes(still, "png")
+    write_files(
+        out,
+        {
+            PNG: png,
+            SVG: figure_bytes(still, "svg"),
+            CSV: trials_with_front(run).to_csv(index=False).encode(),
+            PAGE: render_page(findings, png, watch_s=watch_s).encode(),
+        },
+    )
     return out / PAGE
 
 
-def render_page(run: Run, info: ParetoInfo, png: bytes) -> str:
+def render_page(findings: Findings, png: bytes, *, watch_s: float | None = None) -> str:
     """Return the page; `png` is shown where scripts do not run."""
     from plotly.offline import get_plotlyjs
 
+    run, charts, tables = findings.run, findings.charts(), findings.tables()
     environment = Environment(
         loader=PackageLoader("analysis"),
         autoescape=True,
@@ -99,29 +76,72 @@ def render_page(run: Run, info: ParetoInfo, png: bytes) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    environment.filters["metric"] = format_metric
-    environment.filters["bytes"] = format_bytes
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["size"] = exact_size
-    curves = curves_info(run)
     return environment.get_template("report.html.j2").render(
         run=run,
-        title=_title(run),
-        info=info,
-        answers=headline(best_per_budget(run), run),
-        best_rows=best_rows(best_per_budget(run)),
+        title=title_of(run),
+        contents=_contents(findings, charts, tables),
+        info=findings.pareto,
+        answers=headline(findings.answers, run),
+        best=tables["best"],
+        has_best=any(answer.trial for answer in findings.answers),
+        commands={a.budget_text: a.command for a in findings.answers if a.command},
         counts=status_counts(run),
-        hypervolume=front_hypervolume(run),
-        trial_rows=trial_rows(run),
-        num_curves=len(curves.curves),
-        facts=facts(run),
-        versions=versions(run),
-        pareto_figure=draw_pareto_plotly(info),
-        curves_figure=draw_curves_plotly(curves),
+        has_seeds=any(point.seeds for point in findings.pareto.points),
+        charts=charts,
+        growth=tables["hypervolume"],
+        reference=findings.reference,
+        importance=tables["importance"],
+        importances=findings.importances,
+        fusion_info=findings.fusion,
+        fusion=tables["fusion"],
+        memory=tables["memory"],
+        waste=tables["waste"],
+        paper=tables["paper"],
+        curves=findings.curves,
+        facts={name: facts(run, name) for name in run.names},
+        commands_of_runs={name: sweep.command for name, sweep in run.sweeps.items()},
+        explorer=explorer_data(run),
+        drawn={name: draw_plotly(chart) for name, chart in charts.items() if name != "pareto"},
         palettes={"light": dict(LIGHT), "dark": dict(DARK)},
+        variables=_variables,
+        style=_text("report.css"),
+        script=_text("report.js"),
         plotly_js=get_plotlyjs(),
         png=base64.b64encode(png).decode(),
+        watch_s=watch_s,
     )
+
+
+def _text(name: str) -> str:
+    return files("analysis").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _variables(palette: Mapping[str, str]) -> Markup:
+    return Markup(" ".join(f"--{name}: {colour};" for name, colour in palette.items()))
+
+
+def _contents(
+    findings: Findings, charts: Mapping[str, Chart], tables: Mapping[str, Table]
+) -> dict[str, str]:
+    """Return anchor -> heading of the page's sections, those without content left out."""
+    metric_name = findings.run.metric_name
+    sections = {
+        "answer": ("The answer", True),
+        "pareto": (f"{metric_name} against memory", True),
+        "hypervolume": ("What searching on brought", not charts["hypervolume"].is_empty),
+        "importance": ("What each setting matters for", True),
+        "marginals": (f"{metric_name} by setting", not charts["marginals"].is_empty),
+        "fusion": ("concat against add", bool(findings.fusion.pairs)),
+        "memory": ("What holds the memory", not charts["memory"].is_empty),
+        "waste": ("Where trials and time went", not charts["waste"].is_empty),
+        "curves": ("Learning curves", True),
+        "paper": ("The paper's results", bool(tables["paper"].rows)),
+        "trials": ("All trials", True),
+        "made": ("How this run was made", True),
+    }
+    return {name: heading for name, (heading, is_there) in sections.items() if is_there}
 
 
 def status_counts(run: Run) -> dict[str, int]:
@@ -136,181 +156,70 @@ def headline(answers: Sequence[BudgetAnswer], run: Run) -> list[str]:
             return ["No trial is recorded yet: run the sweep, then make the report again."]
         why = why_nothing_fits(run, None)
         return [f"{why[0].upper()}{why[1:]}."]
-    return [_sentence(answer, run.metric_name) for answer in answers]
+    return [_sentence(answer, run) for answer in answers]
 
 
-def _sentence(answer: BudgetAnswer, metric_name: str) -> str:
+def _sentence(answer: BudgetAnswer, run: Run) -> str:
     within = (
         "Without a limit"
         if answer.budget_bytes is None
         else f"In {exact_size(answer.budget_bytes)}"
     )
-    if answer.trial is None:
+    trial = answer.trial
+    if trial is None:
         return f"{within} no trial completed."
-    best = f"{within} the best {metric_name} is {format_metric(answer.trial['metric'])}"
+    best = f"{within} the best {run.metric_name} is {format_metric(trial['metric'])}"
     if answer.gain is not None and answer.gain_over_bytes is not None:
         below = exact_size(answer.gain_over_bytes)
         if answer.gain == 0:
             return f"{best}, the same model as in {below}: this much more memory bought nothing."
         best = f"{best}, {format_metric(answer.gain)} more than in {below}"
-    return f"{best}: {describe(answer.trial)}."
+    where = f" (of {trial[RUN]})" if len(run.names) > 1 else ""
+    return f"{best}: {describe(trial, foreign_settings(run))}{where}."
 
 
-def best_rows(answers: Sequence[BudgetAnswer]) -> list[BestRow]:
-    """Return the headline table: a row per budget."""
-    with_seeds = any(answer.seeds for answer in answers)
-    return [_best_row(answer, with_seeds) for answer in answers]
-
-
-def _best_row(answer: BudgetAnswer, with_seeds: bool) -> BestRow:
-    trial = answer.trial
-    cells = [_number("Budget", answer.budget_text, answer.budget_bytes)]
-    if trial is None:
-        cells.append(Cell(label="Best", text="no completed trial fits"))
-    else:
-        metric, peak = trial["metric"], trial["peak_allocated_bytes"]
-        cells += [
-            _number(trial["metric_name"] or "metric", format_metric(metric), metric),
-            *([_number("Over seeds", str(answer.seeds or UNKNOWN))] if with_seeds else []),
-            _number("Gain", _gain_text(answer.gain), answer.gain),
-            _number("Peak", format_bytes(peak), peak),
-            *_setting_cells(trial),
-            Cell(label="Trial", text=trial["trial_id"]),
-        ]
-    return BestRow(cells=tuple(cells), command=answer.command, budget_text=answer.budget_text)
-
-
-SETTINGS: Mapping[str, str] = {
-    "method": "Method",
-    "backbone": "Backbone",
-    "image_size": "Image px",
-    "patch_size": "Patch px",
-    "sampling_rate": "Sampling rate",
-    "num_sampled": "Sampled patches",
-    "inner_iterations": "Inner iter.",
-    "fusion": "Fusion",
-}
-"""Settings shown in tables -> heading."""
-
-EXTRA_SETTINGS: Mapping[str, str] = {
-    "encoder": "Encoder",
-    "learning_rate": "Learning rate",
-    "precision": "Precision",
-    "patch_microbatch": "Microbatch",
-}
-"""Settings shown in the table of all trials where they differ -> heading."""
-
-TEXT_SETTINGS = ("method", "backbone", "encoder", "fusion", "precision", "patch_microbatch")
-
-
-def _setting_cells(trial: Mapping[str, Any], settings: Mapping[str, str] = SETTINGS) -> list[Cell]:
-    cells = []
-    for name, label in settings.items():
-        value = used_setting(trial, name)
-        text = f"{value:.4g}" if isinstance(value, float) else _text(value)
-        cells.append(Cell(label=label, text=text, value=value, is_number=name not in TEXT_SETTINGS))
-    return cells
-
-
-def trial_rows(run: Run) -> list[list[Cell]]:
-    """Return all trials for the page's table: best metric first, those without one last."""
-    order = run.trials.assign(
-        on_front=is_on_front(run.trials), known=metrics_of(run.trials)
-    ).sort_values(["known", "trial_id"], ascending=[False, True], na_position="last")
-    differing = {
-        name: label for name, label in EXTRA_SETTINGS.items() if run.trials[name].nunique() > 1
-    }
-    return [_trial_cells(row, {**SETTINGS, **differing}) for row in rows_of(order)]
-
-
-def _trial_cells(row: Mapping[str, Any], settings: Mapping[str, str]) -> list[Cell]:
-    epochs = f"{_text(row['epochs_done'])}/{_text(row['epochs'])}"
-    return [
-        Cell(label="Trial", text=row["trial_id"]),
-        Cell(label="Status", text=row["status"]),
-        Cell(label="Front", text="yes" if row["on_front"] else ""),
-        _number("Metric", format_metric(row["metric"])),
-        _number("Peak", _bytes(row["peak_allocated_bytes"])),
-        _number("Predicted peak", _bytes(row["predicted_peak_bytes"])),
-        _number("Budget", _bytes(row["budget_bytes"])),
-        *_setting_cells(row, settings),
-        _number("Epochs", epochs),
-        _number("Training s", _text(row["train_time_s"], ".1f")),
-        Cell(label="Error", text=row["error"] or ""),
-    ]
-
-
-def _number(label: str, text: str, value: float | None = None) -> Cell:
-    return Cell(label=label, text=text, value=value, is_number=True)
-
-
-def facts(run: Run) -> dict[str, str]:
-    """Return what made the run: command, hardware, data, how budgets were enforced."""
+def facts(run: Run, name: str) -> dict[str, str]:
+    """Return what made the run of that name: hardware, data, how budgets were enforced."""
+    trials = run.trials[(run.trials[RUN] == name).to_numpy(dtype=bool)]
+    sweep = run.sweeps[name]
+    folder = run.folders.get(name)
+    sample = " (sample data)" if trials["data_is_sample"].fillna(False).any() else ""
+    found = versions(run, name)
     return {
-        "Command": run.sweep.command or "unknown",
-        "Started": run.sweep.started_at or _earliest(run.trials["started_at"]),
-        "Trials": _trial_counts(run),
-        "Data set": (run.dataset or "unknown") + (" (sample data)" if run.data_is_sample else ""),
-        "Device": _distinct(run.trials["device"]),
-        "Budget enforced by": _distinct(run.trials["cap_level"]),
-        "Precision": _distinct(run.trials["precision"]),
-        "Seeds": _distinct(run.trials["seed"]),
-        "Folder": str(run.directory),
+        "Command": sweep.command or "unknown",
+        "Started": sweep.started_at or _earliest(trials["started_at"]),
+        "Trials": _trial_counts(trials, sweep.num_trials),
+        "Data set": f"{_distinct(trials['dataset'])}{sample}",
+        "Device": _distinct(trials["device"]),
+        "Budget enforced by": _distinct(trials["cap_level"]),
+        "Precision": _distinct(trials["precision"]),
+        "Seeds": _distinct(trials["seed"]),
+        "Folder": "none" if folder is None else folder.text,
+        "Versions": ", ".join(f"{name} {version}" for name, version in found.items()) or "unknown",
     }
 
 
-def _trial_counts(run: Run) -> str:
+def _trial_counts(trials: pd.DataFrame, num_asked: int | None) -> str:
     """Return how many trials were launched, of how many asked for, and what is beside them."""
-    replicate = is_replicate(run.trials)
-    refused = (run.trials["status"] == TrialStatus.PREDICTED_INFEASIBLE.value).to_numpy(dtype=bool)
-    text = _text(int((~replicate & ~refused).sum()))
-    if run.sweep.num_trials:
-        text += f" of {run.sweep.num_trials} asked for"
+    replicate = is_replicate(trials)
+    refused = (trials["status"] == TrialStatus.PREDICTED_INFEASIBLE.value).to_numpy(dtype=bool)
+    text = str(int((~replicate & ~refused).sum()))
+    if num_asked:
+        text += f" of {num_asked} asked for"
     if refused.any():
         text += f", {int(refused.sum())} not launched as predicted not to fit"
     return text + (f", {int(replicate.sum())} with further seeds" if replicate.any() else "")
 
 
-def versions(run: Run) -> dict[str, str]:
-    """Return package -> version of the sweep and its trials; several where trials differ."""
+def versions(run: Run, name: str) -> dict[str, str]:
+    """Return package -> version of a run and its trials; several where trials differ."""
+    trials = run.trials[(run.trials[RUN] == name).to_numpy(dtype=bool)]
     found: dict[str, set[str]] = {}
-    of_trials = (parse_versions(text) for text in run.trials["versions"].dropna().unique())
-    for mapping in (run.sweep.versions, *of_trials):
-        for name, version in mapping.items():
-            found.setdefault(name, set()).add(version)
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
-
-
-def trials_csv(run: Run) -> str:
-    """Return all columns of trials.parquet and `on_front` as CSV."""
-    return run.trials.assign(on_front=is_on_front(run.trials)).to_csv(index=False)
-
-
-def _title(run: Run) -> str:
-    name = run.sweep.name or next(iter(run.trials["sweep"].dropna()), None) or run.directory.name
-    data = "" if run.dataset is None else f" on {run.dataset}"
-    return f"{name}{data}{' (sample data)' if run.data_is_sample else ''}"
-
-
-def _save(figure: Figure, file_format: str) -> bytes:
-    buffer = io.BytesIO()
-    # no date and a fixed salt: the same run gives the same bytes
-    metadata = {"Date": None} if file_format == "svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": "analysis"}):
-        figure.savefig(buffer, format=file_format, metadata=metadata)
-    return buffer.getvalue()
-
-
-def _gain_text(gain: float | None) -> str:
-    return UNKNOWN if gain is None else f"+{format_metric(gain)}"
-
-
-def _bytes(num_bytes: int | None) -> str:
-    return UNKNOWN if num_bytes is None else format_bytes(num_bytes)
-
-
-def _text(value: Any, form: str = "") -> str:
-    return UNKNOWN if value is None else format(value, form)
+    of_trials = (parse_versions(text) for text in trials["versions"].dropna().unique())
+    for mapping in (run.sweeps[name].versions, *of_trials):
+        for package, version in mapping.items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(found[package])) for package in sorted(found)}
 
 
 def _distinct(column: pd.Series) -> str:

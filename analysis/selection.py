@@ -10,46 +10,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.load import Run, rows_of
-from analysis.pareto import Floats, Mask, hypervolume, non_dominated
+from analysis.load import RUN, Run, rows_of
+from analysis.pareto import Floats, Mask, non_dominated
+from analysis.seeds import Seeds, group_peaks, lower_bounds, over_seeds
+from analysis.text import exact_size
 from patchtrain.record import TrialStatus
-from patchtrain.units import format_bytes, parse_bytes
-
-GB = 10**9
-
-UNKNOWN = "\N{EN DASH}"
-"""How tables show what is not known or does not apply."""
-
-PATCH_SETTINGS = ("sampling_rate", "num_sampled", "inner_iterations")
-
-UNUSED_SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "patchgd": ("fusion",),
-    "tiled": ("fusion",),
-    "downsampled": (*PATCH_SETTINGS, "fusion"),
-    "full": ("patch_size", *PATCH_SETTINGS, "fusion"),
-    "checkpointed": ("patch_size", *PATCH_SETTINGS, "fusion"),
-}
-"""Settings that a method records but does not read; a report that showed them would mislead."""
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """The metric of one configuration over several seeds."""
-
-    mean: float
-    deviation: float
-    """Standard deviation of the sample."""
-    num_seeds: int
-
-    def __str__(self) -> str:
-        mean, deviation = format_metric(self.mean), format_metric(self.deviation)
-        return f"{mean} \N{PLUS-MINUS SIGN} {deviation} ({self.num_seeds} seeds)"
+from patchtrain.units import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +44,6 @@ class BudgetAnswer:
     def budget_text(self) -> str:
         """The budget for people."""
         return "no limit" if self.budget_bytes is None else exact_size(self.budget_bytes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hypervolume:
-    """The area under the front with the reference point that it depends on."""
-
-    value: float
-    """In units of the metric times GB (10^9 bytes)."""
-    reference_metric: float
-    reference_peak_bytes: int
 
 
 def metrics_of(trials: pd.DataFrame) -> Floats:
@@ -113,17 +74,6 @@ def is_replicate(trials: pd.DataFrame) -> Mask:
     return (group.notna() & (group != trials["trial_id"])).to_numpy(dtype=bool)
 
 
-def over_seeds(run: Run, trial_id: str) -> Seeds | None:
-    """Return what the trial reaches over the seeds it was trained with; None: it was with one."""
-    group = run.trials["group"].fillna(run.trials["trial_id"]) == trial_id
-    completed = run.trials["status"] == TrialStatus.COMPLETED.value
-    metrics = metrics_of(run.trials[(group & completed).to_numpy(dtype=bool)])
-    metrics = metrics[np.isfinite(metrics)]
-    if len(metrics) < 2:
-        return None
-    return Seeds(float(metrics.mean()), float(metrics.std(ddof=1)), len(metrics))
-
-
 def is_on_front(trials: pd.DataFrame) -> Mask:
     """Return which trials no other candidate beats in metric and peak."""
     candidate = is_candidate(trials)
@@ -131,30 +81,76 @@ def is_on_front(trials: pd.DataFrame) -> Mask:
     return non_dominated(metrics, peaks_of(trials))
 
 
-def best_within(run: Run, budget_bytes: int | None) -> dict[str, Any] | None:
-    """Return the row of the best candidate that fits; ties: the smaller peak, then trial_id."""
-    fits = is_candidate(run.trials)
+def best_within(
+    run: Run, budget_bytes: int | None, *, confidence: float | None = None
+) -> dict[str, Any] | None:
+    """Return the row of the best candidate that fits; ties: the smaller peak, then trial_id.
+
+    Args:
+        run: where to look.
+        budget_bytes: None for no limit.
+        confidence: go by what the mean over seeds reaches with that confidence, among the
+            configurations with several seeds, whose largest peak counts.
+    """
+    return _first(run, confidence, budget_bytes, None, ["score", "peak", RUN, "trial_id"])
+
+
+def smallest_reaching(
+    run: Run, metric: float, *, confidence: float | None = None
+) -> dict[str, Any] | None:
+    """Return the row of the candidate of least peak that reaches `metric`; ties: the better one.
+
+    Args:
+        run: where to look.
+        metric: the least that counts.
+        confidence: as in `best_within`.
+    """
+    return _first(run, confidence, None, metric, ["peak", "score", RUN, "trial_id"])
+
+
+def _first(
+    run: Run,
+    confidence: float | None,
+    budget_bytes: int | None,
+    metric: float | None,
+    order: list[str],
+) -> dict[str, Any] | None:
+    scores, peaks = metrics_of(run.trials), peaks_of(run.trials)
+    if confidence is not None:
+        scores, peaks = lower_bounds(run, confidence), group_peaks(run, peaks)
+    ranked = run.trials.assign(score=scores, peak=peaks)
+    # NaN compares false: an unknown peak does not fit
+    fits = is_candidate(run.trials) & np.isfinite(scores)
     if budget_bytes is not None:
-        # NaN peaks compare false: an unknown peak does not fit
-        fits &= peaks_of(run.trials) <= budget_bytes
-    ranked = run.trials[fits].sort_values(
-        ["metric", "peak_allocated_bytes", "trial_id"], ascending=[False, True, True]
-    )
-    return next(iter(rows_of(ranked.head(1))), None)
+        fits &= peaks <= budget_bytes
+    if metric is not None:
+        fits &= scores >= metric
+    ranked = ranked[fits].sort_values(order, ascending=[each != "score" for each in order])
+    return next(iter(rows_of(ranked.head(1).drop(columns=["score", "peak"]))), None)
 
 
 def answer(
     run: Run, budget_bytes: int | None, *, below: BudgetAnswer | None = None
 ) -> BudgetAnswer:
     """Return the best model within `budget_bytes`, and its gain over the smaller budget `below`."""
-    trial = best_within(run, budget_bytes)
+    return answer_with(run, best_within(run, budget_bytes), budget_bytes, below=below)
+
+
+def answer_with(
+    run: Run,
+    trial: Mapping[str, Any] | None,
+    budget_bytes: int | None,
+    *,
+    below: BudgetAnswer | None = None,
+) -> BudgetAnswer:
+    """Return the answer that `trial` is."""
     return BudgetAnswer(
         budget_bytes=budget_bytes,
         trial=trial,
         gain=trial["metric"] - below.trial["metric"] if trial and below and below.trial else None,
         gain_over_bytes=below.budget_bytes if below else None,
         command=train_command(run, trial, budget_bytes) if trial else None,
-        seeds=over_seeds(run, trial["trial_id"]) if trial else None,
+        seeds=over_seeds(run, trial) if trial else None,
     )
 
 
@@ -166,21 +162,54 @@ def best_per_budget(run: Run) -> list[BudgetAnswer]:
     return answers
 
 
-def config_path(run: Run, trial: Mapping[str, Any]) -> Path:
-    """Return where the configuration that reruns `trial` lies."""
-    return run.directory / "trials" / trial["trial_id"] / "config.yaml"
+@dataclass(frozen=True)
+class Command:
+    """The shell command that trains a trial, in two pieces with the budget to set between them."""
+
+    before: str
+    after: str
+
+    def within(self, budget_bytes: int | None) -> str:
+        """Return the command; the trial's own budget holds where `budget_bytes` is None."""
+        budget = "" if budget_bytes is None else f" --set budget={exact_size(budget_bytes)}"
+        return f"{self.before}{budget}{self.after}"
 
 
-def train_command(run: Run, trial: Mapping[str, Any], budget_bytes: int | None) -> str:
+def config_name(trial: Mapping[str, Any]) -> str:
+    """Return where in its run's folder the configuration that reruns `trial` lies."""
+    return f"trials/{trial['trial_id']}/config.yaml"
+
+
+def command_of(run: Run, trial: Mapping[str, Any]) -> Command | None:
+    """Return how `trial` is trained again; None where its run has no folder.
+
+    A configuration that lies behind a URI is fetched first.
+    """
+    folder = run.folders.get(trial[RUN])
+    if folder is None:
+        return None
+    trial_id = trial["trial_id"]
+    out = shlex.join(["--out", f"trained/{trial_id}"])
+    if folder.is_local:
+        train = shlex.join(["patchtrain", "train", folder.path_of(config_name(trial))])
+        return Command(train, f" {out}")
+    fetched = f"{trial_id}.yaml"
+    show = ["python", "-m", "analysis", "show", folder.text, trial_id, "--config", fetched]
+    return Command(
+        f"{shlex.join(show)} && {shlex.join(['patchtrain', 'train', fetched])}", f" {out}"
+    )
+
+
+def train_command(run: Run, trial: Mapping[str, Any], budget_bytes: int | None) -> str | None:
     """Return the shell command that trains `trial` within `budget_bytes`.
 
     The configuration carries the budget that the trial ran under; where that is not the one asked
     for, the command sets it, so that the rerun is held to what was asked.
     """
-    words = ["patchtrain", "train", str(config_path(run, trial))]
-    if budget_bytes is not None and budget_bytes != trial["budget_bytes"]:
-        words += ["--set", f"budget={exact_size(budget_bytes)}"]
-    return shlex.join([*words, "--out", f"trained/{trial['trial_id']}"])
+    command = command_of(run, trial)
+    if command is None:
+        return None
+    return command.within(None if budget_bytes == trial["budget_bytes"] else budget_bytes)
 
 
 def why_nothing_fits(run: Run, budget_bytes: int | None) -> str:
@@ -207,63 +236,6 @@ def why_nothing_fits(run: Run, budget_bytes: int | None) -> str:
         f"no trial completed{limit}; {seen}: "
         "sweep again with a larger budget, a smaller patch_size or a lower sampling_rate"
     )
-
-
-def front_hypervolume(run: Run) -> Hypervolume | None:
-    """Return the hypervolume of the front; None for a run without candidates.
-
-    The reference is metric 0 at the largest budget (the largest peak where there is no budget), so
-    that sweeps over the same budgets can be compared.
-    """
-    metrics, peaks = metrics_of(run.trials), peaks_of(run.trials)
-    candidate = is_candidate(run.trials)
-    if not candidate.any():
-        return None
-    largest = run.budgets_bytes[-1] if run.budgets_bytes else peaks[candidate].max()
-    reference_peak_bytes = int(largest)
-    area = hypervolume(metrics[candidate], peaks[candidate] / GB, 0.0, reference_peak_bytes / GB)
-    return Hypervolume(value=area, reference_metric=0.0, reference_peak_bytes=reference_peak_bytes)
-
-
-def used_setting(trial: Mapping[str, Any], name: str) -> Any:
-    """Return the setting `name` of `trial`; None where it is unknown or its method ignores it."""
-    return None if name in UNUSED_SETTINGS.get(trial["method"], ()) else trial[name]
-
-
-def describe(trial: Mapping[str, Any]) -> str:
-    """Return the configuration of `trial` in one line."""
-    settings = {name: used_setting(trial, name) for name in _DESCRIBED}
-    parts = [
-        text.format(value=value, **{"num_sampled": trial["num_sampled"]})
-        for name, text in _DESCRIBED.items()
-        if (value := settings[name]) is not None
-    ]
-    return ", ".join(parts)
-
-
-_DESCRIBED = {
-    "method": "{value}",
-    "backbone": "{value}",
-    "encoder": "encoder {value}",
-    "image_size": "image {value} px",
-    "patch_size": "patch {value} px",
-    "sampling_rate": "sampling {value:.4g} (k {num_sampled})",
-    "inner_iterations": "{value} inner iterations",
-    "fusion": "fusion {value}",
-}
-
-
-def exact_size(num_bytes: int) -> str:
-    """Return `num_bytes` for people where that loses nothing, else as plain bytes."""
-    text = format_bytes(num_bytes)
-    return text if parse_bytes(text) == num_bytes else f"{num_bytes}B"
-
-
-def format_metric(value: float | None) -> str:
-    """Return a metric for people; unknown is a dash."""
-    if value is None or not np.isfinite(value):
-        return UNKNOWN
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
 
 
 def _with_bytes(num_bytes: float) -> str:

@@ -186,8 +186,8 @@ def schema_of(record_type: type, metric_names: Iterable[str] = ()) -> pa.Schema:
     return pa.schema(columns)
 
 
-def write_rows(path: Path, record_type: type, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `rows` as the Parquet file `path`, whole or not at all."""
+def table_of(record_type: type, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return `rows` as a table in the schema of `record_type`, their metrics included."""
     known = {f.name for f in fields(record_type)}
     metric_names = {
         key.removeprefix(METRIC_PREFIX)
@@ -195,7 +195,12 @@ def write_rows(path: Path, record_type: type, rows: Sequence[Mapping[str, Any]])
         for key in row
         if key.startswith(METRIC_PREFIX) and key not in known
     }
-    table = pa.Table.from_pylist(list(rows), schema=schema_of(record_type, metric_names))
+    return pa.Table.from_pylist(list(rows), schema=schema_of(record_type, metric_names))
+
+
+def write_rows(path: Path, record_type: type, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `rows` as the Parquet file `path`, whole or not at all."""
+    table = table_of(record_type, rows)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from analysis.cli import main
+from analysis.cli import _parser, main
+from analysis.commands.report import watch
 from patchtrain.record import TrialStatus
 
 GB = 10**9
@@ -135,7 +136,21 @@ def test_best_says_that_the_configuration_is_missing(
         (["best", "{run}", "--budget", "9" * 400 + ".0TB"], "not a memory size"),
         (["report", "{run}", "--out", "{run}/trials.parquet"], "is a file"),
         (["report", "{run}", "--out", "{run}/trials.parquet/x"], "cannot be written"),
-        (["report"], "RUN_DIR"),
+        (["report"], "RUN_DIR: is missing"),
+        (["report", "{run}", "{run}"], "--out: is missing"),
+        (["report", "{run}", "--watch", "0"], "is not between 1 and 86400 seconds"),
+        (["report", "--from-csv", "{tmp}/none.csv", "--out", "{tmp}/x"], "cannot be read"),
+        (["report", "s4://bucket/run"], "no such kind of URI"),
+        (["best", "{run}", "--confidence", "1"], "--confidence=1.0 must be above 0 and below 1"),
+        (["best", "{run}", "--confidence", "0.9"], "no configuration was trained with several"),
+        (["best", "{run}", "--metric-at-least", "nan"], "--metric-at-least=nan must be a finite"),
+        (["compare", "{run}"], "RUN_B"),
+        (["compare", "{run}", "{run}", "--tolerance", "-1"], "--tolerance=-1.0 must be 0 or more"),
+        (["compare", "{run}", "{run}", "--budgets", "2XB"], "--budgets='2XB'"),
+        (["show", "{run}", "zzz"], "TRIAL='zzz': is no trial of the run; one of: a"),
+        (["show", "{run}", "a", "--config", "{run}/trials.parquet/x"], "cannot be written"),
+        (["export", "{run}", "--out", "{run}"], "is the run itself"),
+        (["paper", "--table", "IX"], "--table=IX: is no table here; one of I, II"),
         (["draw", "{run}"], "invalid choice"),
         ([], "COMMAND"),
     ],
@@ -162,6 +177,217 @@ def test_bad_input_is_one_line_and_exit_status_2(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_best_finds_the_least_memory_for_a_metric(
+    write_run: Any, mixed_trials: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = str(write_run(mixed_trials))
+    assert main(["best", run_dir, "--metric-at-least", "0.6"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "least memory for accuracy 0.6: accuracy 0.6180, peak 900MB, trial t3: "
+    )
+    assert main(["best", run_dir, "--metric-at-least", "0.6", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trial_id"] == "t3"
+    assert main(["best", run_dir, "--metric-at-least", "0.9"]) == 1
+    assert "no completed trial reaches accuracy 0.9; the best reaches 0.7123" in (
+        capsys.readouterr().err
+    )
+    assert main(["best", run_dir, "--metric-at-least", "0.6", "--budget", "500MB"]) == 1
+    assert "reaches accuracy 0.6 within the budget; the best reaches 0.5000" in (
+        capsys.readouterr().err
+    )
+
+
+def test_best_with_confidence_says_the_bound(
+    write_run: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = (0.62, 0.61, 0.60)
+    trials = [
+        trial(f"b-s{seed}" if seed else "b", group="b", seed=seed, metric=metric)
+        for seed, metric in enumerate(metrics)
+    ]
+    run_dir = str(write_run([*trials, trial("once", group="once", metric=0.9)]))
+    assert main(["best", run_dir, "--confidence", "0.95"]) == 0
+    printed = capsys.readouterr().out
+    assert "trial b: " in printed
+    assert "with confidence 0.95 its mean over seeds is at least 0.5931" in printed
+    assert main(["best", run_dir, "--confidence", "0.95", "--budget", "2GB", "--json"]) == 0
+    seeds = json.loads(capsys.readouterr().out)["seeds"]
+    assert seeds["num_seeds"] == 3
+    assert seeds["lower_bound"] == pytest.approx(0.61 - 2.91999 * 0.01 / 3**0.5, abs=1e-6)
+    assert main(["best", run_dir, "--confidence", "0.95", "--budget", "1KB"]) == 1
+    assert "no configuration that was trained with several seeds fits" in capsys.readouterr().err
+    found = ["--confidence", "0.95", "--metric-at-least", "0.6"]
+    assert main(["best", run_dir, *found]) == 1
+    assert "the best reaches 0.5931" in capsys.readouterr().err
+
+
+def test_compare_exits_1_where_the_second_run_is_worse(
+    write_run: Any, mixed_trials: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = str(write_run(mixed_trials, name="a"))
+    b = str(write_run([trial("x", metric=0.6, budget_bytes=GB)], name="b"))
+    assert main(["compare", a, b]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == ("1GB: accuracy 0.6180 (t3, peak 900MB) -> 0.6000 (x, peak 1GB): -0.0180")
+    assert lines[1].startswith("2GB: accuracy 0.7123 (t4")
+    assert lines[1].endswith("-0.1123")
+    assert lines[-1] == "RUN_B is worse by more than 0"
+    assert main(["compare", a, b, "--tolerance", "0.2"]) == 0
+    assert main(["compare", a, b, "--budgets", "1GB", "--tolerance", "0.02"]) == 0
+    assert main(["compare", b, a]) == 0
+    assert main(["compare", a, a]) == 0
+    capsys.readouterr()
+    assert main(["compare", a, b, "--json", "--budgets", "500MB", "1GB"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [each["budget_bytes"] for each in found["budgets"]] == [500_000_000, GB]
+    assert found["budgets"][0]["b"] is None
+    assert found["budgets"][1]["gain"] == pytest.approx(0.6 - 0.6180339887)
+    assert found["is_worse"]
+
+
+def test_compare_where_only_one_has_a_model(
+    write_run: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = str(write_run([trial("a")], name="a"))
+    none = str(write_run([trial("b", status=TrialStatus.FAILED, metric=None)], name="b"))
+    assert main(["compare", a, none, "--tolerance", "100"]) == 1
+    assert "only RUN_A has a model that fits" in capsys.readouterr().out
+    assert main(["compare", none, a]) == 0
+    assert "only RUN_B has a model that fits" in capsys.readouterr().out
+    assert main(["compare", none, none]) == 0
+    assert "neither has a model that fits" in capsys.readouterr().out
+
+
+def test_compare_refuses_other_data(
+    write_run: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = str(write_run([trial("a")], name="a"))
+    b = str(write_run([trial("b", dataset="mine")], name="b"))
+    assert main(["compare", a, b]) == 2
+    assert "dataset differs between the runs" in capsys.readouterr().err
+
+
+def test_show_tells_everything_of_a_trial(
+    write_run: Any, mixed_trials: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = write_run(mixed_trials)
+    config = tmp_path / "deep" / "t4.yaml"
+    assert main(["show", str(run_dir), "t4", "--config", str(config)]) == 0
+    printed = capsys.readouterr().out
+    for said in (
+        "completed, on the front",
+        "0.7123",
+        "1.9GB (1900000123 bytes)",
+        "resnet50",
+        f"patchtrain train {run_dir}/trials/t4/config.yaml --out trained/t4",
+        "0.2374 to 0.7123",  # the curve
+    ):
+        assert said in printed
+    assert config.read_text() == "dataset: panda\n"
+    assert main(["show", str(run_dir), "t4", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["metric"] == 0.71234567891
+    assert [epoch["epoch"] for epoch in row["epochs_rows"]] == [1, 2, 3]
+
+
+def test_show_takes_the_beginning_of_a_name(
+    write_run: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = str(write_run([trial("00012"), trial("00013"), trial("00013-s1")]))
+    assert main(["show", run_dir, "00012"[:5]]) == 0
+    assert main(["show", run_dir, "00013"]) == 0  # a whole name wins over beginnings
+    capsys.readouterr()
+    assert main(["show", run_dir, "000"]) == 2
+    assert "begins several trial_ids; one of: 00012, 00013" in capsys.readouterr().err
+
+
+def test_a_shown_error_stays_on_its_line(
+    write_run: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = trial("a", status=TrialStatus.FAILED, metric=None, error="first\nsecond")
+    assert main(["show", str(write_run([failed])), "a"]) == 0
+    assert "error              first second" in capsys.readouterr().out
+
+
+def test_export_writes_beside_the_run(
+    write_run: Any, mixed_trials: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = write_run(mixed_trials)
+    before = (run_dir / "trials.parquet").read_bytes()
+    assert main(["export", str(run_dir)]) == 0
+    printed = capsys.readouterr().out
+    for name in ("pareto.png", "waste.svg", "best.tex", "trials.parquet"):
+        assert (run_dir / "export" / name).exists()
+        assert name in printed
+    assert (run_dir / "trials.parquet").read_bytes() == before
+
+
+def test_the_papers_tables_are_printed_alone_and_beside_a_run(
+    write_run: Any, mixed_trials: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["paper", "--table", "VI"]) == 0
+    printed = capsys.readouterr().out
+    assert "| Ours | local\\_global | unet | 512 px | 128 |" in printed
+    assert "Table VI, page 6" in printed
+    assert main(["paper", str(write_run(mixed_trials, name="real"))]) == 0
+    assert "within 10GB (table I, Ours): accuracy 0.5930, here 0.7123 (+0.1193)" in (
+        capsys.readouterr().out
+    )
+    assert main(["paper", str(write_run([trial("a", data_is_sample=True)], name="sample"))]) == 0
+    assert "cannot be compared" in capsys.readouterr().out
+    assert main(["paper", str(write_run([trial("a", dataset="mine")], name="mine"))]) == 2
+    assert "has no results on mine" in capsys.readouterr().err
+
+
+def test_report_lays_runs_over_each_other(
+    write_run: Any, trial: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dirs = [str(write_run([trial("a", metric=m)], name=n)) for n, m in (("x", 0.5), ("y", 0.6))]
+    assert main(["report", *dirs, "--out", str(tmp_path / "out")]) == 0
+    assert "trial a of y" in capsys.readouterr().out
+
+
+def test_watching_draws_again_when_the_run_has_changed(
+    write_run: Any, trial: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    options = _parser().parse_args(["report", str(run_dir), "--watch", "1"])
+    looks = iter(
+        [
+            lambda: None,
+            lambda: write_run([trial("a")]),
+            lambda: None,
+            lambda: write_run([trial("a"), trial("b", metric=0.9)]),
+        ]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.commands.report.time.sleep", lambda seconds: next(looks)())
+        watch(options, rounds=5)
+    printed = capsys.readouterr()
+    assert printed.err.count("not yet: ") == 2
+    counts = [line for line in printed.out.splitlines() if " trials: " in line]
+    assert counts == ["1 trials: 1 completed", "2 trials: 2 completed"]
+    assert (
+        '<script type="application/json" id="watch">1.0</script>'
+        in (run_dir / "report.html").read_text()
+    )
+
+
+def test_other_peoples_sweeps_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "sweep.csv"
+    table.write_text("width,acc,mem\n1,0.5,10\n2,0.6,20\n")
+    names = ["--from-csv", str(table), "--metric", "acc", "--peak", "mem", "--peak-unit", "1MB"]
+    assert main(["report", *names, "--out", str(tmp_path / "out")]) == 0
+    assert "acc 0.6000, peak 20MB, trial 1: width 2" in capsys.readouterr().out
+    assert main(["best", *names, "--budget", "15MB"]) == 0
+    printed = capsys.readouterr().out
+    assert "acc 0.5000" in printed
+    assert "no folder to train it again from" in printed
+
+
 def test_the_module_runs_and_hands_its_status_on(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "analysis", "report", str(tmp_path)],
@@ -173,7 +399,7 @@ def test_the_module_runs_and_hands_its_status_on(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-HEAVY = ("torch", "ray", "optuna", "sweeps", "patchtrain.errors")
+HEAVY = ("torch", "ray", "sweeps", "patchtrain.errors", "fsspec")
 CHECK = "; import sys; print(sorted(set(sys.modules) & set({heavy!r})))"
 
 
@@ -189,10 +415,10 @@ def _heavy_modules_after(code: str) -> str:
 
 
 def test_a_whole_report_imports_no_trainer_and_no_sweep(write_run: Any, trial: Any) -> None:
-    run_dir = str(write_run([trial("a")]))
+    run_dir = str(write_run([trial(f"t{i}", patch_size=2**i, metric=i / 9) for i in range(9)]))
     code = f"import analysis.cli; analysis.cli.main(['report', {run_dir!r}])"
     assert _heavy_modules_after(code) == "[]"
 
 
 def test_the_import_check_can_fail() -> None:
-    assert _heavy_modules_after("import optuna") == "['optuna']"
+    assert "'ray'" in _heavy_modules_after("import ray")

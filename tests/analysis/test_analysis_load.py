@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.load import REQUIRED_TRIAL_COLUMNS, InputError, load_run, rows_of
+from analysis.errors import InputError
+from analysis.load import REQUIRED_TRIAL_COLUMNS, join_runs, load_run, rows_of
+from patchtrain.record import EpochRecord, write_json, write_rows
 
 GB = 10**9
 
@@ -31,6 +33,7 @@ def test_a_run_is_read_as_it_was_written(write_run: Any, mixed_trials: Any) -> N
     run = load_run(write_run(mixed_trials))
     written = [each.to_row() for each in mixed_trials]
     for row, expected in zip(rows_of(run.trials), written, strict=True):
+        assert row["run"] == "run"
         assert {name: row[name] for name in expected if name != "started_at"} == {
             name: value for name, value in expected.items() if name != "started_at"
         }
@@ -62,7 +65,7 @@ def test_sweep_json_is_read(write_run: Any, trial: Any) -> None:
         "started_at": "2025-01-02T03:04:05+00:00",
         "versions": {"torch": "2.15.0"},
     }
-    sweep = load_run(write_run([trial("a")], sweep=content)).sweep
+    (sweep,) = load_run(write_run([trial("a")], sweep=content)).sweeps.values()
     assert sweep.command == "python sweeps/panda_budget.py --data-dir 'my slides'"
     assert (sweep.name, sweep.num_trials) == ("panda_budget", 20)
     assert sweep.versions == {"torch": "2.15.0"}
@@ -83,12 +86,58 @@ def test_folder_without_trials_says_to_run_a_sweep(tmp_path: Path) -> None:
     assert "is it a RUN_DIR? run a sweep first" in _refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["trials.parquet", "epochs.parquet"])
 @pytest.mark.parametrize("keep", [0, 3, 100, -20])
-def test_truncated_parquet_is_refused(write_run: Any, trial: Any, name: str, keep: int) -> None:
-    path = write_run([trial("a")]) / name
+def test_truncated_trials_are_refused_where_nothing_stands_in(
+    write_run: Any, trial: Any, keep: int
+) -> None:
+    path = write_run([trial("a")]) / "trials.parquet"
     path.write_bytes(path.read_bytes()[:keep])
     assert "is not a whole Parquet file" in _refusal(path.parent)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, -20])
+def test_truncated_files_are_put_together_from_the_trials_own(
+    write_run: Any, mixed_trials: Any, keep: int
+) -> None:
+    run_dir = write_run(mixed_trials)
+    whole = load_run(run_dir)
+    for each in mixed_trials:
+        write_json(run_dir / "trials" / each.trial_id / "record.json", each)
+        own = whole.epochs[whole.epochs["trial_id"] == each.trial_id].drop(columns=["run"])
+        rows = rows_of(own)
+        if rows:
+            write_rows(run_dir / "trials" / each.trial_id / "epochs.parquet", EpochRecord, rows)
+    (run_dir / "trials" / "t2" / "record.json").write_text("{")
+    for name in ("trials.parquet", "epochs.parquet"):
+        path = run_dir / name
+        path.write_bytes(path.read_bytes()[:keep])
+    run = load_run(run_dir)
+    expected = whole.trials[whole.trials["trial_id"] != "t2"]
+    assert rows_of(run.trials) == rows_of(expected)
+    assert rows_of(run.epochs) == rows_of(whole.epochs)
+    first, second = run.notices
+    assert "trials.parquet is not a whole Parquet file" in first
+    assert first.endswith("own files instead, 1 of them broken.")
+    assert "epochs.parquet is not a whole Parquet file" in second
+
+
+def test_truncated_epochs_with_nothing_to_stand_in_are_left_out_with_a_notice(
+    write_run: Any, trial: Any
+) -> None:
+    path = write_run([trial("a")]) / "epochs.parquet"
+    path.write_bytes(path.read_bytes()[:50])
+    run = load_run(path.parent)
+    assert run.epochs.empty
+    assert "epochs.parquet" in run.notices[0]
+
+
+def test_a_sweep_that_has_no_trial_yet_is_read(write_run: Any) -> None:
+    run_dir = write_run([], sweep={"budgets_bytes": [GB]})
+    for name in ("trials.parquet", "epochs.parquet"):
+        (run_dir / name).unlink()
+    run = load_run(run_dir)
+    assert run.trials.empty
+    assert run.budgets_bytes == (GB,)
 
 
 def test_overwritten_parquet_is_refused_or_read_but_never_crashes(
@@ -110,14 +159,19 @@ def test_overwritten_parquet_is_refused_or_read_but_never_crashes(
 def test_missing_columns_are_all_named(write_run: Any, trial: Any) -> None:
     run_dir = write_run([trial("a")])
     table = pq.read_table(run_dir / "trials.parquet")
-    _rewrite(run_dir, table.drop_columns(["fusion", "peak_allocated_bytes"]))
-    assert "lacks the columns fusion, peak_allocated_bytes" in _refusal(run_dir)
+    _rewrite(run_dir, table.drop_columns(["status", "peak_allocated_bytes"]))
+    assert "lacks the columns status, peak_allocated_bytes" in _refusal(run_dir)
 
 
-def test_columns_that_the_report_can_do_without_may_be_absent(write_run: Any, trial: Any) -> None:
+def test_columns_that_the_report_can_do_without_may_be_absent_and_are_named(
+    write_run: Any, trial: Any
+) -> None:
     run_dir = write_run([trial("a")])
     _rewrite(run_dir, pq.read_table(run_dir / "trials.parquet").select(REQUIRED_TRIAL_COLUMNS))
-    assert rows_of(load_run(run_dir).trials)[0]["error"] is None
+    run = load_run(run_dir)
+    assert rows_of(run.trials)[0]["error"] is None
+    assert run.metric_name == "metric"
+    assert "lacks the columns sweep, group, task" in run.notices[0]
 
 
 def test_columns_of_a_later_version_are_kept(write_run: Any, trial: Any) -> None:
@@ -158,14 +212,14 @@ def test_trials_that_cannot_be_compared_are_refused(
     "text",
     ["{", "[]", '{"budgets_bytes": ["8GB"]}', '{"budgets_bytes": [-1]}', '{"budgets_bytes": 3}'],
 )
-def test_a_broken_sweep_json_is_refused_with_the_remedy(
+def test_a_broken_sweep_json_is_left_out_with_a_notice(
     write_run: Any, trial: Any, text: str
 ) -> None:
     run_dir = write_run([trial("a")])
     (run_dir / "sweep.json").write_text(text)
-    message = _refusal(run_dir)
-    assert "sweep.json" in message
-    assert "move" in message
+    run = load_run(run_dir)
+    assert run.budgets_bytes == (2 * GB,)
+    assert "sweep.json is left out" in run.notices[0]
 
 
 def test_a_run_without_epochs_has_none(write_run: Any, trial: Any) -> None:
@@ -189,3 +243,72 @@ def test_rows_show_every_kind_of_unknown_as_none() -> None:
         }
     )
     assert rows_of(frame)[1] == {"count": None, "ratio": None, "text": None, "flag": None}
+
+
+def test_runs_are_joined_under_names_of_their_own(write_run: Any, trial: Any) -> None:
+    first = load_run(write_run([trial("a"), trial("b")], name="x/run"))
+    second = load_run(write_run([trial("a", metric=None)], name="y/run"))
+    joined = join_runs([first, second])
+    assert joined.names == ("run", "run (2)")
+    assert joined.trials["run"].tolist() == ["run", "run", "run (2)"]
+    assert set(joined.epochs["run"]) == {"run", "run (2)"}
+    assert joined.trials["peak_allocated_bytes"].dtype == pd.Int64Dtype()
+    assert rows_of(joined.trials)[2]["metric"] is None
+    assert joined.folders["run (2)"].text.endswith("y/run")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric_name": "kappa"}, "metric_name differs between the runs (accuracy in a, kappa"),
+        ({"dataset": "mine"}, "dataset differs"),
+        ({"data_is_sample": True}, "data_is_sample differs"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_not_joined(
+    write_run: Any, trial: Any, change: Any, said: str
+) -> None:
+    runs = [
+        load_run(write_run([trial("t")], name="a")),
+        load_run(write_run([trial("t", **change)], name="b")),
+    ]
+    with pytest.raises(InputError) as refused:
+        join_runs(runs)
+    assert said in str(refused.value)
+
+
+def test_an_empty_run_joins_any_other(write_run: Any, trial: Any) -> None:
+    runs = [load_run(write_run([], name="a")), load_run(write_run([trial("t")], name="b"))]
+    assert join_runs(runs).trials["trial_id"].tolist() == ["t"]
+
+
+def test_a_run_behind_a_uri_is_read_like_a_folder(write_run: Any, mixed_trials: Any) -> None:
+    run_dir = write_run(mixed_trials, sweep={"budgets_bytes": [4 * GB]})
+    local, remote = load_run(run_dir), load_run(run_dir.as_uri())
+    assert rows_of(remote.trials) == rows_of(local.trials)
+    assert remote.budgets_bytes == local.budgets_bytes
+    assert remote.names == local.names
+
+
+def test_a_run_in_a_file_system_of_fsspec_is_read(write_run: Any, mixed_trials: Any) -> None:
+    import fsspec
+
+    run_dir = write_run(mixed_trials, sweep={"budgets_bytes": [4 * GB]})
+    memory = fsspec.filesystem("memory")
+    for path in run_dir.rglob("*"):
+        if path.is_file():
+            memory.pipe_file(f"/bucket/{path.relative_to(run_dir)}", path.read_bytes())
+    try:
+        run = load_run("memory://bucket")
+        assert rows_of(run.trials)[0]["trial_id"] == "t1"
+        assert run.budgets_bytes == (GB, 2 * GB, 4 * GB)
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("uri", ["nonsense://bucket/run", "memory://nowhere/run"])
+def test_a_uri_that_cannot_be_read_is_refused(uri: str) -> None:
+    with pytest.raises(InputError) as refused:
+        load_run(uri)
+    assert uri in str(refused.value)
+    assert "\n" not in str(refused.value)

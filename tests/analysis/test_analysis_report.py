@@ -10,23 +10,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from made_up_run import write_made_up_run
 
-from analysis.load import InputError, load_run
-from analysis.report import (
-    best_rows,
-    facts,
-    headline,
-    status_counts,
-    trial_rows,
-    versions,
-    write_report,
-)
+from analysis.errors import InputError
+from analysis.findings import Findings
+from analysis.load import join_runs, load_run, rows_of
+from analysis.report import facts, headline, status_counts, versions, write_report
 from analysis.selection import best_per_budget
 from patchtrain.record import TrialStatus
 from patchtrain.units import format_bytes
 
 GB = 10**9
-NUM_SCRIPTS = 5  # three blocks of data, Plotly, the page's own
+BLOCKS = ("palettes", "explorer-data", "figures", "watch")
+NUM_SCRIPTS = len(BLOCKS) + 2  # the data, Plotly, the page's own
 
 
 class _Page(HTMLParser):
@@ -35,11 +31,13 @@ class _Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: list[list[list[tuple[str, str | None]]]] = []
+        self.tables: dict[str, list[list[tuple[str, str | None]]]] = {}
+        self.values: list[str] = []
         self.text = ""
         self.scripts: dict[str, str] = {}
         self._script: str | None = None
         self._in_cell = False
+        self._table = ""
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
 
@@ -50,14 +48,17 @@ class _Page(HTMLParser):
             self._script = found.get("id") or f"script {len(self.scripts)}"
             self.scripts[self._script] = ""
         elif tag == "table":
-            self.tables.append([])
+            self._table = found.get("data-table") or str(found.get("id"))
+            self.tables[self._table] = []
         elif tag == "tr":
-            self.tables[-1].append([])
+            self.tables[self._table].append([])
         elif tag in ("td", "th"):
-            self.tables[-1][-1].append(("", None))
+            self.tables[self._table][-1].append(("", None))
             self._in_cell = True
         elif tag == "data":
-            self.tables[-1][-1][-1] = ("", found["value"])
+            self.values.append(str(found["value"]))
+            if self._in_cell:
+                self.tables[self._table][-1][-1] = ("", found["value"])
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "script":
@@ -71,8 +72,8 @@ class _Page(HTMLParser):
             return
         self.text += data
         if self._in_cell:
-            text, value = self.tables[-1][-1][-1]
-            self.tables[-1][-1][-1] = (text + data, value)
+            row = self.tables[self._table][-1]
+            row[-1] = (row[-1][0] + data, row[-1][1])
 
     def count(self, tag: str) -> int:
         return sum(name == tag for name, _ in self.elements)
@@ -102,7 +103,7 @@ def test_every_number_of_the_best_table_is_that_of_the_parquet(
     run_dir = write_run(mixed_trials)
     page = _report(run_dir)
     recorded = {r["trial_id"]: r for r in pq.read_table(run_dir / "trials.parquet").to_pylist()}
-    head, *rows = page.tables[0]
+    head, *rows = page.tables["best"]
     assert [text for text, _ in head] == [
         "Budget",
         "accuracy",
@@ -141,13 +142,80 @@ def test_page_has_the_command_of_each_budget(write_run: Any, mixed_trials: Any) 
         assert str(each.command) in page.text
 
 
-def test_all_trials_are_listed_best_first(write_run: Any, mixed_trials: Any) -> None:
-    page = _report(write_run(mixed_trials))
-    table = page.tables[1][1:]
-    ids = [row[0][0] for row in table]
-    assert ids == ["t8", "t4", "t5", "t3", "t1", "t2", "t6", "t7", "t9"]
-    assert [row[0][0] for row in table if row[2][0] == "yes"] == ["t4", "t3", "t1"]
-    assert table[ids.index("t9")][-1][0] == "worker died"
+def _data(page: _Page, name: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    return json.loads(page.scripts[name], parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def large_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 80 made-up trials with everything that a report shows."""
+    return write_made_up_run(tmp_path_factory.mktemp("large") / "run", 80)
+
+
+@pytest.fixture(scope="module")
+def large_page(large_run: Path) -> _Page:
+    """Its page."""
+    return _report(large_run)
+
+
+def test_every_trial_of_the_page_is_as_the_parquet_has_it(
+    large_run: Path, large_page: _Page
+) -> None:
+    recorded = rows_of(load_run(large_run).trials)
+    trials = _data(large_page, "explorer-data")["trials"]
+    unused = {"patchgd": ("fusion",)}
+    compared = 0
+    for name in set(trials) & set(recorded[0]) - {"run", "kind"}:
+        for index, row in enumerate(recorded):
+            expected = None if name in unused.get(row["method"], ()) else row[name]
+            assert trials[name][index] == expected, (name, index)
+            compared += 1
+    assert compared > 20 * len(recorded)
+
+
+def test_every_number_of_the_page_comes_from_the_parquet(
+    large_run: Path, large_page: _Page
+) -> None:
+    trials = pq.read_table(large_run / "trials.parquet").to_pylist()
+    recorded = {value for row in trials for value in row.values() if isinstance(value, int | float)}
+    sweep = json.loads((large_run / "sweep.json").read_text())
+    run = load_run(large_run)
+    findings = Findings(run)
+    # what is worked out of recorded values has its own tests; here it must be what was worked out
+    worked_out = {
+        *sweep["budgets_bytes"],
+        *(a.gain for a in findings.answers if a.gain is not None),
+        *(share for each in findings.importances for share in each.shares.values()),
+        *(pair.metric_gain for pair in findings.fusion.pairs),
+        findings.fusion.mean_gain,
+        findings.fusion.half_width,
+        findings.fusion.median_peak_ratio,
+        *(cell.value for row in findings.tables()["hypervolume"].rows for cell in row),
+        *(cell.value for row in findings.tables()["waste"].rows for cell in row),
+        *(cell.value for row in findings.tables()["memory"].rows for cell in row[-3:-2]),
+    }
+    from_paper = {
+        cell.value for row in findings.tables()["paper"].rows for cell in row if cell.value
+    }
+    shown = {float(value) for value in large_page.values}
+    assert len(shown) > 100
+    known = {float(v) for v in recorded | worked_out | from_paper if isinstance(v, int | float)}
+    assert shown <= known
+
+
+def test_figures_show_recorded_peaks_and_metrics(large_run: Path, large_page: _Page) -> None:
+    trials = {row["trial_id"]: row for row in rows_of(load_run(large_run).trials)}
+    (memory,) = _data(large_page, "figures")["memory"]
+    total = [sum(lengths) for lengths in zip(*(t["x"] for t in memory["data"]), strict=True)]
+    for label, length in zip(memory["layout"]["yaxis"]["ticktext"], total, strict=True):
+        assert length * GB == pytest.approx(trials[label.split(":")[0]]["peak_allocated_bytes"])
+    (curves,) = _data(large_page, "figures")["curves"]
+    last = {trace["text"][0].split("<br>")[0]: trace["y"][-1] for trace in curves["data"]}
+    for name, metric in last.items():
+        assert metric == pytest.approx(trials[name.removeprefix("trial ")]["metric"])
 
 
 def test_csv_has_every_column_and_the_front(write_run: Any, mixed_trials: Any) -> None:
@@ -169,7 +237,7 @@ def test_page_needs_nothing_from_outside(write_run: Any, mixed_trials: Any) -> N
     assert len(page.scripts) == NUM_SCRIPTS
     for _, attributes in page.elements:
         assert (attributes.get("src") or "data:").startswith("data:")
-        assert "href" not in attributes
+        assert str(attributes.get("href", "#")).startswith("#")
     policy = next(a["content"] for _, a in page.elements if "http-equiv" in a)
     assert "default-src 'none'" in str(policy)
 
@@ -181,8 +249,10 @@ def test_sample_data_is_said_loudly_and_without_the_papers_points(
     real = _report(write_run([trial("a")], name="real"))
     assert "SAMPLE DATA" in sample.text
     assert "SAMPLE DATA" not in real.text
-    assert "paper: local_global" in real.scripts["pareto-figure"]
-    assert "paper:" not in sample.scripts["pareto-figure"]
+    assert "paper: local_global" in real.scripts["explorer-data"]
+    assert "paper:" not in sample.scripts["explorer-data"]
+    assert "paper" in real.tables
+    assert "paper" not in sample.tables
 
 
 HOSTILE = (
@@ -202,24 +272,31 @@ def test_hostile_text_is_shown_as_text(write_run: Any, trial: Any) -> None:
     assert len(page.scripts) == NUM_SCRIPTS
     assert page.count("img") == 1  # the still plot
     assert not any("onerror" in attributes for _, attributes in page.elements)
-    assert page.tables[1][1][0][0] == f"a{HOSTILE}"
-    assert page.tables[1][2][-1][0] == HOSTILE
-    for name in ("pareto-figure", "curves-figure"):
-        figure = json.loads(page.scripts[name])
-        texts = json.dumps([figure["data"], figure["layout"]])
-        assert "<script" not in texts
-        assert "<img" not in texts
-        assert "&lt;script&gt;" in texts
+    assert page.tables["best"][1][-1][0] == f"a{HOSTILE}"
+    trials = _data(page, "explorer-data")["trials"]
+    assert trials["trial_id"][0] == f"a{HOSTILE}"
+    assert trials["error"][1] == HOSTILE
+    texts = page.scripts["figures"]
+    assert "<script" not in texts
+    assert "<img" not in texts
+    assert any("&lt;script&gt;" in text for text in _texts(_data(page, "figures")))
+    assert not any("<script" in text for text in _texts(_data(page, "figures")))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    children = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )
+    return [text for child in children for text in _texts(child)]
 
 
 def test_data_blocks_are_strict_json(write_run: Any, mixed_trials: Any, trial: Any) -> None:
-    page = _report(write_run([*mixed_trials, trial("nan", metric=float("nan"))]))
-
-    def refuse(constant: str) -> None:
-        raise AssertionError(constant)
-
-    for name in ("palettes", "pareto-figure", "curves-figure"):
-        json.loads(page.scripts[name], parse_constant=refuse)
+    odd = [trial("nan", metric=float("nan")), trial("inf", metric=float("inf"))]
+    page = _report(write_run([*mixed_trials, *odd]))
+    for name in BLOCKS:
+        _data(page, name)
 
 
 def test_a_run_without_trials_still_makes_a_page(write_run: Any) -> None:
@@ -234,12 +311,12 @@ def test_all_out_of_memory_says_so_and_what_to_do(write_run: Any, trial: Any) ->
     status = TrialStatus.OUT_OF_MEMORY
     page = _report(write_run([trial(name, status=status, metric=None) for name in "ab"]))
     assert "No trial completed; the smallest peak seen is 1GB" in page.text
-    assert len(page.tables) == 1  # no table of the best
+    assert "best" not in page.tables
 
 
 def test_a_budget_that_nothing_fits_is_a_row_that_says_so(write_run: Any, trial: Any) -> None:
     page = _report(write_run([trial("a")], sweep={"budgets_bytes": [1000, 2 * GB]}))
-    assert [text for text, _ in page.tables[0][1]] == ["1KB", "no completed trial fits"]
+    assert [text for text, _ in page.tables["best"][1]] == ["1KB", "no completed trial fits"]
 
 
 def test_headline_says_what_more_memory_buys(write_run: Any, mixed_trials: Any) -> None:
@@ -260,12 +337,12 @@ def test_facts_tell_what_made_the_run(write_run: Any, mixed_trials: Any) -> None
         "versions": {"ray": "2.60"},
     }
     run = load_run(write_run(mixed_trials, sweep=sweep))
-    told = facts(run)
+    told = facts(run, "run")
     assert told["Command"] == "python sweeps/panda_budget.py"
     assert told["Trials"] == "8 of 12 asked for, 1 not launched as predicted not to fit"
     assert told["Device"] == "cpu"
     assert told["Started"] == "2025-01-02 03:04:05+00:00"
-    assert versions(run) == {"ray": "2.60", "torch": "2.15.0"}
+    assert versions(run, "run") == {"ray": "2.60", "torch": "2.15.0"}
     assert status_counts(run)["completed"] == 5
 
 
@@ -298,12 +375,46 @@ def test_the_report_shows_seeds_and_settings_that_differ(write_run: Any, trial: 
             ]
         )
     )
-    (row,) = best_rows(best_per_budget(run))
-    texts = {cell.label: cell.text for cell in row.cells}
+    best = Findings(run).tables()["best"]
+    (row,) = best.rows
+    texts = {column.heading: cell.text for column, cell in zip(best.columns, row, strict=True)}
     assert texts["Over seeds"] == "0.5500 ± 0.0707 (2 seeds)"
-    (first, *_) = trial_rows(run)
-    assert {cell.label: cell.text for cell in first}["Learning rate"] == "0.001"
-    assert "Precision" not in {cell.label for cell in first}
-    told = facts(run)["Trials"]
+    assert texts["Learning rate"] == "0.001"
+    assert "Precision" not in texts
+    told = facts(run, "run")["Trials"]
     assert told.endswith("1 not launched as predicted not to fit, 1 with further seeds")
     assert told.startswith("2, ")
+
+
+def test_several_runs_share_a_page(write_run: Any, trial: Any, tmp_path: Path) -> None:
+    first = load_run(write_run([trial("a"), trial("b", metric=0.4)], name="first"))
+    second = load_run(write_run([trial("a", metric=0.9)], name="second"))
+    page = _Page(write_report(join_runs([first, second]), tmp_path / "out"))
+    data = _data(page, "explorer-data")
+    assert data["runs"] == ["first", "second"]
+    assert data["trials"]["run"] == [0, 0, 1]
+    assert [each["before"] for each in data["commands"]["templates"]] == [
+        f"patchtrain train {tmp_path}/{name}/trials/@trial_id@/config.yaml"
+        for name in ("first", "second")
+    ]
+    assert [row[0][0] for row in page.tables["hypervolume"][1:]] == ["first", "second"]
+    assert "second" in [text for text, _ in page.tables["best"][1]]
+    with (tmp_path / "out" / "trials.csv").open(newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["first", "first", "second"]
+
+
+def test_what_was_damaged_is_said_on_the_page(write_run: Any, trial: Any) -> None:
+    run_dir = write_run([trial("a")])
+    (run_dir / "sweep.json").write_text("{")
+    assert "sweep.json is left out" in _report(run_dir).text
+
+
+def test_fusion_pairs_are_told(write_run: Any, trial: Any) -> None:
+    trials = [
+        trial("a", metric=0.5),
+        trial("b", metric=0.6, fusion="concat", peak_allocated_bytes=2 * GB),
+    ]
+    page = _report(write_run(trials))
+    assert "Over 1 pair of trials" in page.text
+    assert "better in 1, worse in 0" in " ".join(page.text.split())
+    assert [text for text, _ in page.tables["fusion"][1]] == ["a", "b", "+0.1000", "1GB", "2GB"]

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from analysis.load import load_run
+from analysis.load import join_runs, load_run
+from analysis.seeds import Seeds, all_seeds
 from analysis.selection import (
     answer,
     best_per_budget,
     best_within,
-    describe,
-    exact_size,
-    front_hypervolume,
+    command_of,
     is_candidate,
     is_on_front,
+    smallest_reaching,
     why_nothing_fits,
 )
+from analysis.settings import describe
+from analysis.text import exact_size, seeds_text
 from patchtrain.record import TrialStatus
 from patchtrain.units import parse_bytes
 
@@ -175,22 +178,6 @@ def test_when_nothing_completed_the_smallest_peak_of_all_is_named(
     assert "no peak was measured" in why_nothing_fits(run, None)
 
 
-def test_hypervolume_is_measured_from_the_largest_budget(write_run: Any, trial: Any) -> None:
-    trials = [
-        trial("a", metric=0.5, peak_allocated_bytes=GB),
-        trial("b", metric=0.75, peak_allocated_bytes=2 * GB, budget_bytes=4 * GB),
-    ]
-    volume = front_hypervolume(load_run(write_run(trials)))
-    assert volume is not None
-    assert volume.reference_peak_bytes == 4 * GB
-    assert volume.value == pytest.approx(0.5 * 1 + 0.75 * 2)
-
-
-def test_a_run_without_a_result_has_no_hypervolume(write_run: Any, trial: Any) -> None:
-    status = TrialStatus.OUT_OF_MEMORY
-    assert front_hypervolume(load_run(write_run([trial("a", status=status)]))) is None
-
-
 def test_replicates_say_how_sure_a_metric_is_and_are_never_best(write_run: Any, trial: Any) -> None:
     run = load_run(
         write_run(
@@ -205,7 +192,7 @@ def test_replicates_say_how_sure_a_metric_is_and_are_never_best(write_run: Any, 
     )
     best = answer(run, None)
     assert best.trial is not None and best.trial["trial_id"] == "a"
-    assert str(best.seeds) == "0.6000 ± 0.3000 (3 seeds)"
+    assert seeds_text(best.seeds) == "0.6000 ± 0.3000 (3 seeds)"
     assert run.trials["trial_id"][is_on_front(run.trials)].tolist() == ["a", "b"]
     assert answer(run, GB // 2).seeds is None
 
@@ -214,3 +201,91 @@ def test_where_all_trials_failed_their_error_is_the_reason(write_run: Any, trial
     failed = trial("a", status=TrialStatus.FAILED, metric=None, error="LossNotFinite: nan")
     why = why_nothing_fits(load_run(write_run([failed])), None)
     assert why == "no trial completed; all 1 failed, the first with: LossNotFinite: nan"
+
+
+def test_smallest_reaching_equals_brute_force_on_random_runs(write_run: Any, trial: Any) -> None:
+    random = np.random.default_rng(1)
+    trials = [
+        trial(f"t{i}", metric=float(metric), peak_allocated_bytes=int(peak))
+        for i, (metric, peak) in enumerate(
+            zip(random.integers(0, 9, 40) / 8, random.integers(1, 9, 40), strict=True)
+        )
+    ]
+    run = load_run(write_run(trials))
+    for wanted in np.arange(0, 1.3, 0.1):
+        reaching = [t for t in trials if t.metric >= wanted]
+        ranked = sorted(reaching, key=lambda t: (t.peak_allocated_bytes, -t.metric, t.trial_id))
+        found = smallest_reaching(run, float(wanted))
+        assert (found or {}).get("trial_id") == (ranked[0].trial_id if ranked else None)
+
+
+@pytest.fixture
+def repeated(write_run: Any, trial: Any) -> Any:
+    """Configuration a is better once, b surely; c was trained once."""
+    several = {
+        "a": (0.9, 0.3, 0.6),
+        "b": (0.62, 0.61, 0.6),
+    }
+    trials = [
+        trial(
+            name if seed == 0 else f"{name}-s{seed}",
+            metric=metric,
+            group=name,
+            seed=seed,
+            peak_allocated_bytes=1000 + 10 * seed + (500 if name == "b" else 0),
+        )
+        for name, metrics in several.items()
+        for seed, metric in enumerate(metrics)
+    ]
+    return load_run(write_run([*trials, trial("c", metric=0.95, group="c")]))
+
+
+def test_with_confidence_the_sure_configuration_wins(repeated: Any) -> None:
+    assert best_within(repeated, None)["trial_id"] == "c"
+    assert best_within(repeated, None, confidence=0.95)["trial_id"] == "b"
+    # a's mean over seeds is 0.6, b's is 0.61
+    assert best_within(repeated, 1400, confidence=0.95)["trial_id"] == "a"
+
+
+def test_with_confidence_the_largest_peak_of_the_seeds_must_fit(repeated: Any) -> None:
+    assert best_within(repeated, 1519, confidence=0.9)["trial_id"] == "a"
+    assert best_within(repeated, 1520, confidence=0.9)["trial_id"] == "b"
+
+
+def test_smallest_reaching_with_confidence_asks_the_lower_bound(repeated: Any) -> None:
+    assert smallest_reaching(repeated, 0.58, confidence=0.95)["trial_id"] == "b"
+    assert smallest_reaching(repeated, 0.3, confidence=0.6)["trial_id"] == "a"
+    assert smallest_reaching(repeated, 0.7, confidence=0.6) is None
+
+
+def test_lower_bound_is_that_of_students_t() -> None:
+    # 0.62, 0.61, 0.60: mean 0.61, deviation 0.01; t(0.95, 2) = 2.9200
+    found = Seeds(mean=0.61, deviation=0.01, lowest=0.6, highest=0.62, num_seeds=3)
+    assert found.lower_bound(0.95) == pytest.approx(0.61 - 2.91999 * 0.01 / 3**0.5, abs=1e-6)
+
+
+def test_a_run_behind_a_uri_has_a_command_that_fetches_the_configuration(
+    write_run: Any, trial: Any
+) -> None:
+    run_dir = write_run([trial("a b")])
+    run = load_run(run_dir.as_uri())
+    command = str(answer(run, 2 * GB).command)
+    fetch, train = command.split(" && ")
+    assert shlex.split(fetch) == [
+        *["python", "-m", "analysis", "show", run_dir.as_uri(), "a b", "--config", "a b.yaml"]
+    ]
+    assert shlex.split(train) == ["patchtrain", "train", "a b.yaml", "--out", "trained/a b"]
+
+
+def test_seeds_of_runs_with_equal_names_are_kept_apart(write_run: Any, trial: Any) -> None:
+    trials = [trial("a", metric=0.6, group="a"), trial("a-s1", metric=0.5, group="a", seed=1)]
+    first = load_run(write_run(trials, name="x/run"))
+    second = load_run(write_run([trial("a", metric=0.1, group="a")], name="y/run"))
+    assert list(all_seeds(join_runs([first, second]))) == [("run", "a")]
+
+
+def test_a_trial_without_a_folder_has_no_command(write_run: Any, trial: Any) -> None:
+    run = load_run(write_run([trial("a")]))
+    without = replace(run, folders={})
+    assert command_of(without, {"run": "run", "trial_id": "a"}) is None
+    assert answer(without, 2 * GB).command is None

@@ -1,0 +1,1 @@
+"""One file a command of `python -m analysis`: its arguments, what it prints, its exit status."""

@@ -1,0 +1,88 @@
+"""How an answer to "what is best" is printed, and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from analysis.load import RUN, Run
+from analysis.selection import BudgetAnswer, config_name, why_nothing_fits
+from analysis.settings import describe, foreign_settings, used_setting
+from analysis.text import format_metric, seeds_text
+from patchtrain.units import format_bytes
+
+_JSON_COLUMNS = ("trial_id", "metric_name", "metric", "peak_allocated_bytes")
+_JSON_SETTINGS = (
+    "method",
+    "backbone",
+    "encoder",
+    "aggregator",
+    "layout",
+    "image_size",
+    "patch_size",
+    "sampling_rate",
+    "num_sampled",
+    "inner_iterations",
+    "fusion",
+)
+
+
+def summary(each: BudgetAnswer, run: Run, label: str | None = None) -> str:
+    """Return an answer in one line.
+
+    Args:
+        each: the answer.
+        run: where it is from.
+        label: what it answers, where that is not the best in a budget.
+    """
+    label = label or f"best in {each.budget_text}"
+    if each.trial is None:
+        return f"{label}: no completed trial fits"
+    where = f" of {each.trial[RUN]}" if len(run.names) > 1 else ""
+    return (
+        f"{label}: {each.trial['metric_name'] or 'metric'} "
+        f"{format_metric(each.trial['metric'])}, "
+        f"peak {format_bytes(each.trial['peak_allocated_bytes'])}, "
+        f"trial {each.trial['trial_id']}{where}: {describe(each.trial, foreign_settings(run))}"
+        + (f"; over seeds {seeds_text(each.seeds)}" if each.seeds else "")
+    )
+
+
+def details(
+    each: BudgetAnswer, run: Run, confidence: float | None = None, label: str | None = None
+) -> str:
+    """Return an answer in lines: what is best, how sure that is, and the command that trains it."""
+    if each.trial is None:
+        return f"{each.budget_text}: {why_nothing_fits(run, each.budget_bytes)}"
+    lines = [summary(each, run, label)]
+    if confidence is not None and each.seeds is not None:
+        bound = format_metric(each.seeds.lower_bound(confidence))
+        lines.append(f"  with confidence {confidence:g} its mean over seeds is at least {bound}")
+    if each.command is None:
+        lines.append("  (no folder to train it again from)")
+    else:
+        lines.append(f"  {each.command}")
+        folder = run.folders[each.trial[RUN]]
+        name = config_name(each.trial)
+        if not folder.exists(name):
+            lines.append(f"  (its {folder.path_of(name)} is missing)")
+    return "\n".join(lines)
+
+
+def as_json(each: BudgetAnswer, run: Run, confidence: float | None = None) -> dict[str, Any]:
+    """Return an answer as a mapping of recorded values."""
+    trial = each.trial
+    seeds = None if each.seeds is None else dataclasses.asdict(each.seeds)
+    if seeds is not None and each.seeds is not None and confidence is not None:
+        seeds |= {"confidence": confidence, "lower_bound": each.seeds.lower_bound(confidence)}
+    return {
+        "budget_bytes": each.budget_bytes,
+        "run": None if trial is None else trial[RUN],
+        **{name: None if trial is None else trial[name] for name in _JSON_COLUMNS},
+        "seeds": seeds,
+        "settings": (
+            None if trial is None else {name: used_setting(trial, name) for name in _JSON_SETTINGS}
+        ),
+        "data_is_sample": run.data_is_sample,
+        "command": each.command,
+    }

@@ -1,0 +1,102 @@
+"""Arguments that say which runs a command reads, and the reading of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from analysis.errors import InputError
+from analysis.load import Run, join_runs, load_run
+from patchtrain.units import parse_bytes
+
+RUN_DIR_HELP = "the --out folder of a sweep: a path or a URI (s3://...)"
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add RUN_DIRs and the options that read other people's sweeps."""
+    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="*", help=RUN_DIR_HELP)
+    others = parser.add_argument_group("other people's sweeps, in place of or beside RUN_DIRs")
+    others.add_argument(
+        "--from-optuna",
+        metavar="URL",
+        help="an Optuna storage (sqlite:///study.db, or a journal file)",
+    )
+    others.add_argument("--study", metavar="NAME", help="of the storage's studies")
+    others.add_argument("--from-csv", type=Path, metavar="FILE", help="a row a trial")
+    others.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="column, objective or user attribute of the metric (default: metric; of a study, the "
+        "first objective that is maximised)",
+    )
+    others.add_argument(
+        "--peak",
+        metavar="NAME",
+        help="that of the peak memory (default: peak_allocated_bytes; of a study, also another "
+        "objective that is minimised)",
+    )
+    others.add_argument(
+        "--peak-unit", metavar="SIZE", default="1B", help="what 1 of it stands for, such as 1MB"
+    )
+    others.add_argument(
+        "--lower-is-better", action="store_true", help="of the metric, such as a loss"
+    )
+
+
+def read_runs(options: argparse.Namespace) -> Run:
+    """Return what the arguments of `add_runs` name, joined.
+
+    Raises:
+        InputError: nothing is named, or something cannot be read.
+    """
+    runs = [load_run(each) for each in options.run_dirs]
+    if options.from_optuna is not None or options.from_csv is not None:
+        from analysis.foreign import Names, run_from_csv, run_from_optuna
+
+        names = Names(
+            metric=options.metric,
+            peak=options.peak,
+            peak_unit=options.peak_unit,
+            is_lower_better=options.lower_is_better,
+        )
+        if options.from_optuna is not None:
+            runs.append(run_from_optuna(options.from_optuna, options.study, names))
+        if options.from_csv is not None:
+            runs.append(run_from_csv(options.from_csv, names))
+    if not runs:
+        raise InputError("RUN_DIR: is missing; give the --out folder of a sweep, see --help")
+    return join_runs(runs)
+
+
+def out_of(options: argparse.Namespace, run: Run, inside: str = "") -> Path:
+    """Return the folder to write to: --out, or by default the folder of the one local run.
+
+    Args:
+        options: with `out`.
+        run: what was read.
+        inside: folder in the run's that is the default.
+
+    Raises:
+        InputError: there is no default, or --out is a file.
+    """
+    out: Path | None = options.out
+    if out is None:
+        folders = list(run.folders.values())
+        if len(run.names) != 1 or not folders or not folders[0].is_local:
+            raise InputError("--out: is missing; say which folder to write to")
+        return Path(folders[0].text) / inside
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out={out}: is a file; give a folder")
+    return out
+
+
+def size_of(option: str, text: str) -> int:
+    """Return the bytes of a memory size.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return parse_bytes(text)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{option}={text!r} is not a memory size; {error}") from None

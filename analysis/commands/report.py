@@ -1,0 +1,101 @@
+"""`report`: the HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from analysis.commands.answers import summary
+from analysis.commands.inputs import add_runs, out_of, read_runs
+from analysis.errors import InputError
+from analysis.load import EPOCHS, SWEEP, TRIALS, Run
+from analysis.selection import best_per_budget
+from analysis.storage import Folder
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "report", help="write report.html, pareto.png, pareto.svg and trials.csv"
+    )
+    add_runs(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write to (default: the one RUN_DIR)"
+    )
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=30.0,
+        metavar="SECONDS",
+        help="look every so many seconds (30) whether the sweep went on, and draw again; an open "
+        "page loads itself again; ends with Ctrl-C",
+    )
+    parser.set_defaults(command=run_command)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 1 and 86400 seconds")
+    return seconds
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Write the report; with --watch again and again."""
+    if options.watch is None:
+        _write(options)
+        return 0
+    try:
+        watch(options)
+    except KeyboardInterrupt:
+        print("watching ended")
+    return 0
+
+
+def watch(options: argparse.Namespace, rounds: float = float("inf")) -> None:
+    """Write the report whenever the runs have changed, `rounds` looks long.
+
+    What cannot be read is said, and looked at again: a sweep may not have got so far.
+    """
+    folders = [Folder(each) for each in options.run_dirs]
+    seen: object = None
+    while rounds > 0:
+        now = [folder.changed_at((TRIALS, EPOCHS, SWEEP)) for folder in folders]
+        if now != seen:
+            try:
+                _write(options)
+                seen = now
+            except InputError as error:
+                print(f"not yet: {error}", file=sys.stderr, flush=True)
+        rounds -= 1
+        if rounds > 0:
+            time.sleep(options.watch)
+
+
+def _write(options: argparse.Namespace) -> None:
+    run = read_runs(options)
+    out = out_of(options, run)
+    from analysis.report import write_report
+
+    page = write_report(run, out, watch_s=options.watch)
+    _print_summary(run)
+    print(f"report: {page}", flush=True)
+
+
+def _print_summary(run: Run) -> None:
+    counts = run.trials["status"].value_counts(sort=True).to_dict()
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    print(f"{len(run.trials)} trials{': ' if counts else ''}{told}")
+    for notice in run.notices:
+        print(f"notice: {notice}")
+    if run.data_is_sample:
+        print("SAMPLE DATA: these results say nothing about the real data set")
+    for each in best_per_budget(run):
+        print(summary(each, run))

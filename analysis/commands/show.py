@@ -1,0 +1,189 @@
+"""`show`: everything that is recorded of one trial, and the command that trains it again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from analysis.attribution import PARTS
+from analysis.commands.inputs import RUN_DIR_HELP
+from analysis.errors import InputError
+from analysis.load import RUN, Run, load_run, rows_of
+from analysis.seeds import over_seeds
+from analysis.selection import config_name, is_on_front, train_command
+from analysis.settings import SETTINGS, foreign_settings, heading_of, used_setting
+from analysis.text import UNKNOWN, exact_size, format_metric, seeds_text
+from patchtrain.record import METRIC_PREFIX, TrialRecord, atomic_path, schema_of
+from patchtrain.units import format_bytes
+
+BLOCKS = "\N{LOWER ONE EIGHTH BLOCK}▂▃▄▅▆▇█"
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("show", help="print everything about one trial")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help=RUN_DIR_HELP)
+    parser.add_argument("trial", metavar="TRIAL", help="its trial_id, or the beginning of it")
+    parser.add_argument("--json", action="store_true", help="its row and epochs as JSON")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="write the configuration that reruns it here"
+    )
+    parser.set_defaults(command=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Print the trial."""
+    run = load_run(options.run_dir)
+    row = _trial(run, options.trial)
+    if options.config is not None:
+        _write_config(run, row, options.config)
+    epochs = rows_of(
+        run.epochs[(run.epochs["trial_id"] == row["trial_id"]).to_numpy(dtype=bool)].sort_values(
+            "epoch"
+        )
+    )
+    if options.json:
+        content = {**_plain(row), "epochs_rows": [_plain(epoch) for epoch in epochs]}
+        print(json.dumps(content, indent=2))
+    else:
+        print("\n".join(_lines(run, row, epochs)))
+    return 0
+
+
+def _trial(run: Run, wanted: str) -> dict[str, Any]:
+    ids = run.trials["trial_id"].tolist()
+    found = [wanted] if wanted in ids else [each for each in ids if each.startswith(wanted)]
+    if len(found) != 1:
+        some = ", ".join((found or ids)[:8]) or "none"
+        more = ", ..." if len(found or ids) > 8 else ""
+        rule = "begins several trial_ids" if found else "is no trial of the run"
+        raise InputError(f"TRIAL={wanted!r}: {rule}; one of: {some}{more}")
+    return rows_of(run.trials[(run.trials["trial_id"] == found[0]).to_numpy(dtype=bool)])[0]
+
+
+def _write_config(run: Run, row: Mapping[str, Any], path: Path) -> None:
+    folder, name = run.folders[row[RUN]], config_name(row)
+    try:
+        content = folder.read(name)
+    except OSError:
+        raise InputError(f"{folder.path_of(name)}: cannot be read") from None
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise InputError(
+            f"--config={path}: cannot be written ({error.strerror or error})"
+        ) from None
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in row.items()
+        if name != RUN
+    }
+
+
+def _lines(run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> list[str]:
+    front = run.trials["trial_id"][is_on_front(run.trials)].tolist()
+    known = set(schema_of(TrialRecord).names)
+    settings = [*SETTINGS, *foreign_settings(run)]
+    metrics = {
+        name.removeprefix(METRIC_PREFIX): format_metric(value)
+        for name, value in row.items()
+        if name.startswith(METRIC_PREFIX) and name not in known and value is not None
+    }
+    sections: dict[str, dict[str, str]] = {
+        "result": {
+            "status": row["status"].replace("_", " ")
+            + (", on the front" if row["trial_id"] in front else ""),
+            row["metric_name"] or "metric": format_metric(row["metric"]),
+            **{name: text for name, text in metrics.items() if name != row["metric_name"]},
+            "over seeds": seeds_text(over_seeds(run, row)),
+            "curve": _curve([epoch["metric"] for epoch in epochs]),
+            "epochs": f"{_text(row['epochs_done'])} of {_text(row['epochs'])}",
+            "error": row["error"] or UNKNOWN,
+        },
+        "memory": {
+            "budget": UNKNOWN if row["budget_bytes"] is None else exact_size(row["budget_bytes"]),
+            "allocated": _size(row["peak_allocated_bytes"]),
+            "predicted": _predicted(row),
+            "reserved": _size(row["peak_reserved_bytes"]),
+            "process": _size(row["peak_process_bytes"]),
+            "reached in": _text(row["peak_phase"]),
+            **{part: _part(row, column) for part, column in PARTS.items()},
+            "enforced by": _text(row["cap_level"]),
+        },
+        "settings": {
+            heading_of(name): _text(used_setting(row, name))
+            for name in settings
+            if used_setting(row, name) is not None
+        }
+        | {"Seed": _text(row["seed"]), "Device": _text(row["device"])},
+        "time": {
+            "started": _text(row["started_at"]),
+            "finished": _text(row["finished_at"]),
+            "training s": UNKNOWN if row["train_time_s"] is None else f"{row['train_time_s']:.1f}",
+            "images/s": UNKNOWN if row["images_per_s"] is None else f"{row['images_per_s']:.3g}",
+        },
+        "made by": {
+            "versions": _text(row["versions"]),
+            "parameters": _text(row["num_parameters"]),
+            "images": f"{_text(row['num_train_images'])} to train, "
+            f"{_text(row['num_val_images'])} to measure",
+        },
+    }
+    lines = [f"trial {row['trial_id']} of {row[RUN]}"]
+    for heading, content in sections.items():
+        lines += ["", heading]
+        lines += [
+            f"  {name:<18} {_one_line(text)}" for name, text in content.items() if text != UNKNOWN
+        ]
+    command = train_command(run, row, None)
+    return [*lines, "", "train it again", f"  {command}"] if command else lines
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _size(num_bytes: int | None) -> str:
+    return UNKNOWN if num_bytes is None else f"{format_bytes(num_bytes)} ({num_bytes} bytes)"
+
+
+def _part(row: Mapping[str, Any], column: str) -> str:
+    num_bytes, peak = row[column], row["peak_allocated_bytes"]
+    if num_bytes is None:
+        return UNKNOWN
+    share = f", {num_bytes / peak:.0%}" if peak else ""
+    return f"{format_bytes(num_bytes)}{share}"
+
+
+def _predicted(row: Mapping[str, Any]) -> str:
+    predicted, peak = row["predicted_peak_bytes"], row["peak_allocated_bytes"]
+    if predicted is None or not peak or row["status"] != "completed":
+        return _size(predicted)
+    return f"{_size(predicted)}, {(predicted - peak) / peak:+.2%} of what was measured"
+
+
+def _curve(metrics: Sequence[float | None]) -> str:
+    """Return the metric over the epochs as a line of blocks, with its lowest and highest value."""
+    known = [value for value in metrics if value is not None]
+    if not known:
+        return UNKNOWN
+    low, high = min(known), max(known)
+    span = high - low or 1.0
+    blocks = (
+        " " if v is None else BLOCKS[round((v - low) / span * (len(BLOCKS) - 1))] for v in metrics
+    )
+    return f"{''.join(blocks)}  {format_metric(low)} to {format_metric(high)}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

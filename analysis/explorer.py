@@ -1,0 +1,212 @@
+"""The data of the page's interactive part: every trial as columns, with what filters it.
+
+The page's script works the front and the best out again for whatever is filtered, by the rules of
+`selection`. Values are the recorded ones. Knows nothing of HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.charts import RUN_CYCLE
+from analysis.draw_plotly import plotly_marker, plotly_text
+from analysis.figures.pareto import (
+    LOG_AXIS_RATIO,
+    MARKS,
+    PAPER_MARKS,
+    Kind,
+    comparable_reference,
+    is_drawable,
+    kind_of,
+    reference_text,
+    unit_of,
+)
+from analysis.load import RUN, Run, rows_of
+from analysis.seeds import all_seeds
+from analysis.selection import command_of, is_candidate
+from analysis.settings import heading_of, is_text, shown_settings, used_setting
+from analysis.text import UNKNOWN, exact_size
+from patchtrain.record import TrialStatus
+
+PEAKS: Mapping[str, str] = {
+    "peak_allocated_bytes": "allocated (tensors)",
+    "peak_reserved_bytes": "reserved (allocator)",
+    "peak_process_bytes": "process (driver)",
+}
+"""Kinds of peak that the plot can be drawn over -> how they are called."""
+
+ALWAYS_FILTERED = ("method", "fusion", "backbone", "patch_size", "budget_bytes", "status")
+"""Filters that are offered wherever the column is known; others where trials differ in it."""
+
+NOT_FILTERED = ("num_sampled", "learning_rate", "sampling_rate")
+"""Of mostly distinct values, or following from others."""
+
+MOST_CHOICES = 24
+"""A filter of more values is of no help."""
+
+_CANDIDATE = "candidate"
+"""Kind of a trial that is on the front or not, depending on what else is shown."""
+
+_ID = "@trial_id@"
+
+
+def explorer_data(run: Run) -> dict[str, Any]:
+    """Return what the page's script reads."""
+    rows = rows_of(run.trials)
+    candidate = is_candidate(run.trials)
+    seeds = all_seeds(run)
+    keys = [(row[RUN], row["trial_id"]) for row in rows]
+    settings = shown_settings(run)
+    largest = max(
+        [
+            *(row[name] or 0 for row in rows for name in (*PEAKS, "predicted_peak_bytes")),
+            *run.budgets_bytes,
+            0,
+        ]
+    )
+    unit, unit_bytes = unit_of(largest)
+    return {
+        "metricName": run.metric_name,
+        "unit": unit,
+        "unitBytes": unit_bytes,
+        "logAxisRatio": LOG_AXIS_RATIO,
+        "unknown": UNKNOWN,
+        "runs": list(run.names),
+        "cycle": list(RUN_CYCLE),
+        "budgets": [{"bytes": each, "text": exact_size(each)} for each in run.budgets_bytes],
+        "peaks": _offered_peaks(run),
+        "marks": _marks(),
+        "strip": [Kind.OUT_OF_MEMORY.value, Kind.PREDICTED.value],
+        "filters": _filters(run, rows),
+        "settings": [
+            {"name": name, "heading": heading, "isText": is_text(run.trials[name])}
+            for name, heading in settings.items()
+        ],
+        "trials": {
+            "trial_id": [row["trial_id"] for row in rows],
+            "run": [run.names.index(row[RUN]) for row in rows],
+            "kind": [_base_kind(row, bool(may)) for row, may in zip(rows, candidate, strict=True)],
+            "low": [seeds[key].lowest if key in seeds else None for key in keys],
+            "high": [seeds[key].highest if key in seeds else None for key in keys],
+            "num_seeds": [seeds[key].num_seeds if key in seeds else None for key in keys],
+            "mean": [seeds[key].mean if key in seeds else None for key in keys],
+            "deviation": [seeds[key].deviation if key in seeds else None for key in keys],
+            **{name: [row[name] for row in rows] for name in _RECORDED},
+            "metric": [_metric(row["metric"]) for row in rows],
+            **{name: [used_setting(row, name) for row in rows] for name in settings},
+        },
+        "commands": _commands(run, rows),
+        "reference": _reference(run),
+    }
+
+
+_RECORDED = (
+    "status",
+    *PEAKS,
+    "predicted_peak_bytes",
+    "budget_bytes",
+    "epochs_done",
+    "epochs",
+    "train_time_s",
+    "seed",
+    "error",
+)
+
+
+def _offered_peaks(run: Run) -> list[dict[str, str]]:
+    return [
+        {"name": name, "text": text}
+        for name, text in PEAKS.items()
+        if name == "peak_allocated_bytes" or run.trials[name].notna().any()
+    ]
+
+
+def _marks() -> dict[str, Any]:
+    return {
+        kind.value: {"label": label, "marker": plotly_marker(mark)}
+        for kind, (label, mark) in MARKS.items()
+    }
+
+
+def _base_kind(row: Mapping[str, Any], may_be_best: bool) -> str:
+    kind = kind_of(row, on_front=False)
+    if kind in (Kind.FRONT, Kind.DOMINATED, Kind.OVER_BUDGET):
+        # one that held more than its own budget still counts for a larger one
+        if not may_be_best:
+            return TrialStatus.FAILED.value
+        return Kind.OVER_BUDGET.value if kind is Kind.OVER_BUDGET else _CANDIDATE
+    return row["status"] if kind is None else kind.value
+
+
+def _metric(value: float | None) -> float | None:
+    return value if value is not None and is_drawable(value) else None
+
+
+def _filters(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    names = [*ALWAYS_FILTERED, *(name for name in shown_settings(run) if name not in NOT_FILTERED)]
+    names = list(dict.fromkeys(names))
+    if len(run.names) > 1:
+        names.insert(0, RUN)
+    found = [_filter(name, [used_setting(row, name) for row in rows]) for name in names]
+    return [each for each in found if 1 < len(each["choices"]) <= MOST_CHOICES]
+
+
+def _filter(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    distinct = sorted({value for value in values if value is not None})
+    if None in values:
+        distinct.append(None)
+    places = {value: index for index, value in enumerate(distinct)}
+    heading = {RUN: "Run", "status": "Status"}.get(name, heading_of(name))
+    return {
+        "name": name,
+        "heading": heading,
+        "choices": [_choice(name, value) for value in distinct],
+        "codes": [places[value] for value in values],
+    }
+
+
+def _choice(name: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    return exact_size(value) if name == "budget_bytes" else str(value)
+
+
+def _commands(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how the script writes a trial's command: one template a run, the odd ids apart.
+
+    An id that a shell would not take for one word is quoted here, not by the script.
+    """
+    templates: list[dict[str, str] | None] = []
+    for name in run.names:
+        command = command_of(run, {RUN: name, "trial_id": _ID})
+        templates.append(
+            None if command is None else {"before": command.before, "after": command.after}
+        )
+    odd = {}
+    for index, row in enumerate(rows):
+        if not _is_plain(row["trial_id"]):
+            command = command_of(run, row)
+            if command is not None:
+                odd[str(index)] = {"before": command.before, "after": command.after}
+    return {"placeholder": _ID, "templates": templates, "odd": odd}
+
+
+def _is_plain(trial_id: str) -> bool:
+    return trial_id.isascii() and all(c.isalnum() or c in "_-." for c in trial_id)
+
+
+def _reference(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "peak_bytes": point.peak_bytes,
+            "metric": point.metrics[run.metric_name],
+            "label": PAPER_MARKS[name][0],
+            "marker": plotly_marker(PAPER_MARKS[name][1]),
+            "text": "<br>".join(
+                map(plotly_text, reference_text(point, run.metric_name).split("\n"))
+            ),
+        }
+        for point in comparable_reference(run)
+        for name in [point.method if point.method in PAPER_MARKS else None]
+    ]

@@ -1,0 +1,37 @@
+"""Numbers as people read them. Knows nothing of trials, files or figures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.seeds import Seeds
+from patchtrain.units import format_bytes, parse_bytes
+
+UNKNOWN = "\N{EN DASH}"
+"""How tables show what is not known or does not apply."""
+
+
+def exact_size(num_bytes: int) -> str:
+    """Return `num_bytes` for people where that loses nothing, else as plain bytes."""
+    text = format_bytes(num_bytes)
+    return text if parse_bytes(text) == num_bytes else f"{num_bytes}B"
+
+
+def format_metric(value: float | None) -> str:
+    """Return a metric for people; unknown is a dash."""
+    if value is None or not np.isfinite(value):
+        return UNKNOWN
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def bytes_text(num_bytes: int | None) -> str:
+    """Return a size for people; unknown is a dash."""
+    return UNKNOWN if num_bytes is None else format_bytes(num_bytes)
+
+
+def seeds_text(seeds: Seeds | None) -> str:
+    """Return mean and deviation over seeds; unknown is a dash."""
+    if seeds is None:
+        return UNKNOWN
+    mean, deviation = format_metric(seeds.mean), format_metric(seeds.deviation)
+    return f"{mean} \N{PLUS-MINUS SIGN} {deviation} ({seeds.num_seeds} seeds)"
