@@ -13,7 +13,6 @@ Shapes: B batch, m n grid, k sampled patches, J inner iterations.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -27,14 +26,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from analysis.reference import ReferencePoint, load_reference
 from patchtrain.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard, Peak, parse_budget
 from patchtrain.memory.estimate import Estimate, estimate, fixed_bytes
-
-REFERENCE = Path(__file__).parents[1] / "analysis" / "reference" / "panda.csv"
 
 BACKWARD_IN_FORWARDS = 2
 """What a backward pass costs, assumed: the gradient of inputs and that of weights."""
@@ -89,25 +87,24 @@ class Forms:
     """Parameters, gradients and optimizer state."""
 
 
-def _papers_rows() -> list[Mapping[str, str]]:
-    with REFERENCE.open() as file:
-        return [row for row in csv.DictReader(file) if row["method"] == "local_global"]
+def _papers_rows() -> list[ReferencePoint]:
+    return [point for point in load_reference("panda") if point.method == "local_global"]
 
 
-def _forms(paper: Mapping[str, str], budget_bytes: int) -> Forms:
+def _forms(paper: ReferencePoint, budget_bytes: int) -> Forms:
     config = TrialConfig(
-        image_size=int(paper["image_size"]),
-        patch_size=int(paper["patch_size"]),
-        sampling_rate=float(paper["sampling_rate"]),
-        inner_iterations=int(paper["inner_iterations"]),
-        backbone=paper["backbone"],
+        image_size=paper.image_height,
+        patch_size=paper.patch_size,
+        sampling_rate=paper.sampling_rate,
+        inner_iterations=paper.inner_iterations,
+        backbone=paper.backbone,
         aggregator="same",
         batch_size=4,
         device="cpu",
     )
     group = replace(config, norm="group")
     return Forms(
-        papers_peak_gb=paper["peak_gb"],
+        papers_peak_gb=f"{paper.peak_bytes / 10**9:g}",
         one_shot=estimate(config),
         one_shot_on_cuda=estimate(replace(config, device="cuda")),
         under_budget=estimate(replace(config, patch_microbatch="auto", budget=budget_bytes)),
