@@ -151,9 +151,19 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
     """Yield the trials that differ in their seeds alone."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        groups[(row["backbone"] != "unet", row["norm"], METHODS.index(row["method"]))].append(row)
+        order = (row["backbone"] != "unet", row["norm"], METHODS.index(row["method"]))
+        groups[(*order, *_kind(row))].append(row)
     for kind in sorted(groups):
         yield groups[kind]
+
+
+def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return everything but the seed that may differ in one file.
+
+    Its id holds backbone, encoder, method, epochs, learning rate, norm and augmentation.
+    """
+    name, _, _ = row["trial_id"].rpartition("-seed")
+    return name, row["batch_size"], row["precision"]
 
 
 def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
@@ -179,13 +189,15 @@ def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+_OF_THE_PEAK = ("backbone", "encoder", "norm", "batch_size", "precision")
+
+
 def _of_full(group: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Return the peak as a share of that of `full`, if that was trained."""
     peaks = [
         row["peak_allocated_bytes"]
         for row in rows
-        if row["method"] == "full"
-        and all(row[name] == group[0][name] for name in ("backbone", "norm"))
+        if row["method"] == "full" and all(row[name] == group[0][name] for name in _OF_THE_PEAK)
     ]
     return group[0]["peak_allocated_bytes"] / peaks[0] if peaks else None
 

@@ -199,7 +199,8 @@ class TrialConfig:
     what patches cut. 0.2 where nothing is said in detection; segmentation has none."""
 
     drop_rate: float = 0.0
-    """Dropout of features before classifiers (timm's `drop_rate`), in backbone and aggregator."""
+    """Dropout of features before classifiers (timm's `drop_rate`), in backbone and aggregator; in
+    segmentation that of DeepLabV3's pyramid, and of no use to the U-Nets, which refuse it."""
 
     batch_size: int = 4
     """Images per batch. The paper: at most 4."""

@@ -2,7 +2,7 @@
 
 One reader per file kind: OpenSlide for slides in scanner formats, tifffile for other TIFF (tiled
 pyramids included), Pillow for the rest. All give uint8 RGB arrays [height, width, 3]. Orientation
-tags are left alone: pixels come as stored.
+tags are left alone, and told as `ImageSource.orientation`: pixels come as stored.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ _MAX_UNTILED_PX = 2**30
 # Both report on stderr what this module reports as DataError. Whoever sets up logging sees it.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+UPRIGHT = 1
+"""Orientation tag (TIFF and EXIF 274) of a picture that is shown as it is stored."""
+
+_ORIENTATION_TAG = 274
 
 
 class Box(NamedTuple):
@@ -72,6 +78,11 @@ class ImageSource(ABC):
     def __init__(self, path: Path, level_sizes: list[tuple[int, int]]) -> None:
         self.path = path
         self.level_sizes = level_sizes
+
+    @property
+    def orientation(self) -> int:
+        """How viewers turn or mirror the stored pixels, as the orientation tag has it (1 to 8)."""
+        return UPRIGHT
 
     @property
     def height(self) -> int:
@@ -288,10 +299,20 @@ class _TiffSource(ImageSource):
         try:
             self._pages = [level.keyframe for level in self._file.series[0].levels]
             _check_supported(path, self._pages[0])
+            if len(self._file.series[0].levels[0].pages) > 1:
+                count = len(self._file.series[0].levels[0].pages)
+                raise DataError(
+                    f"{path}: is a stack of {count} images; save each as a file of its own"
+                )
         except BaseException:
             self._file.close()
             raise
         super().__init__(path, [(page.imagelength, page.imagewidth) for page in self._pages])
+
+    @property
+    def orientation(self) -> int:
+        tag = self._pages[0].tags.get(_ORIENTATION_TAG)
+        return UPRIGHT if tag is None else int(tag.value)
 
     def _read_level(self, level: int, box: Box) -> np.ndarray:
         page = self._pages[level]
@@ -353,6 +374,12 @@ class _PillowSource(ImageSource):
         # Pillow spreads grey of few bits over 0 to 255, and forgets it when the pixels are loaded
         self._grey_step = _grey_step(self._image)
         super().__init__(path, [(height, width)])
+
+    @property
+    def orientation(self) -> int:
+        with _decoding(self.path):
+            tag = self._image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
+        return tag if isinstance(tag, int) and 1 <= tag <= 8 else UPRIGHT
 
     @cached_property
     def _pixels(self) -> np.ndarray:
@@ -417,6 +444,11 @@ def _check_supported(path: Path, page: Any) -> None:
         what = f"{page.bitspersample}-bit {page.dtype} samples"
     elif page.imagedepth != 1:
         what = "a volume"
+    elif page.samplesperpixel > 2 and page.photometric in (
+        PHOTOMETRIC.MINISWHITE,
+        PHOTOMETRIC.MINISBLACK,
+    ):
+        what = f"an image of {page.samplesperpixel} channels that are not said to be colours"
     elif page.compression == COMPRESSION.APERIO_JP2000_YCBC:
         what = "YCbCr JPEG 2000 without OpenSlide"
     elif page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.NONE:

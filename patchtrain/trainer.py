@@ -272,7 +272,14 @@ class Trainer:
         engine = self.engine
         assert self._guard is not None
         with self._guard as guard, guard.on_host():
-            engine.network.load_state_dict(weights)
+            try:
+                engine.network.load_state_dict(weights)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ConfigError(
+                    f"{folder}: its weights are not of the network that config.yaml describes "
+                    f"({reason}); put back the settings that it was trained with"
+                ) from None
 
     def record(self, error: BaseException | None = None) -> TrialRecord:
         """Return what the trial left behind, with its status from `error` and `finished`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -487,6 +488,20 @@ def test_a_damaged_result_is_named(trained, config_path, tmp_path, capsys, name)
 def test_evaluate_refuses_settings_that_the_weights_fix(trained, capsys, setting):
     assert main(["evaluate", str(trained), "--set", setting]) == 2
     assert "saved weights fix it" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_weights_of_another_network_than_the_configuration(
+    trained, tmp_path, capsys
+):
+    copy = tmp_path / "edited"
+    shutil.copytree(trained, copy)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    (copy / "config.yaml").write_text(yaml.safe_dump(config | {"aggregator": "attention"}))
+    status = main(["evaluate", str(copy)])
+    error = capsys.readouterr().err
+    assert status == 2, error
+    assert error.count("\n") == 1
+    assert "not of the network that config.yaml describes" in error
 
 
 def test_evaluate_keeps_to_its_budget(trained, capsys):

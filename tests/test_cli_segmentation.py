@@ -214,6 +214,10 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
             {"weights": "pretrained", "backbone": "unet_plain"},
             "weights='pretrained': there are none",
         ),
+        (
+            {"weights": "pretrained", "encoder": "resnext101_32x4d"},
+            r"encoder='resnext101_32x4d' only weights of other data \(ssl, swsl\) are published",
+        ),
     ],
 )
 def test_bad_settings_exit_2_with_one_line_and_write_nothing(
@@ -236,7 +240,7 @@ def test_patches_are_not_tiled_for_classification(tmp_path, capsys):
     assert "method='tiled' needs a label for every patch" in capsys.readouterr().err
 
 
-def test_augmented_trials_are_equal_and_resume_as_they_would_have_gone_on(dataset, tmp_path):
+def test_augmented_trials_are_equal(dataset, tmp_path):
     if dataset == "aerial":
         pytest.skip("one data set is enough")
     values = {"dataset": dataset, **SETTINGS, "epochs": 2, "augment": "flip,rotate,colour"}

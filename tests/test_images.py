@@ -437,3 +437,27 @@ def test_real_slides_cut_short_are_errors(tmp_path, share):
     path = tmp_path / "cut.svs"
     path.write_bytes(whole[: int(len(whole) * share)])
     assert "cut short" in assert_one_line_error(path)
+
+
+def test_a_stack_of_images_is_refused(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((5, 16, 16), np.uint8), photometric="minisblack")
+    with pytest.raises(DataError, match=r"stack\.tif: is a stack of 5 images; save each"):
+        open_image(path)
+
+
+def test_channels_that_are_no_colours_are_refused(tmp_path):
+    path = tmp_path / "bands.tif"
+    tifffile.imwrite(
+        path, np.zeros((16, 16, 5), np.uint8), photometric="minisblack", planarconfig="contig"
+    )
+    with pytest.raises(DataError, match="an image of 5 channels that are not said to be colours"):
+        open_image(path)
+
+
+def test_a_fourth_channel_beside_colours_is_left_out(tmp_path):
+    path = tmp_path / "infrared.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 4), np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unspecified"])
+    with open_image(path) as source:
+        assert np.array_equal(source.read((0, 0, 16, 16)), pixels[..., :3])

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
+from conftest import tiny, tiny_masks
 
 from patchtrain.errors import BudgetExceeded, ConfigError, DataError
 from patchtrain.record import TrialStatus
@@ -102,6 +102,22 @@ def test_a_resumed_trial_ends_as_the_uninterrupted_one(finished, tmp_path):
     for name, value in second.engine.network.state_dict().items():
         assert torch.equal(value, straight[name])
     assert second.record().peak_allocated_bytes == trainer.record().peak_allocated_bytes
+
+
+def test_a_resumed_trial_is_augmented_as_the_uninterrupted_one(tmp_path):
+    settings = {"dataset": "drive", "data_dir": None, "num_classes": None, "sample_num_images": 6}
+    config = tiny_masks(**settings, augment="flip,rotate,colour", epochs=2)
+    straight = run(Trainer(config))
+    first = Trainer(config)
+    first.run_epoch()
+    first.save(tmp_path / "checkpoint")
+    first.close()
+    second = Trainer(config)
+    second.load(tmp_path / "checkpoint")
+    (epoch,) = run(second)
+    assert epoch.train_loss == straight[1].train_loss
+    plain = run(Trainer(tiny_masks(**settings, epochs=2)))
+    assert plain[1].train_loss != straight[1].train_loss  # the augmentation does something
 
 
 def test_another_configuration_is_not_resumed(finished, tmp_path):

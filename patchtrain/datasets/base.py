@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from patchtrain.datasets.augment import Augmentation
 from patchtrain.datasets.boxes import Annotation, FittedObjects
-from patchtrain.datasets.masks import IGNORED, MaskFiles, check_same_size
+from patchtrain.datasets.masks import IGNORED, MaskFiles, check_same_size, check_upright
 from patchtrain.datasets.mosaics import Mosaic
 from patchtrain.images import ImageSource, fit_labels, fit_square, open_image
 
@@ -79,11 +79,14 @@ class Example:
         """Return image and target, fitted alike.
 
         Raises:
-            DataError: a file cannot be read, or the mask is not of the image's size; names it.
+            DataError: a file cannot be read, the mask is not of the image's size, or one of the two
+                is turned by its orientation tag; names it.
         """
         with self.open() as source:
             image = fit_square(source, image_size)
             height, width = source.height, source.width
+            if isinstance(self.target, MaskFiles):
+                check_upright(source)
         if isinstance(self.target, int):
             return Fitted(image, self.target, height, width)
         if isinstance(self.target, Annotation):

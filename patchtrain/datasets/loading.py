@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from patchtrain.config import TrialConfig
+from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.datasets.base import Example, ImageData
 from patchtrain.datasets.listing import Listing
 from patchtrain.datasets.split import SPLITS, complete_split, read_split
@@ -85,7 +85,8 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Examp
     """
     bad = dict(listing.unusable)
     if config.skip_bad_images or not bad:  # else what is known is enough: decoding takes long
-        bad |= find_bad_images(listing.examples, config.image_size, config.patch_size)
+        min_side_px = config.patch_size if config.method in PATCH_METHODS else 1
+        bad |= find_bad_images(listing.examples, config.image_size, min_side_px)
     if not bad:
         return list(listing.examples)
     first = bad[min(bad)]

@@ -16,13 +16,16 @@ import numpy as np
 from PIL import Image
 
 from patchtrain.errors import DataError
-from patchtrain.images import Box, ImageSource, Stored, open_image
+from patchtrain.images import UPRIGHT, Box, ImageSource, Stored, open_image
 
 IGNORED = 255
 """In a mask: not to be learned, not to be measured."""
 
 BRIGHT = 127
 """Greys above it are bright."""
+
+_SMALLEST_AREA = 0.001
+"""Share of a mask from which on pixels of one grey, amid pixels of that grey, are a class."""
 
 Colour = tuple[int, int, int]
 """Red, green and blue, each 0 to 255."""
@@ -38,6 +41,7 @@ class MaskReader(ABC):
             DataError: the file cannot be read, or has pixels that are no class.
         """
         with open_image(path) as source:
+            check_upright(source)
             return self._classes(source, source.read_stored())
 
     @abstractmethod
@@ -67,15 +71,18 @@ class ThresholdMask(MaskReader):
             _check_no_class_numbers(source.path, stored.values)
             if stored.values.max() <= 1:
                 return stored.values.astype(np.uint8)
-        grey = np.asarray(Image.fromarray(_read_opaque(source, stored)).convert("L"))
+        pixels = _read_opaque(source, stored)
+        grey = np.asarray(Image.fromarray(pixels).convert("L"))
+        if not stored.is_lossy:
+            _check_two_classes(source.path, pixels, grey)
         bright = grey > BRIGHT
         # 16-bit greys may all be dark, and equal once they are scaled
         shades = stored.values if is_number else grey
-        if not bright.any() and shades.min() < shades.max() and not stored.is_lossy:
+        if not bright.any() and shades.max() > 0:
             raise DataError(
                 f"{source.path}: has greys from {shades.min()} to {shades.max()}, of which none is "
                 f"bright (above {BRIGHT} of 255), so that all would be background; save background "
-                "as 0 and the class as 255, or say in classes.csv what its colours mean"
+                "as 0 and the class as 255 in a PNG, or say in classes.csv what its colours mean"
             )
         return bright.astype(np.uint8)
 
@@ -205,6 +212,16 @@ def check_same_size(
         )
 
 
+def check_upright(source: ImageSource) -> None:
+    """Raise DataError where viewers turn or mirror the picture: image and mask may then differ."""
+    if source.orientation != UPRIGHT:
+        raise DataError(
+            f"{source.path}: has the orientation tag {source.orientation}, by which viewers turn "
+            "or mirror what is stored, so that image and mask may not lie on each other; save both "
+            "upright, without the tag"
+        )
+
+
 def parse_colour(text: str) -> Colour | None:
     """Return the colour that is written `#RRGGBB`; None if `text` is not."""
     digits = text.removeprefix("#")
@@ -226,6 +243,41 @@ def _read_opaque(source: ImageSource, stored: Stored) -> np.ndarray:
             "transparency"
         )
     return source.read(Box(0, 0, source.height, source.width))
+
+
+def _check_two_classes(path: Path, pixels: np.ndarray, grey: np.ndarray) -> None:
+    """Raise DataError where a mask that should be black and white has more classes than two.
+
+    Soft edges are fine: they have many greys, but none that fills an area.
+
+    Args:
+        path: named in the error.
+        pixels: uint8 [H, W, 3].
+        grey: uint8 [H, W].
+    """
+    remedy = (
+        "which looks like more than one class and background; set num_classes, or say in "
+        "classes.csv what each colour means"
+    )
+    if np.any(pixels != pixels[..., :1]):
+        colours = np.unique(_packed(pixels))
+        if len(colours) > 2:
+            listed = ", ".join(f"#{colour:06X}" for colour in colours[:5])
+            raise DataError(f"{path}: has {len(colours)} colours ({listed}), {remedy}")
+    height, width = grey.shape
+    if min(height, width) < 3:
+        return
+    around = [
+        grey[row : height - 2 + row, column : width - 2 + column]
+        for row in range(3)
+        for column in range(3)
+    ]
+    is_inside = np.logical_and.reduce([each == around[4] for each in around])
+    areas = np.bincount(around[4][is_inside], minlength=256)
+    levels = np.flatnonzero(areas >= max(1, _SMALLEST_AREA * grey.size))
+    if len(levels) > 2:
+        listed = ", ".join(map(str, levels[:6]))
+        raise DataError(f"{path}: has {len(levels)} greys that fill areas ({listed}), {remedy}")
 
 
 def _check_no_class_numbers(path: Path, values: np.ndarray) -> None:

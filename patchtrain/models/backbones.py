@@ -133,8 +133,27 @@ def _as_group_norm(norm: _BatchNorm) -> nn.Module:
     return nn.Sequential(group_norm, *fused) if fused else group_norm
 
 
+def _without_prefix(state: dict[str, Any], wanted: list[str]) -> dict[str, Any]:
+    """Return the part of `state` that is the network, where it is part of a larger one.
+
+    A checkpoint of a trial has the backbone under `backbone.`; other programs use other names.
+    """
+    if not wanted or any(name in state for name in wanted):
+        return state
+    prefixes = [name.removesuffix(wanted[0]) for name in state if name.endswith(f".{wanted[0]}")]
+    if len(prefixes) != 1:
+        return state
+    return {
+        name.removeprefix(prefixes[0]): value
+        for name, value in state.items()
+        if name.startswith(prefixes[0])
+    }
+
+
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load the safetensors file `path` into `network`; what it has too many is left out.
+
+    The network's weights may be part of a larger network's, as in a trial's checkpoint.
 
     Raises:
         ConfigError: no such file, or weights of another network.
@@ -152,6 +171,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"weights={str(path)!r} is not a safetensors file ({error}); save one with "
             "safetensors.torch.save_file"
         ) from None
+    state = _without_prefix(state, list(network.state_dict()))
     own = {name: value for name, value in state.items() if name in network.state_dict()}
     try:
         missing = network.load_state_dict(own, strict=False).missing_keys

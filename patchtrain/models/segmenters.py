@@ -110,16 +110,36 @@ class Segmenter(NamedTuple):
         )
 
 
+def _pretrained_setting(encoder: str) -> str | bool:
+    """Return what smp is to be told for the published weights of an encoder.
+
+    Raises:
+        ConfigError: there are none of ImageNet.
+    """
+    if encoder.startswith(_TIMM_PREFIX):
+        return True  # which ones is part of a timm name
+    published = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {"imagenet": {}})
+    if "imagenet" not in published:
+        known = (
+            f"only weights of other data ({', '.join(published)})" if published else "no weights"
+        )
+        raise ConfigError(
+            f"weights='pretrained': for encoder={encoder!r} {known} are published; use another "
+            "encoder, such as resnet34, give a safetensors file, or use weights=none"
+        )
+    return "imagenet"
+
+
 def _around_encoder(backbone: str, encoder: str, weights: str, drop_rate: float) -> Segmenter:
     settings: dict[str, Any] = {}
     if backbone == "deeplabv3":
         settings["decoder_aspp_dropout"] = drop_rate
+    pretrained = None
     if weights == "pretrained":
         silence_downloads()
+        pretrained = _pretrained_setting(encoder)
     try:
-        network = _AROUND_ENCODERS[backbone](
-            encoder, encoder_weights="imagenet" if weights == "pretrained" else None, **settings
-        )
+        network = _AROUND_ENCODERS[backbone](encoder, encoder_weights=pretrained, **settings)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:

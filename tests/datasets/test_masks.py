@@ -50,10 +50,13 @@ def by_columns(*classes: int) -> np.ndarray:
 # --- bright and dark ---
 
 
-@pytest.mark.parametrize("value, expected", [(127, 0), (128, 1), (254, 1), (255, 1)])
+@pytest.mark.parametrize("value, expected", [(0, 0), (127, 0), (128, 1), (254, 1), (255, 1)])
 def test_greys_above_127_are_the_class(tmp_path, value, expected):
     pixels = np.full((4, 6), value, np.uint8)
-    assert np.all(ThresholdMask().read(write(tmp_path / "a.png", pixels)) == expected)
+    pixels[:, 3:] = 255
+    found = ThresholdMask().read(write(tmp_path / "a.png", pixels))
+    assert np.all(found[:, :3] == expected)
+    assert np.all(found[:, 3:] == 1)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,76 @@ def test_a_mask_of_all_background_is_fine(tmp_path):
 def test_a_mask_in_which_nothing_is_bright_enough_is_an_error(tmp_path):
     message = error_of(ThresholdMask(), write(tmp_path / "a.png", half_mask(value=38)))
     assert "greys from 0 to 38, of which none is bright (above 127 of 255)" in message
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("value", [1, 100, 127])
+def test_a_mask_of_one_dark_grey_is_an_error(tmp_path, name, value):
+    path = write(tmp_path / name, np.full((16, 16), value, np.uint8))
+    if name == "a.png" and value == 1:
+        assert ThresholdMask().read(path).all()  # the number 1
+        return
+    assert "of which none is bright" in error_of(ThresholdMask(), path)
+
+
+def test_class_numbers_in_a_jpeg_are_an_error_and_black_is_not(tmp_path):
+    numbers = write(tmp_path / "a.jpg", half_mask(16, 32, value=1))
+    assert "greys from 0 to 1, of which none is bright" in error_of(ThresholdMask(), numbers)
+    assert not ThresholdMask().read(write(tmp_path / "b.jpg", half_mask(16, 32, value=0))).any()
+
+
+def test_more_classes_than_two_are_an_error(tmp_path):
+    colours = np.zeros((20, 30, 3), np.uint8)
+    colours[:, 10:20], colours[:, 20:] = (0, 255, 0), (255, 0, 0)
+    message = error_of(ThresholdMask(), write(tmp_path / "a.png", colours))
+    assert (
+        "has 3 colours (#000000, #00FF00, #FF0000), which looks like more than one class" in message
+    )
+    assert "set num_classes, or say in classes.csv" in message
+    greys = np.repeat(np.array([0, 100, 200, 250], np.uint8), 10)[None].repeat(20, axis=0)
+    message = error_of(ThresholdMask(), write(tmp_path / "b.png", greys))
+    assert "has 4 greys that fill areas (0, 100, 200, 250), which looks like more" in message
+
+
+def test_two_colours_are_two_classes(tmp_path):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, 10:] = (0, 255, 0)
+    assert ThresholdMask().read(write(tmp_path / "a.png", pixels)).sum() == 400
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_mask_that_was_made_smaller_keeps_its_soft_edges(tmp_path, factor):
+    rows, columns = np.mgrid[0:240, 0:240]
+    disc = ((rows - 120) ** 2 + (columns - 110) ** 2 < 70**2) | (abs(rows - columns) < 5)
+    small = Image.fromarray((disc * 255).astype(np.uint8)).reduce(factor)
+    assert len(np.unique(np.asarray(small))) > 3
+    small.save(tmp_path / "a.png")
+    expected = np.asarray(small) > 127
+    assert np.array_equal(ThresholdMask().read(tmp_path / "a.png"), expected)
+
+
+def test_real_masks_of_other_data_are_not_taken_for_black_and_white():
+    path = real("dubai_aerial/Tile 1/masks/image_part_001.png")
+    assert "more than one class and background" in error_of(ThresholdMask(), path)
+
+
+@pytest.mark.parametrize("turned", ["image", "mask"])
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif"])
+def test_a_picture_that_viewers_turn_is_an_error(tmp_path, turned, kind):
+    tag = Image.Exif()
+    tag[274] = 6
+    paths = {name: tmp_path / f"{name}.{kind}" for name in ("image", "mask")}
+    for name, path in paths.items():
+        picture = Image.fromarray(half_mask(16, 16))
+        picture.save(path, exif=tag) if name == turned else picture.save(path)
+    example = Example("a", paths["image"], MaskFiles(paths["mask"], ThresholdMask()))
+    with pytest.raises(DataError) as refused:
+        example.read(16)
+    assert f"{turned}.{kind}: has the orientation tag 6" in str(refused.value)
+    tag[274] = 1
+    for path in paths.values():
+        Image.fromarray(half_mask(16, 16)).save(path, exif=tag)
+    assert example.read(16).height == 16
 
 
 def test_the_second_observer_of_drive_reads_like_the_first():

@@ -263,6 +263,8 @@ def test_remembered_images_are_still_compared_with_the_patch(data_dir):
     load_dataset(config(data_dir, image_size=512, patch_size=64))
     message = error_of(config(data_dir, image_size=512, patch_size=256))
     assert "is 128 x 128 px, smaller than patch_size=256" in message
+    # without patches no image is too small
+    load_dataset(config(data_dir, image_size=512, patch_size=256, method="full"))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"a": [1]}', "\udcff"])

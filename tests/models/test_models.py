@@ -99,6 +99,17 @@ def test_weights_of_a_file_are_loaded(tmp_path):
         assert torch.equal(value, loaded.state_dict()[name])
 
 
+def test_weights_of_a_trials_checkpoint_are_loaded(tmp_path):
+    """The backbone of one trial begins another one, whatever its method."""
+    torch.manual_seed(1)
+    first = build_network(tiny(method="patchgd"), 3)
+    save_file(first.state_dict(), tmp_path / "model.safetensors")
+    config = tiny(method="local_global", weights=str(tmp_path / "model.safetensors"))
+    second = build_network(config, 3)
+    for name, value in first.backbone.state_dict().items():
+        assert torch.equal(value, second.backbone.state_dict()[name])
+
+
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [

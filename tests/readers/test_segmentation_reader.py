@@ -8,13 +8,16 @@ import segmentation_models_pytorch as smp
 import torch
 from conftest import build_engine, generator, random_batch, tiny_masks
 from gradients import relative_error
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 from patchtrain.batch import HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.base import Example
+from patchtrain.datasets.masks import IGNORED, MaskFiles, ThresholdMask
 from patchtrain.engine import Engine
+from patchtrain.images import unfit_square
 from patchtrain.patches import PatchGrid
 from patchtrain.readers import segmentation
 from patchtrain.tasks import Segmentation
@@ -170,27 +173,47 @@ class _OfPixel(nn.Module):
         return torch.cat([images, more], dim=1) + 0 * self.unused
 
 
+def _predicted(config, batch):
+    """Return what a network predicts that calls bright red class 1, and everything else class 0."""
+    engine, guard = build_engine(config)
+    of_pixel = _OfPixel(8)
+    engine.network.backbone = engine._method._encoder._backbone = of_pixel
+    engine.network.head = nn.Conv2d(16 if config.method == "local_global" else 8, 1, 1)
+    with torch.no_grad():
+        engine.network.head.weight.zero_()
+        engine.network.head.weight[0, 0] = 1.0
+        engine.network.head.bias.zero_()
+    engine._method._reader._network = engine.network
+    with guard:
+        return engine.predict(batch)
+
+
 @pytest.mark.parametrize("method", ["local_global", "patchgd", "tiled", "full"])
 def test_a_prediction_lands_on_its_own_pixels(method):
     config = tiny_masks(method=method, num_classes=2, fusion="concat")
-    engine, guard = build_engine(config)
     marked = np.zeros((128, 128, 3), np.uint8)
     marked[37:53, 90:97] = 255
     marked[96, 32] = marked[127, 127] = marked[0, 64] = 255
-    of_pixel = _OfPixel(8)
-    engine.network.backbone = engine._method._encoder._backbone = of_pixel
-    engine.network.head = nn.Conv2d(16 if method == "local_global" else 8, 1, 1)
-    with torch.no_grad():
-        engine.network.head.weight.zero_()
-        engine.network.head.weight[0, 0] = 1.0  # bright red is class 1
-        engine.network.head.bias.zero_()
-    engine._method._reader._network = engine.network
-
-    with guard:
-        predicted = engine.predict(HostBatch([marked, 255 - marked], [marked[..., 0]] * 2))
-
+    predicted = _predicted(config, HostBatch([marked, 255 - marked], [marked[..., 0]] * 2))
     assert np.array_equal(predicted[0] == 1, marked[..., 0] == 255)
     assert np.array_equal(predicted[1] == 0, marked[..., 0] == 255)
+
+
+@pytest.mark.parametrize("height, width", [(128, 96), (95, 128), (50, 128), (128, 31)])
+@pytest.mark.parametrize("method", ["local_global", "patchgd", "tiled", "full"])
+def test_a_prediction_of_a_padded_image_lands_on_its_own_pixels(tmp_path, method, height, width):
+    config = tiny_masks(method=method, num_classes=2, fusion="concat", norm="frozen")
+    marked = np.random.default_rng(height).random((height, width)) < 0.03
+    picture = Image.fromarray((marked * 255).astype(np.uint8))
+    picture.convert("RGB").save(tmp_path / "image.png")
+    picture.save(tmp_path / "mask.png")
+    mask = MaskFiles(tmp_path / "mask.png", ThresholdMask())
+    fitted = Example("a", tmp_path / "image.png", mask).read(128)
+    upside_down = fitted.image[::-1].copy()
+    batch = HostBatch([fitted.image, upside_down], [fitted.target, fitted.target[::-1]])
+    one, other = _predicted(config, batch)
+    assert np.array_equal(unfit_square(one, height, width) == 1, marked)
+    assert np.array_equal(one, other[::-1])
 
 
 def test_a_downsampled_prediction_is_enlarged_as_torch_enlarges():
