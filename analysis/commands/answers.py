@@ -7,24 +7,11 @@ from typing import Any
 
 from analysis.load import RUN, Run
 from analysis.selection import BudgetAnswer, config_name, why_nothing_fits
-from analysis.settings import describe, foreign_settings, used_setting
+from analysis.settings import SETTINGS, describe, foreign_settings, used_setting
 from analysis.text import format_metric, seeds_text
 from patchtrain.units import format_bytes
 
 _JSON_COLUMNS = ("trial_id", "metric_name", "metric", "peak_allocated_bytes")
-_JSON_SETTINGS = (
-    "method",
-    "backbone",
-    "encoder",
-    "aggregator",
-    "layout",
-    "image_size",
-    "patch_size",
-    "sampling_rate",
-    "num_sampled",
-    "inner_iterations",
-    "fusion",
-)
 
 
 def summary(each: BudgetAnswer, run: Run, label: str | None = None) -> str:
@@ -71,7 +58,7 @@ def details(
 
 def as_json(each: BudgetAnswer, run: Run, confidence: float | None = None) -> dict[str, Any]:
     """Return an answer as a mapping of recorded values."""
-    trial = each.trial
+    trial, settings = each.trial, [*SETTINGS, *foreign_settings(run)]
     seeds = None if each.seeds is None else dataclasses.asdict(each.seeds)
     if seeds is not None and each.seeds is not None and confidence is not None:
         seeds |= {"confidence": confidence, "lower_bound": each.seeds.lower_bound(confidence)}
@@ -81,7 +68,7 @@ def as_json(each: BudgetAnswer, run: Run, confidence: float | None = None) -> di
         **{name: None if trial is None else trial[name] for name in _JSON_COLUMNS},
         "seeds": seeds,
         "settings": (
-            None if trial is None else {name: used_setting(trial, name) for name in _JSON_SETTINGS}
+            None if trial is None else {name: used_setting(trial, name) for name in settings}
         ),
         "data_is_sample": run.data_is_sample,
         "command": each.command,

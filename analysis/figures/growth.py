@@ -13,9 +13,11 @@ MOST_CORNERS = 2000
 def growth_chart(paths: tuple[Path, ...], reference: Reference | None, metric_name: str) -> Chart:
     """Return one line a run in each of two panels."""
     y = Axis(title=f"hypervolume ({metric_name} x GB)")
-    over_trials = tuple(_line(path, index, hours=False) for index, path in enumerate(paths))
+    over_trials = tuple(
+        _line(path, index, len(paths), hours=False) for index, path in enumerate(paths)
+    )
     over_hours = tuple(
-        _line(path, index, hours=True)
+        _line(path, index, len(paths), hours=True)
         for index, path in enumerate(paths)
         if path.hours and path.hours[0] is not None
     )
@@ -36,7 +38,7 @@ def growth_chart(paths: tuple[Path, ...], reference: Reference | None, metric_na
     )
 
 
-def _line(path: Path, index: int, *, hours: bool) -> Line:
+def _line(path: Path, index: int, num_paths: int, *, hours: bool) -> Line:
     known = [
         (n, hour, value)
         for n, hour, value in zip(path.num_trials, path.hours, path.values, strict=True)
@@ -50,6 +52,7 @@ def _line(path: Path, index: int, *, hours: bool) -> Line:
         y=[value for _, _, value in kept],
         colour=RUN_CYCLE[index % len(RUN_CYCLE)],
         is_stepped=True,
+        in_legend=num_paths > 1,
         hover=[
             f"{path.run}\nafter {n} trials"
             + ("" if hour is None else f", {hour:.3g} device hours")

@@ -42,6 +42,7 @@ def _panel(what: str, found: tuple[Spent, ...], outcomes: list[Outcome], runs: l
                     for outcome, length in zip(outcomes, lengths, strict=True)
                 ],
                 texts=[f"{length:.3g}" for length in lengths] if len(runs) == 1 else (),
+                in_legend=len(runs) > 1,
             )
         )
     return Panel(
