@@ -118,6 +118,7 @@ class Line:
     y: Sequence[float]
     colour: str
     width: float = 2
+    is_dotted: bool = False
     is_stepped: bool = False
     """Whether it stays level until the next point."""
     mark: Mark | None = None

@@ -149,6 +149,7 @@ def _draw_line(series: Line, axes: Any) -> None:
         series.y,
         color=LIGHT[series.colour],
         linewidth=series.width * 0.8,
+        linestyle=":" if series.is_dotted else "-",
         drawstyle="steps-post" if series.is_stepped else "default",
         marker=series.mark.matplotlib_marker if series.mark else None,
         markersize=4,

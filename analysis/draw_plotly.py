@@ -169,6 +169,7 @@ def _line(series: Line) -> dict[str, Any]:
             "color": f"@{series.colour}",
             "width": series.width,
             "shape": "hv" if series.is_stepped else "linear",
+            "dash": "dot" if series.is_dotted else "solid",
         },
     }
     if series.mark:

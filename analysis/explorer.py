@@ -15,6 +15,7 @@ from analysis.figures.pareto import (
     LOG_AXIS_RATIO,
     MARKS,
     PAPER_MARKS,
+    SURE,
     Kind,
     comparable_reference,
     is_drawable,
@@ -23,7 +24,7 @@ from analysis.figures.pareto import (
     unit_of,
 )
 from analysis.load import RUN, Run, rows_of
-from analysis.seeds import all_seeds
+from analysis.seeds import Seeds, all_seeds
 from analysis.selection import command_of, is_candidate
 from analysis.settings import heading_of, is_text, shown_settings, used_setting
 from analysis.text import UNKNOWN, exact_size
@@ -77,6 +78,7 @@ def explorer_data(run: Run) -> dict[str, Any]:
         "budgets": [{"bytes": each, "text": exact_size(each)} for each in run.budgets_bytes],
         "peaks": _offered_peaks(run),
         "marks": _marks(),
+        "sure": SURE,
         "strip": [Kind.OUT_OF_MEMORY.value, Kind.PREDICTED.value],
         "filters": _filters(run, rows),
         "settings": [
@@ -87,6 +89,7 @@ def explorer_data(run: Run) -> dict[str, Any]:
             "trial_id": [row["trial_id"] for row in rows],
             "run": [run.names.index(row[RUN]) for row in rows],
             "kind": [_base_kind(row, bool(may)) for row, may in zip(rows, candidate, strict=True)],
+            "configuration": _configurations(keys, rows, seeds),
             "low": [seeds[key].lowest if key in seeds else None for key in keys],
             "high": [seeds[key].highest if key in seeds else None for key in keys],
             "num_seeds": [seeds[key].num_seeds if key in seeds else None for key in keys],
@@ -112,6 +115,16 @@ _RECORDED = (
     "seed",
     "error",
 )
+
+
+def _configurations(
+    keys: Sequence[tuple[str, str]],
+    rows: Sequence[Mapping[str, Any]],
+    seeds: Mapping[tuple[str, str], Seeds],
+) -> list[int | None]:
+    """Return for each trial the number of its configuration, if that has several seeds."""
+    numbers = {key: number for number, key in enumerate(seeds)}
+    return [numbers.get((run, row["group"])) for (run, _), row in zip(keys, rows, strict=True)]
 
 
 def _offered_peaks(run: Run) -> list[dict[str, str]]:

@@ -90,6 +90,7 @@ def render_page(findings: Findings, png: bytes, *, watch_s: float | None = None)
         counts=status_counts(run),
         has_seeds=any(point.seeds for point in findings.pareto.points),
         charts=charts,
+        front=tables["front"],
         growth=tables["hypervolume"],
         reference=findings.reference,
         importance=tables["importance"],

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import RUN, Run
-from analysis.pareto import Floats
+from analysis.pareto import Floats, attainment, front_steps
 from patchtrain.record import TrialStatus
 
 
@@ -65,6 +65,31 @@ def all_seeds(run: Run) -> dict[tuple[str, str], Seeds]:
             found["count"] > 1
         ].itertuples(name=None)
     }
+
+
+def sure_front(run: Run, name: str) -> tuple[Floats, Floats]:
+    """Return corners (peak, metric) of what every seed reaches in that much memory.
+
+    Of the configurations that run `name` trained with several seeds: a seed is a repetition of the
+    sweep, and this is the attainment surface of all of them. Empty without such configurations.
+    """
+    trials = run.trials
+    completed = (trials["status"] == TrialStatus.COMPLETED.value).to_numpy(dtype=bool)
+    known = completed & (trials[RUN] == name).to_numpy(dtype=bool)
+    repeated = {group for run_name, group in all_seeds(run) if run_name == name}
+    rows = trials[known & trials["group"].isin(repeated).to_numpy(dtype=bool)]
+    by_seed = [
+        (
+            of_seed["metric"].to_numpy(dtype=np.float64, na_value=np.nan),
+            of_seed["peak_allocated_bytes"].to_numpy(dtype=np.float64, na_value=np.nan),
+        )
+        for _, of_seed in rows.groupby("seed")
+    ]
+    if len(by_seed) < 2:
+        return np.array([]), np.array([])
+    at = np.unique(np.concatenate([peaks[np.isfinite(peaks)] for _, peaks in by_seed]))
+    reached = attainment(by_seed, at, share=1.0)
+    return front_steps(np.where(np.isfinite(reached), reached, np.nan), at)
 
 
 def over_seeds(run: Run, trial: Mapping[str, Any]) -> Seeds | None:

@@ -14,7 +14,7 @@ from analysis.charts import RUN_CYCLE, Axis, Chart, Line, Mark, Panel, Points, R
 from analysis.load import RUN, Run, rows_of
 from analysis.pareto import Floats, Mask, front_steps
 from analysis.reference import ReferencePoint, load_reference
-from analysis.seeds import Seeds, all_seeds
+from analysis.seeds import Seeds, all_seeds, sure_front
 from analysis.selection import is_candidate, is_on_front, metrics_of, peaks_of
 from analysis.text import exact_size, format_metric
 from patchtrain.record import TrialStatus
@@ -38,6 +38,9 @@ class Kind(str, Enum):
     OUT_OF_MEMORY = "out_of_memory"
     PREDICTED = "predicted_infeasible"
 
+
+SURE = "what every seed reaches"
+"""Of the configurations that were trained with several."""
 
 STRIP_KINDS = (Kind.OUT_OF_MEMORY, Kind.PREDICTED)
 """Kinds without a result: drawn in a strip under the plot, at their memory."""
@@ -98,6 +101,8 @@ class ParetoInfo:
     points: tuple[ParetoPoint, ...]
     steps: tuple[Steps, ...]
     """One for each run that has a front."""
+    sure: tuple[Steps, ...]
+    """What every seed reaches, for each run that trained configurations with several."""
     budgets_bytes: tuple[int, ...]
     budget_levels: tuple[int, ...]
     """Row of each budget's label over the plot, so that near budgets do not overprint."""
@@ -151,6 +156,7 @@ def pareto_info(run: Run) -> ParetoInfo:
         runs=run.names,
         points=tuple(sorted(placed, key=lambda point: list(Kind).index(point.kind))),
         steps=tuple(_steps(run, name) for name in run.names),
+        sure=tuple(each for name in run.names if (each := _sure(run, name)).peaks_bytes),
         budgets_bytes=budgets,
         budget_levels=_label_levels(budgets, low, high, log_axis),
         reference=reference,
@@ -177,6 +183,17 @@ def pareto_chart(info: ParetoInfo) -> Chart:
         )
         for steps in info.steps
         if steps.peaks_bytes
+    ]
+    main += [
+        Line(
+            label=_of_run(info, steps.run, SURE),
+            x=[peak / info.unit_bytes for peak in steps.peaks_bytes],
+            y=steps.metrics,
+            colour=_colour(info, steps.run, "front"),
+            width=1.5,
+            is_dotted=True,
+        )
+        for steps in info.sure
     ]
     for kind, (label, mark) in MARKS.items():
         for name in info.runs:
@@ -270,6 +287,11 @@ def _steps(run: Run, name: str) -> Steps:
         peaks_of(trials)[candidate],
         until=budgets[-1] if budgets else None,
     )
+    return Steps(run=name, peaks_bytes=tuple(peaks.tolist()), metrics=tuple(metrics.tolist()))
+
+
+def _sure(run: Run, name: str) -> Steps:
+    peaks, metrics = sure_front(run, name)
     return Steps(run=name, peaks_bytes=tuple(peaks.tolist()), metrics=tuple(metrics.tolist()))
 
 

@@ -208,6 +208,34 @@
       line: { color: "@" + colour, width: 2 } };
   }
 
+  // what every seed reaches, over the configurations that were trained with several
+  function sureTrace(shown, run) {
+    const seeds = new Map();
+    for (const index of shown) {
+      if (trials.run[index] === run && trials.configuration[index] !== null && trials.status[index] === "completed"
+        && peakOf(index) !== null && trials.metric[index] !== null) {
+        seeds.set(trials.seed[index], [...(seeds.get(trials.seed[index]) || []), index]);
+      }
+    }
+    if (seeds.size < 2) { return null; }
+    const peaks = [...new Set([...seeds.values()].flat().map(peakOf))].sort((a, b) => a - b);
+    const reached = (indices, peak) => indices.filter((index) => peakOf(index) <= peak)
+      .reduce((best, index) => Math.max(best, trials.metric[index]), -Infinity);
+    const x = [];
+    const y = [];
+    for (const peak of peaks) {
+      const least = Math.min(...[...seeds.values()].map((indices) => reached(indices, peak)));
+      if (least > (y.length ? y[y.length - 1] : -Infinity)) {
+        if (y.length) { x.push(inUnit(peak)); y.push(y[y.length - 1]); }
+        x.push(inUnit(peak));
+        y.push(least);
+      }
+    }
+    const colour = data.runs.length > 1 ? data.cycle[run % data.cycle.length] : "front";
+    return { type: "scatter", mode: "lines", x: x, y: y, hoverinfo: "skip", name: escaped(runLabel(run, data.sure)),
+      line: { color: "@" + colour, width: 1.5, dash: "dot" } };
+  }
+
   function pointsTrace(kind, run, indices) {
     const inStrip = data.strip.includes(kind);
     const trace = { type: "scatter", mode: "markers", marker: markerOf(kind, run),
@@ -279,6 +307,7 @@
       : isLog ? [lowest / 1.3, highest * 1.3] : [Math.max(0, lowest - air), highest + air];
     const traces = fronts.map((front, run) => stepsTrace(front, run,
       inUnit(Math.max(0, ...budgets)))).filter((trace) => trace.x.length);
+    traces.push(...data.runs.map((_, run) => sureTrace(shown, run)).filter((trace) => trace && trace.x.length));
     for (const kind of Object.keys(data.marks)) {
       data.runs.forEach((_, run) => {
         const indices = placed.filter((index) => kinds.get(index) === kind && trials.run[index] === run);

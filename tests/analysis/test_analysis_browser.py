@@ -13,6 +13,7 @@ from made_up_run import write_made_up_run
 
 from analysis.load import Run, load_run
 from analysis.report import write_report
+from analysis.seeds import sure_front
 from analysis.selection import best_within, is_on_front, train_command
 from patchtrain.record import TrialStatus
 
@@ -264,6 +265,18 @@ def test_a_phone_shows_all_without_scrolling_sideways(open_page: Any, path: Path
     for plot in page.locator(".js-plotly-plot").all():
         box = plot.bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 400
+
+
+def test_the_line_of_all_seeds_is_that_of_the_still_plot(
+    open_page: Any, path: Path, run: Run
+) -> None:
+    page = open_page(path)
+    drawn = page.evaluate(
+        "(() => { const line = document.getElementById('pareto-plot').data"
+        ".find((trace) => trace.name === 'what every seed reaches'); return [line.x, line.y]; })()"
+    )
+    peaks, metrics = sure_front(run, "run")
+    assert drawn == [(peaks / GB).tolist(), metrics.tolist()]
 
 
 def test_filters_go_by_keys(open_page: Any, path: Path, run: Run) -> None:

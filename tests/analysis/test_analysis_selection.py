@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.load import join_runs, load_run
-from analysis.seeds import Seeds, all_seeds
+from analysis.seeds import Seeds, all_seeds, sure_front
 from analysis.selection import (
     answer,
     best_per_budget,
@@ -289,3 +289,19 @@ def test_a_trial_without_a_folder_has_no_command(write_run: Any, trial: Any) -> 
     without = replace(run, folders={})
     assert command_of(without, {"run": "run", "trial_id": "a"}) is None
     assert answer(without, 2 * GB).command is None
+
+
+def test_what_every_seed_reaches_is_their_worst_front(repeated: Any) -> None:
+    # seed 0: a 0.9 at 1000, b 0.62 at 1500; seed 1: 0.3 at 1010, 0.61 at 1510; seed 2: 0.6 at 1020,
+    # 0.6 at 1520
+    peaks, metrics = sure_front(repeated, "run")
+    assert list(zip(peaks.tolist(), metrics.tolist(), strict=True)) == [
+        (1020, 0.3),
+        (1510, 0.3),
+        (1510, 0.6),
+    ]
+
+
+def test_without_several_seeds_nothing_is_sure(write_run: Any, trial: Any) -> None:
+    peaks, metrics = sure_front(load_run(write_run([trial("a", group="a")])), "run")
+    assert (peaks.size, metrics.size) == (0, 0)
