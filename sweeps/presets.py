@@ -68,6 +68,7 @@ def mask_sweep(
             "image_size": image_size,
             "backbone": "unet",
             "encoder": "resnet34",
+            "norm": "group",  # better from scratch than batch norm, see docs/results.md
             "epochs": 100,
         },
         budgets=budgets,
