@@ -34,6 +34,7 @@ TINY = TrialConfig(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist asks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what stays together where tests run in several processes (`-n 2 --dist loadgroup`).
 

@@ -12,7 +12,7 @@ from patchtrain.errors import ConfigError
 from sweeps.paper import paper_points
 from sweeps.spaces import patch_sizes, patch_space
 
-TABLE = Path(__file__).parents[2] / "analysis" / "reference" / "panda.csv"
+TABLE = Path(__file__).parents[2] / "analysis" / "reference" / "table_I.csv"
 COLUMNS = ("method", "patch_size", "sampling_rate", "inner_iterations")
 
 
@@ -36,7 +36,7 @@ def test_the_points_are_the_rows_of_the_papers_table(image_size):
         (
             row["method"],
             int(row["patch_size"]),
-            float(row["sampling_rate"]),
+            float(row["sampling_rate"]) / 100,
             int(row["inner_iterations"]),
         )
         for row in rows
