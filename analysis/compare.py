@@ -18,6 +18,9 @@ from analysis.selection import best_within, is_candidate, metrics_of, peaks_of
 
 GB = 10**9
 
+ROUNDING = 1e-9
+"""What differences of metrics are off by: 0.69 - 0.70 is a little less than -0.01."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -50,7 +53,8 @@ class Comparison:
 
     def is_worse(self, tolerance: float) -> bool:
         """Return whether B is worse than A by more than `tolerance` in any budget."""
-        return any(each.gain is not None and each.gain < -tolerance for each in self.differences)
+        least = -tolerance - ROUNDING
+        return any(each.gain is not None and each.gain < least for each in self.differences)
 
 
 def compare(a: Run, b: Run, budgets_bytes: Sequence[int] = ()) -> Comparison:

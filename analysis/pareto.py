@@ -196,7 +196,7 @@ def attainment(
         raise ValueError(f"share={share} must be above 0 and at most 1")
     reached = np.sort([best_within(metric, peak, at) for metric, peak in runs], axis=0)[::-1]
     # a share such as 0.3 of 10 runs is 3 runs, though 0.3 * 10 may be a little more than 3
-    return reached[math.ceil(share * len(runs) - 1e-9) - 1]
+    return reached[max(1, math.ceil(share * len(runs) - 1e-9)) - 1]
 
 
 def epsilon_indicator(

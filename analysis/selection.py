@@ -96,16 +96,21 @@ def best_within(
 
 
 def smallest_reaching(
-    run: Run, metric: float, *, confidence: float | None = None
+    run: Run,
+    metric: float,
+    *,
+    budget_bytes: int | None = None,
+    confidence: float | None = None,
 ) -> dict[str, Any] | None:
     """Return the row of the candidate of least peak that reaches `metric`; ties: the better one.
 
     Args:
         run: where to look.
         metric: the least that counts.
+        budget_bytes: None for no limit.
         confidence: as in `best_within`.
     """
-    return _first(run, confidence, None, metric, ["peak", "score", RUN, "trial_id"])
+    return _first(run, confidence, budget_bytes, metric, ["peak", "score", RUN, "trial_id"])
 
 
 def _first(

@@ -352,7 +352,8 @@ def latex_text(text: str) -> str:
 
 
 def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join(map(latex_text, texts)) + r" \\"
+    # the braces keep a first cell that begins with [ or * from being taken for an argument
+    return "{}" + " & ".join(map(latex_text, texts)) + r" \\"
 
 
 def _markdown(text: str) -> str:

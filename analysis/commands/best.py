@@ -87,9 +87,7 @@ def _answers(
     run: Run, budget_bytes: int | None, at_least: float | None, confidence: float | None
 ) -> list[BudgetAnswer]:
     if at_least is not None:
-        trial = smallest_reaching(run, at_least, confidence=confidence)
-        if trial and budget_bytes is not None and trial["peak_allocated_bytes"] > budget_bytes:
-            trial = None
+        trial = smallest_reaching(run, at_least, budget_bytes=budget_bytes, confidence=confidence)
         return [answer_with(run, trial, budget_bytes)]
     budgets = run.budgets_bytes or (None,) if budget_bytes is None else (budget_bytes,)
     if confidence is None and budget_bytes is None:

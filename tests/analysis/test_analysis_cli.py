@@ -235,6 +235,8 @@ def test_compare_exits_1_where_the_second_run_is_worse(
     assert main(["compare", a, b, "--tolerance", "0.2"]) == 0
     assert main(["compare", a, b, "--budgets", "1GB", "--tolerance", "0.02"]) == 0
     assert main(["compare", b, a]) == 0
+    exact = [str(write_run([trial("t", metric=m)], name=f"m{m}")) for m in (0.70, 0.69)]
+    assert main(["compare", *exact, "--tolerance", "0.01"]) == 0
     assert main(["compare", a, a]) == 0
     capsys.readouterr()
     assert main(["compare", a, b, "--json", "--budgets", "500MB", "1GB"]) == 1

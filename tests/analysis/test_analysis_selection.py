@@ -256,6 +256,7 @@ def test_smallest_reaching_with_confidence_asks_the_lower_bound(repeated: Any) -
     assert smallest_reaching(repeated, 0.58, confidence=0.95)["trial_id"] == "b"
     assert smallest_reaching(repeated, 0.3, confidence=0.6)["trial_id"] == "a"
     assert smallest_reaching(repeated, 0.7, confidence=0.6) is None
+    assert smallest_reaching(repeated, 0.58, confidence=0.95, budget_bytes=1519) is None
 
 
 def test_lower_bound_is_that_of_students_t() -> None:
