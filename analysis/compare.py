@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.columns import GB, metrics_of, peaks_of
 from analysis.load import Run
 from analysis.pareto import epsilon_indicator
-from analysis.selection import best_within, is_candidate, metrics_of, peaks_of
-
-GB = 10**9
+from analysis.selection import best_within, is_candidate
 
 ROUNDING = 1e-9
 """What differences of metrics are off by: 0.69 - 0.70 is a little less than -0.01."""

@@ -40,7 +40,8 @@ def plotly_marker(mark: Mark) -> dict[str, Any]:
     }
 
 
-def _hover_text(lines: str) -> str:
+def hover_text(lines: str) -> str:
+    """Return what is shown on pointing: lines parted by newlines, each as it is."""
     return "<br>".join(plotly_text(line) for line in lines.split("\n"))
 
 
@@ -127,7 +128,7 @@ def _named(series: Points | Line | Bars, trace: dict[str, Any]) -> dict[str, Any
     trace |= {"name": plotly_text(series.label), "showlegend": series.in_legend}
     if series.hover:
         trace |= {
-            "text": [_hover_text(each) for each in series.hover],
+            "text": [hover_text(each) for each in series.hover],
             "hovertemplate": "%{text}<extra></extra>",
         }
     else:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.charts import RUN_CYCLE
-from analysis.draw_plotly import plotly_marker, plotly_text
+from analysis.draw_plotly import hover_text, plotly_marker
 from analysis.figures.pareto import (
     LOG_AXIS_RATIO,
     MARKS,
@@ -20,6 +20,7 @@ from analysis.figures.pareto import (
     comparable_reference,
     is_drawable,
     kind_of,
+    mark_name,
     reference_text,
     unit_of,
 )
@@ -90,11 +91,7 @@ def explorer_data(run: Run) -> dict[str, Any]:
             "run": [run.names.index(row[RUN]) for row in rows],
             "kind": [_base_kind(row, bool(may)) for row, may in zip(rows, candidate, strict=True)],
             "configuration": _configurations(keys, rows, seeds),
-            "low": [seeds[key].lowest if key in seeds else None for key in keys],
-            "high": [seeds[key].highest if key in seeds else None for key in keys],
-            "num_seeds": [seeds[key].num_seeds if key in seeds else None for key in keys],
-            "mean": [seeds[key].mean if key in seeds else None for key in keys],
-            "deviation": [seeds[key].deviation if key in seeds else None for key in keys],
+            **{name: [getattr(seeds.get(key), of, None) for key in keys] for name, of in _SEEDS},
             **{name: [row[name] for row in rows] for name in _RECORDED},
             "metric": [_metric(row["metric"]) for row in rows],
             **{name: [used_setting(row, name) for row in rows] for name in settings},
@@ -103,6 +100,15 @@ def explorer_data(run: Run) -> dict[str, Any]:
         "reference": _reference(run),
     }
 
+
+_SEEDS = (
+    ("low", "lowest"),
+    ("high", "highest"),
+    ("num_seeds", "num_seeds"),
+    ("mean", "mean"),
+    ("deviation", "deviation"),
+)
+"""Columns of what several seeds reached -> where `Seeds` has them."""
 
 _RECORDED = (
     "status",
@@ -216,10 +222,8 @@ def _reference(run: Run) -> list[dict[str, Any]]:
             "metric": point.metrics[run.metric_name],
             "label": PAPER_MARKS[name][0],
             "marker": plotly_marker(PAPER_MARKS[name][1]),
-            "text": "<br>".join(
-                map(plotly_text, reference_text(point, run.metric_name).split("\n"))
-            ),
+            "text": hover_text(reference_text(point, run.metric_name)),
         }
         for point in comparable_reference(run)
-        for name in [point.method if point.method in PAPER_MARKS else None]
+        for name in [mark_name(point)]
     ]

@@ -48,6 +48,7 @@ class Findings:
         self.reference = reference_of(run)
         self._paths = hypervolume_paths(run)
         self._spent = spent(run)
+        self._attributions = attributions(run)
 
     def charts(self) -> dict[str, Chart]:
         """Return name -> figure, the Pareto plot first."""
@@ -58,7 +59,7 @@ class Findings:
             importance_chart(self.importances, name),
             marginals_chart(marginals(self.run), name),
             fusion_chart(self.fusion, name),
-            memory_chart(attributions(self.run), name),
+            memory_chart(self._attributions, name),
             waste_chart(self._spent),
             curves_chart(self.curves),
         )
@@ -73,7 +74,7 @@ class Findings:
             growth_table(self._paths),
             importance_table(self.importances, name),
             fusion_table(self.fusion, name),
-            memory_table(self.run),
+            memory_table(self._attributions, name),
             waste_table(self._spent),
             paper_table(comparable_reference(self.run)),
         )
@@ -90,7 +91,7 @@ def title_of(run: Run) -> str:
     """Return what the run is called over its figures."""
     names = []
     for name, sweep in run.sweeps.items():
-        of_run = run.trials[(run.trials[RUN] == name).to_numpy(dtype=bool)]
+        of_run = run.trials_of(name)
         names.append(sweep.name or next(iter(of_run["sweep"].dropna()), None) or name)
     several = names if len(set(names)) == len(names) else list(run.names)
     data = "" if run.dataset is None else f" on {run.dataset}"

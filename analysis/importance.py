@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.columns import is_completed, is_over_budget, metrics_of, peaks_of
 from analysis.load import Run
 from analysis.pareto import Floats
-from analysis.progress import is_over_budget
-from analysis.selection import is_candidate, metrics_of, peaks_of
+from analysis.selection import is_candidate
 from analysis.settings import is_text, varied_settings
 from patchtrain.record import TrialStatus
 
@@ -64,9 +64,10 @@ def known_peaks(trials: pd.DataFrame) -> Floats:
 
     What a trial held when it ran out of memory is no peak: it would have gone on.
     """
-    completed = (trials["status"] == TrialStatus.COMPLETED.value).to_numpy(dtype=bool)
     predicted = trials["predicted_peak_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(completed & np.isfinite(peaks_of(trials)), peaks_of(trials), predicted)
+    return np.where(
+        is_completed(trials) & np.isfinite(peaks_of(trials)), peaks_of(trials), predicted
+    )
 
 
 def feasibility(trials: pd.DataFrame) -> Floats:

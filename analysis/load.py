@@ -66,6 +66,10 @@ class Run:
     notices: tuple[str, ...] = ()
     """What was damaged or missing, one sentence each."""
 
+    def trials_of(self, name: str) -> pd.DataFrame:
+        """Return the trials of the run of that name."""
+        return self.trials[(self.trials[RUN] == name).to_numpy(dtype=bool)]
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the runs."""

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.columns import is_completed, metrics_of, peaks_of
 from analysis.load import RUN, Run, rows_of
-from analysis.selection import metrics_of, peaks_of
 from analysis.settings import SETTINGS, foreign_settings
-from patchtrain.record import TrialStatus
 
 WITHOUT_EFFECT = ("num_sampled", "patch_microbatch", "fusion")
 """Columns that need not agree: derived, without effect on what is learned, and the one compared."""
@@ -61,10 +60,9 @@ def fusion_pairs(run: Run) -> Fusion:
     a configuration was trained several times, the trial of least peak stands for it.
     """
     trials = run.trials
-    completed = (trials["status"] == TrialStatus.COMPLETED.value).to_numpy(dtype=bool)
     has_fusion = trials["fusion"].isin(["add", "concat"]) & (trials["method"] == "local_global")
     known = np.isfinite(metrics_of(trials)) & (peaks_of(trials) > 0)
-    counting = trials[completed & known & has_fusion.to_numpy(dtype=bool)]
+    counting = trials[is_completed(trials) & known & has_fusion.to_numpy(dtype=bool)]
     alike = [
         *(name for name in SETTINGS if name not in WITHOUT_EFFECT),
         *foreign_settings(run),

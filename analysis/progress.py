@@ -12,12 +12,11 @@ from enum import Enum
 import numpy as np
 import pandas as pd
 
+from analysis.columns import GB, is_completed, is_over_budget, is_replicate, metrics_of, peaks_of
 from analysis.load import RUN, Run
 from analysis.pareto import Floats, Mask, hypervolume_path
-from analysis.selection import is_candidate, is_on_front, is_replicate, metrics_of, peaks_of
+from analysis.selection import is_candidate, is_on_front
 from patchtrain.record import TrialStatus
-
-GB = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +84,7 @@ def hypervolume_paths(run: Run) -> tuple[Path, ...]:
     reference = reference_of(run)
     if reference is None:
         return ()
-    return tuple(
-        _path(name, run.trials[(run.trials[RUN] == name).to_numpy(dtype=bool)], reference)
-        for name in run.names
-    )
+    return tuple(_path(name, run.trials_of(name), reference) for name in run.names)
 
 
 def _path(name: str, trials: pd.DataFrame, reference: Reference) -> Path:
@@ -148,7 +144,7 @@ def spent(run: Run) -> tuple[Spent, ...]:
 def outcomes_of(trials: pd.DataFrame) -> Mapping[Outcome, Mask]:
     """Return outcome -> which trials had it; a status that is not known here has none."""
     status = trials["status"].to_numpy(dtype=object)
-    completed = status == TrialStatus.COMPLETED.value
+    completed = is_completed(trials)
     over = completed & is_over_budget(trials)
     replicate = completed & is_replicate(trials) & ~over
     front = is_on_front(trials) & ~over
@@ -162,9 +158,3 @@ def outcomes_of(trials: pd.DataFrame) -> Mapping[Outcome, Mask]:
         Outcome.FAILED: status == TrialStatus.FAILED.value,
         Outcome.REFUSED: status == TrialStatus.PREDICTED_INFEASIBLE.value,
     }
-
-
-def is_over_budget(trials: pd.DataFrame) -> Mask:
-    """Return which trials held more than the budget they ran under."""
-    budgets = trials["budget_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return peaks_of(trials) > budgets  # NaN compares false

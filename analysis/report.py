@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.charts import DARK, LIGHT, Chart
+from analysis.columns import is_replicate
 from analysis.draw_matplotlib import draw_matplotlib
 from analysis.draw_plotly import draw_plotly
 from analysis.explorer import explorer_data
@@ -23,11 +24,7 @@ from analysis.figures.pareto import pareto_chart
 from analysis.files import figure_bytes, write_files
 from analysis.findings import Findings, title_of, trials_with_front
 from analysis.load import RUN, Run, parse_versions
-from analysis.selection import (
-    BudgetAnswer,
-    is_replicate,
-    why_nothing_fits,
-)
+from analysis.selection import BudgetAnswer, why_nothing_fits
 from analysis.settings import describe, foreign_settings
 from analysis.tables import (
     Table,
@@ -181,7 +178,7 @@ def _sentence(answer: BudgetAnswer, run: Run) -> str:
 
 def facts(run: Run, name: str) -> dict[str, str]:
     """Return what made the run of that name: hardware, data, how budgets were enforced."""
-    trials = run.trials[(run.trials[RUN] == name).to_numpy(dtype=bool)]
+    trials = run.trials_of(name)
     sweep = run.sweeps[name]
     folder = run.folders.get(name)
     sample = " (sample data)" if trials["data_is_sample"].fillna(False).any() else ""
@@ -214,7 +211,7 @@ def _trial_counts(trials: pd.DataFrame, num_asked: int | None) -> str:
 
 def versions(run: Run, name: str) -> dict[str, str]:
     """Return package -> version of a run and its trials; several where trials differ."""
-    trials = run.trials[(run.trials[RUN] == name).to_numpy(dtype=bool)]
+    trials = run.trials_of(name)
     found: dict[str, set[str]] = {}
     of_trials = (parse_versions(text) for text in trials["versions"].dropna().unique())
     for mapping in (run.sweeps[name].versions, *of_trials):

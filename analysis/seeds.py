@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.columns import is_completed, metrics_of, peaks_of
 from analysis.load import RUN, Run
 from analysis.pareto import Floats, attainment, front_steps
-from patchtrain.record import TrialStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,8 @@ class Seeds:
 def all_seeds(run: Run) -> dict[tuple[str, str], Seeds]:
     """Return (run, trial_id) of a configuration's first trial -> its seeds, if it has several."""
     trials = run.trials
-    completed = (trials["status"] == TrialStatus.COMPLETED.value).to_numpy(dtype=bool)
-    finite = np.isfinite(trials["metric"].to_numpy(dtype=np.float64, na_value=np.nan))
-    repeated = trials[completed & finite & trials["group"].notna().to_numpy(dtype=bool)]
+    grouped = trials["group"].notna().to_numpy(dtype=bool)
+    repeated = trials[is_completed(trials) & np.isfinite(metrics_of(trials)) & grouped]
     found = repeated.groupby([RUN, "group"], sort=False)["metric"].agg(
         ["mean", "std", "min", "max", "count"]
     )
@@ -73,18 +72,10 @@ def sure_front(run: Run, name: str) -> tuple[Floats, Floats]:
     Of the configurations that run `name` trained with several seeds: a seed is a repetition of the
     sweep, and this is the attainment surface of all of them. Empty without such configurations.
     """
-    trials = run.trials
-    completed = (trials["status"] == TrialStatus.COMPLETED.value).to_numpy(dtype=bool)
-    known = completed & (trials[RUN] == name).to_numpy(dtype=bool)
+    trials = run.trials_of(name)
     repeated = {group for run_name, group in all_seeds(run) if run_name == name}
-    rows = trials[known & trials["group"].isin(repeated).to_numpy(dtype=bool)]
-    by_seed = [
-        (
-            of_seed["metric"].to_numpy(dtype=np.float64, na_value=np.nan),
-            of_seed["peak_allocated_bytes"].to_numpy(dtype=np.float64, na_value=np.nan),
-        )
-        for _, of_seed in rows.groupby("seed")
-    ]
+    rows = trials[is_completed(trials) & trials["group"].isin(repeated).to_numpy(dtype=bool)]
+    by_seed = [(metrics_of(of_seed), peaks_of(of_seed)) for _, of_seed in rows.groupby("seed")]
     if len(by_seed) < 2:
         return np.array([]), np.array([])
     at = np.unique(np.concatenate([peaks[np.isfinite(peaks)] for _, peaks in by_seed]))

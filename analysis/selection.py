@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.columns import is_completed, is_replicate, metrics_of, peaks_of
 from analysis.load import RUN, Run, rows_of
-from analysis.pareto import Floats, Mask, non_dominated
+from analysis.pareto import Mask, non_dominated
 from analysis.seeds import Seeds, group_peaks, lower_bounds, over_seeds
 from analysis.text import exact_size
 from patchtrain.record import TrialStatus
@@ -46,32 +47,15 @@ class BudgetAnswer:
         return "no limit" if self.budget_bytes is None else exact_size(self.budget_bytes)
 
 
-def metrics_of(trials: pd.DataFrame) -> Floats:
-    """Return the metric of every trial, NaN where unknown."""
-    return trials["metric"].to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def peaks_of(trials: pd.DataFrame) -> Floats:
-    """Return `peak_allocated_bytes` of every trial, NaN where unknown."""
-    return trials["peak_allocated_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
-
-
 def is_candidate(trials: pd.DataFrame) -> Mask:
     """Return which trials may be best: completed, with a finite metric and a positive peak.
 
     A trial that was stopped early trained for fewer epochs than asked: its metric is no result.
     A replicate repeats a trial with another seed; the best of several seeds would flatter it.
     """
-    completed = (trials["status"] == TrialStatus.COMPLETED.value).to_numpy(dtype=bool)
     peaks = peaks_of(trials)
     known = np.isfinite(metrics_of(trials)) & np.isfinite(peaks) & (peaks > 0)
-    return completed & known & ~is_replicate(trials)
-
-
-def is_replicate(trials: pd.DataFrame) -> Mask:
-    """Return which trials repeat another one of their `group` with another seed."""
-    group = trials["group"]
-    return (group.notna() & (group != trials["trial_id"])).to_numpy(dtype=bool)
+    return is_completed(trials) & known & ~is_replicate(trials)
 
 
 def is_on_front(trials: pd.DataFrame) -> Mask:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.attribution import PARTS, REST, attributions
+from analysis.attribution import PARTS, REST, Attribution
 from analysis.importance import Importance
 from analysis.load import RUN, Run, rows_of
 from analysis.pairs import Fusion
@@ -164,11 +164,11 @@ def front_table(run: Run) -> Table:
     return Table(name="front", title="The front", columns=columns, rows=rows)
 
 
-def memory_table(run: Run) -> Table:
+def memory_table(found: Sequence[Attribution], metric_name: str) -> Table:
     """Return what holds the memory of the front's trials."""
     columns = (
         Column("Trial", False),
-        Column(run.metric_name),
+        Column(metric_name),
         Column("Peak"),
         *(Column(part.capitalize()) for part in (*PARTS, REST)),
         Column("Reached in", False),
@@ -183,7 +183,7 @@ def memory_table(run: Run) -> Table:
             Cell(each.phase or UNKNOWN),
             Cell(each.advice),
         )
-        for each in attributions(run)
+        for each in found
     )
     return Table(name="memory", title="What holds the memory", columns=columns, rows=rows)
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from analysis.charts import CYCLE, MARKS, Axis, Chart, Line, Panel
+from analysis.columns import metrics_of
 from analysis.figures.pareto import is_drawable
 from analysis.load import RUN, Run
-from analysis.selection import best_per_budget, metrics_of
+from analysis.selection import best_per_budget
 
 MOST_CURVES = 200
 """More cannot be told apart; those that are best in a budget are always drawn."""

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts import Axis, Chart, Mark, Panel, Points
+from analysis.columns import metrics_of, peaks_of
 from analysis.figures.pareto import is_drawable
 from analysis.load import Run
-from analysis.selection import is_candidate, metrics_of, peaks_of
+from analysis.selection import is_candidate
 from analysis.settings import MISSION, UNUSED_SETTINGS, heading_of, is_text
 from analysis.text import format_metric
 from patchtrain.units import format_bytes

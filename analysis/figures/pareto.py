@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from analysis.charts import RUN_CYCLE, Axis, Chart, Line, Mark, Panel, Points, Rule
+from analysis.columns import metrics_of, peaks_of
 from analysis.load import RUN, Run, rows_of
 from analysis.pareto import Floats, Mask, front_steps
 from analysis.reference import ReferencePoint, load_reference
 from analysis.seeds import Seeds, all_seeds, sure_front
-from analysis.selection import is_candidate, is_on_front, metrics_of, peaks_of
+from analysis.selection import is_candidate, is_on_front
 from analysis.text import exact_size, format_metric
 from patchtrain.record import TrialStatus
 from patchtrain.units import format_bytes
@@ -205,7 +206,7 @@ def pareto_chart(info: ParetoInfo) -> Chart:
     main += [
         _reference_points(info, published, label, mark)
         for method, (label, mark) in PAPER_MARKS.items()
-        if (published := [p for p in info.reference if _mark_name(p) == method])
+        if (published := [p for p in info.reference if mark_name(p) == method])
     ]
     return Chart(
         name="pareto",
@@ -274,12 +275,13 @@ def _on_front_of_its_run(run: Run) -> Mask:
     return on_front
 
 
-def _mark_name(point: ReferencePoint) -> str | None:
+def mark_name(point: ReferencePoint) -> str | None:
+    """Return the key of `PAPER_MARKS` of a point of the paper."""
     return point.method if point.method in PAPER_MARKS else None
 
 
 def _steps(run: Run, name: str) -> Steps:
-    trials = run.trials[(run.trials[RUN] == name).to_numpy(dtype=bool)]
+    trials = run.trials_of(name)
     candidate = is_candidate(trials) & is_drawable(metrics_of(trials))
     budgets = run.budgets_bytes
     peaks, metrics = front_steps(
