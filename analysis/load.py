@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.errors import InputError
+from analysis.errors import InputError, one_line
 from analysis.storage import Folder
 from patchtrain.record import METRIC_PREFIX, EpochRecord, TrialRecord, schema_of, table_of
 
@@ -189,7 +189,7 @@ def _check_equal(runs: Sequence[Run], what: str, values: Sequence[Any]) -> None:
     if len(known) > 1:
         found = ", ".join(f"{value} in {run.names[0]}" for value, run in known.items())
         raise InputError(
-            f"{what} differs between the runs ({_one_line(found)}), so they cannot be compared; "
+            f"{what} differs between the runs ({one_line(found)}), so they cannot be compared; "
             "give runs of one task and data set"
         )
 
@@ -223,7 +223,7 @@ def _load_trials(folder: Folder, notices: list[str]) -> pd.DataFrame:
         values = sorted(trials[column].dropna().unique())
         if len(values) > 1:
             raise InputError(
-                f"{path}: {column} differs between trials ({_one_line(', '.join(values))}), so "
+                f"{path}: {column} differs between trials ({one_line(', '.join(values))}), so "
                 "they cannot be compared; keep one RUN_DIR for each"
             )
     return trials
@@ -250,7 +250,7 @@ def _joint(
         try:
             return _parquet(folder.read(name))
         except (pa.ArrowException, OSError) as error:
-            why = f"is not a whole Parquet file ({_one_line(error)})"
+            why = f"is not a whole Parquet file ({one_line(error)})"
     own = {TRIALS: "record.json", EPOCHS: EPOCHS}[name]
     rows, num_broken = [], 0
     for trial_id in folder.folders("trials"):
@@ -360,7 +360,7 @@ def _load_sweep(folder: Folder, notices: list[str]) -> SweepInfo:
             raise ValueError("holds no JSON object")
         return _sweep_info(content)
     except (OSError, ValueError) as error:
-        notices.append(f"{SWEEP} is left out: {_one_line(error)}.")
+        notices.append(f"{SWEEP} is left out: {one_line(error)}.")
         return SweepInfo()
 
 
@@ -392,7 +392,7 @@ def _budgets(value: object) -> tuple[int, ...]:
         return ()
     if not isinstance(value, list) or not all(_is_count(budget) for budget in value):
         raise ValueError(
-            f"budgets_bytes={_one_line(value)} must be a list of positive whole numbers of bytes"
+            f"budgets_bytes={one_line(value)} must be a list of positive whole numbers of bytes"
         )
     return tuple(value)
 
@@ -407,8 +407,3 @@ def _text(value: object) -> str | None:
 
 def _command(value: object) -> str | None:
     return shlex.join(map(str, value)) if isinstance(value, list) else _text(value)
-
-
-def _one_line(value: object, most: int = 160) -> str:
-    line = " ".join(str(value).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
