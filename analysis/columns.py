@@ -5,6 +5,8 @@ Knows nothing of runs, choices or files.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -12,6 +14,10 @@ from analysis.pareto import Floats, Mask
 from patchtrain.record import TrialStatus
 
 GB = 10**9
+
+LARGEST = 1e15
+"""No plot can lay out what is further from 0, and no forest can learn from it; such a metric stays
+in the tables."""
 
 
 def metrics_of(trials: pd.DataFrame) -> Floats:
@@ -22,6 +28,11 @@ def metrics_of(trials: pd.DataFrame) -> Floats:
 def peaks_of(trials: pd.DataFrame) -> Floats:
     """Return `peak_allocated_bytes` of every trial, NaN where unknown."""
     return trials["peak_allocated_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def is_drawable(values: float | Floats) -> Any:
+    """Return whether plots and forests can work with a value; NaN is none."""
+    return np.abs(values) <= LARGEST  # NaN compares false
 
 
 def is_completed(trials: pd.DataFrame) -> Mask:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.charts import RUN_CYCLE
+from analysis.columns import is_drawable
 from analysis.draw_plotly import hover_text, plotly_marker
 from analysis.figures.pareto import (
     LOG_AXIS_RATIO,
@@ -18,15 +19,13 @@ from analysis.figures.pareto import (
     SURE,
     Kind,
     comparable_reference,
-    is_drawable,
-    kind_of,
     mark_name,
     reference_text,
     unit_of,
 )
 from analysis.load import RUN, Run, rows_of
 from analysis.seeds import Seeds, all_seeds
-from analysis.selection import command_of, is_candidate
+from analysis.selection import command_of
 from analysis.settings import heading_of, is_text, shown_settings, used_setting
 from analysis.text import UNKNOWN, exact_size
 from patchtrain.record import TrialStatus
@@ -48,15 +47,13 @@ MOST_CHOICES = 24
 """A filter of more values is of no help."""
 
 _CANDIDATE = "candidate"
-"""Kind of a trial that is on the front or not, depending on what else is shown."""
-
-_ID = "@trial_id@"
+"""Kind of a trial that is on the front, not on it or over its budget, depending on what else is
+shown and on which kind of peak."""
 
 
 def explorer_data(run: Run) -> dict[str, Any]:
     """Return what the page's script reads."""
     rows = rows_of(run.trials)
-    candidate = is_candidate(run.trials)
     seeds = all_seeds(run)
     keys = [(row[RUN], row["trial_id"]) for row in rows]
     settings = shown_settings(run)
@@ -89,13 +86,13 @@ def explorer_data(run: Run) -> dict[str, Any]:
         "trials": {
             "trial_id": [row["trial_id"] for row in rows],
             "run": [run.names.index(row[RUN]) for row in rows],
-            "kind": [_base_kind(row, bool(may)) for row, may in zip(rows, candidate, strict=True)],
+            "kind": [_base_kind(row) for row in rows],
             "configuration": _configurations(keys, rows, seeds),
             **{name: [getattr(seeds.get(key), of, None) for key in keys] for name, of in _SEEDS},
             **{name: [row[name] for row in rows] for name in _RECORDED},
             "metric": [_metric(row["metric"]) for row in rows],
-            **{name: [used_setting(row, name) for row in rows] for name in settings},
         },
+        "values": {name: [used_setting(row, name) for row in rows] for name in settings},
         "commands": _commands(run, rows),
         "reference": _reference(run),
     }
@@ -148,14 +145,11 @@ def _marks() -> dict[str, Any]:
     }
 
 
-def _base_kind(row: Mapping[str, Any], may_be_best: bool) -> str:
-    kind = kind_of(row, on_front=False)
-    if kind in (Kind.FRONT, Kind.DOMINATED, Kind.OVER_BUDGET):
-        # one that held more than its own budget still counts for a larger one
-        if not may_be_best:
-            return TrialStatus.FAILED.value
-        return Kind.OVER_BUDGET.value if kind is Kind.OVER_BUDGET else _CANDIDATE
-    return row["status"] if kind is None else kind.value
+def _base_kind(row: Mapping[str, Any]) -> str:
+    if row["status"] != TrialStatus.COMPLETED.value:
+        return str(row["status"])
+    is_first = row["group"] in (None, row["trial_id"])
+    return _CANDIDATE if is_first else Kind.REPLICATE.value
 
 
 def _metric(value: float | None) -> float | None:
@@ -196,9 +190,12 @@ def _commands(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     An id that a shell would not take for one word is quoted here, not by the script.
     """
+    placeholder = "@trial_id@"
+    while any(placeholder in folder.text for folder in run.folders.values()):
+        placeholder = f"@{placeholder}@"
     templates: list[dict[str, str] | None] = []
     for name in run.names:
-        command = command_of(run, {RUN: name, "trial_id": _ID})
+        command = command_of(run, {RUN: name, "trial_id": placeholder})
         templates.append(
             None if command is None else {"before": command.before, "after": command.after}
         )
@@ -208,7 +205,7 @@ def _commands(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             command = command_of(run, row)
             if command is not None:
                 odd[str(index)] = {"before": command.before, "after": command.after}
-    return {"placeholder": _ID, "templates": templates, "odd": odd}
+    return {"placeholder": placeholder, "templates": templates, "odd": odd}
 
 
 def _is_plain(trial_id: str) -> bool:

@@ -1,10 +1,12 @@
 """Reads other people's sweeps: an Optuna study or a CSV file, as a `Run` without a folder.
 
-Their settings keep their own names. Knows nothing of drawing.
+Their settings keep their own names, but for those that a column of ours has: `seed` becomes
+`param seed`. Knows nothing of drawing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,23 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.errors import InputError
+from analysis.errors import InputError, one_line
 from analysis.load import RUN, Run, SweepInfo, conformed, no_epochs, run_of
+from analysis.settings import SETTINGS
 from patchtrain.record import METRIC_PREFIX, TrialRecord, TrialStatus, schema_of
 from patchtrain.units import parse_bytes
 
-KNOWN = frozenset(schema_of(TrialRecord).names)
-TEXTS = tuple(f.name for f in schema_of(TrialRecord) if f.type == pa.string())
+SCHEMA = schema_of(TrialRecord)
+KNOWN = frozenset(SCHEMA.names)
+TEXTS = tuple(f.name for f in SCHEMA if f.type == pa.string())
 NOT_SETTINGS = frozenset({"on_front", RUN})
+
+STATES = {
+    "COMPLETE": TrialStatus.COMPLETED,
+    "PRUNED": TrialStatus.STOPPED_EARLY,
+    "FAIL": TrialStatus.FAILED,
+}
+"""What Optuna calls how a trial ended -> what it is called here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,44 +49,52 @@ class Names:
 def run_from_csv(path: Path, names: Names) -> Run:
     """Return the trials of a CSV file, a row each.
 
-    Columns named as in trials.parquet are taken as they are, all others for settings. A row without
-    a `status` is completed if it has a metric, else failed.
+    Columns named as in trials.parquet are taken as they are, all others for settings; so are a
+    setting's column whose values are of another kind than ours (`patch_size` of `16x16`) and a
+    `group` that holds no trial_ids. A row without a `status` is completed if it has a metric, else
+    failed; one without a `trial_id` is called by its number.
 
     Raises:
-        InputError: it cannot be read, or has no column for the metric or the peak.
+        InputError: it cannot be read, has no column for the metric or the peak, or a status that
+            is none.
     """
     try:
-        # names of trials may look like numbers
-        frame = pd.read_csv(path, dtype_backend="pyarrow", dtype=dict.fromkeys(TEXTS, "str"))
+        frame = _frame_of(path)
     except OSError as error:
         raise InputError(f"--from-csv={path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, pa.ArrowException) as error:
-        line = " ".join(str(error).split())
         raise InputError(
-            f"--from-csv={path}: is no table of comma-separated values ({line})"
+            f"--from-csv={path}: is no table of comma-separated values ({one_line(error)})"
         ) from None
     columns = {str(name): frame[name] for name in frame.columns}
     metric = _column(columns, names.metric or "metric", "--metric", path)
     peak = _column(columns, names.peak or "peak_allocated_bytes", "--peak", path)
-    taken = {names.metric, names.peak}
-    rest = {name: column for name, column in columns.items() if name not in taken}
-    known = {name: column.tolist() for name, column in rest.items() if name in KNOWN}
-    own_metrics = {
+    taken = {names.metric, names.peak, "metric", "peak_allocated_bytes"}
+    rest = {
         name: column.tolist()
-        for name, column in rest.items()
-        if name.startswith(METRIC_PREFIX) and name not in KNOWN
+        for name, column in columns.items()
+        if name not in taken and name not in NOT_SETTINGS
     }
-    settings = {
-        name: column.tolist()
-        for name, column in rest.items()
-        if name not in KNOWN and name not in own_metrics and name not in NOT_SETTINGS
+    known = {
+        name: values
+        for name, values in rest.items()
+        if name in KNOWN or (name.startswith(METRIC_PREFIX) and _fits(values, pa.float64()))
     }
+    ids = set(map(str, known.get("trial_id", ())))
+    if any(not _is_blank(v) and str(v) not in ids for v in known.get("group", ())):
+        del known["group"]
+    if "status" in known:
+        known["status"] = [
+            None if _is_blank(value) else _status(value, row, path)
+            for row, value in enumerate(known["status"])
+        ]
+    settings = {name: values for name, values in rest.items() if name not in known}
     return _run(
         path.stem,
         metric_name=names.metric or _only(known.get("metric_name")) or "metric",
         metric=[_number(value, "--metric", path) for value in metric],
         peak=[_number(value, "--peak", path) for value in peak],
-        columns=known | own_metrics,
+        columns=known,
         settings=settings,
         names=names,
         source=str(path),
@@ -96,15 +115,20 @@ def run_from_optuna(url: str, study_name: str | None, names: Names) -> Run:
         InputError: there is no such study, or it has no peak.
     """
     study = _study(url, study_name)
-    objectives = {
-        (study.metric_names or [str(i) for i in range(len(study.directions))])[i]: i
-        for i in range(len(study.directions))
-    }
+    indices = [str(i) for i in range(len(study.directions))]
+    objectives = {name: i for i, name in enumerate(study.metric_names or indices)}
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     attributes = sorted({name for trial in finished for name in trial.user_attrs})
     is_down = {name: study.directions[i].name == "MINIMIZE" for name, i in objectives.items()}
-    metric = names.metric or next((n for n in objectives if not is_down[n]), next(iter(objectives)))
-    peak = names.peak or (
+
+    def named(given: str | None) -> str | None:
+        is_index = given in indices and given not in objectives and given not in attributes
+        return list(objectives)[indices.index(str(given))] if is_index else given
+
+    metric = named(names.metric) or next(
+        (n for n in objectives if not is_down[n]), next(iter(objectives))
+    )
+    peak = named(names.peak) or (
         "peak_allocated_bytes"
         if "peak_allocated_bytes" in attributes
         else next((n for n in objectives if is_down[n] and n != metric), None)
@@ -123,12 +147,7 @@ def run_from_optuna(url: str, study_name: str | None, names: Names) -> Run:
             return trial.values[objectives[name]] if trial.values else None
         return trial.user_attrs.get(name)
 
-    states = {
-        "COMPLETE": TrialStatus.COMPLETED,
-        "PRUNED": TrialStatus.STOPPED_EARLY,
-        "FAIL": TrialStatus.FAILED,
-    }
-    settings = {
+    parameters = {
         name: [trial.params.get(name) for trial in finished]
         for name in dict.fromkeys(name for trial in finished for name in trial.params)
     }
@@ -138,16 +157,25 @@ def run_from_optuna(url: str, study_name: str | None, names: Names) -> Run:
         metric_name=f"objective {metric}" if metric.isdecimal() else metric,
         metric=[_number(value_of(trial, metric), "--metric", url) for trial in finished],
         peak=[_number(value_of(trial, str(peak)), "--peak", url) for trial in finished],
-        columns={
+        columns={name: values for name, values in parameters.items() if name in SETTINGS}
+        | {
             "trial_id": [str(trial.number) for trial in finished],
-            "status": [states[trial.state.name].value for trial in finished],
+            "status": [STATES[trial.state.name].value for trial in finished],
             "started_at": [trial.datetime_start for trial in finished],
             "finished_at": [trial.datetime_complete for trial in finished],
         },
-        settings=settings,
+        settings={name: values for name, values in parameters.items() if name not in SETTINGS},
         names=Names(metric=metric, peak=peak, peak_unit=names.peak_unit, is_lower_better=lower),
         source=url,
     )
+
+
+def _frame_of(path: Path) -> pd.DataFrame:
+    texts = dict.fromkeys(TEXTS, "str")  # names of trials may look like numbers
+    try:
+        return pd.read_csv(path, dtype_backend="pyarrow", dtype=texts)
+    except OverflowError:  # whole numbers of more than 64 bits
+        return pd.read_csv(path, dtype=texts)
 
 
 def _study(url: str, study_name: str | None) -> Any:
@@ -163,22 +191,35 @@ def _study(url: str, study_name: str | None) -> Any:
                 f"--from-optuna={url}: is neither a storage URL such as sqlite:///study.db nor the "
                 "path of a journal file that exists"
             )
-        storage = JournalStorage(JournalFileBackend(url))
+    elif not _sqlite_exists(url):
+        raise InputError(f"--from-optuna={url}: there is no such file")
     try:
+        if "://" not in url:
+            storage = JournalStorage(JournalFileBackend(url))
         found = optuna.get_all_study_names(storage)
+        if not found:
+            raise InputError(
+                f"--from-optuna={url}: holds no study; give the storage that the search wrote to"
+            )
         if study_name is None and len(found) == 1:
             study_name = found[0]
         if study_name not in found:
             raise InputError(
-                f"--study={study_name or ''}: {url} holds {', '.join(found) or 'no study'}; "
-                "name one of them"
+                f"--study={study_name or ''}: {url} holds {', '.join(found)}; name one of them"
             )
         return optuna.load_study(study_name=study_name, storage=storage)
     except InputError:
         raise
     except Exception as error:  # every database has errors of its own
-        line = " ".join(str(error).split())
-        raise InputError(f"--from-optuna={url}: cannot be read ({line[:200]})") from None
+        raise InputError(f"--from-optuna={url}: cannot be read ({one_line(error)})") from None
+
+
+def _sqlite_exists(url: str) -> bool:
+    """Return whether the file of an SQLite URL is there; SQLite would make it anew."""
+    if not url.startswith("sqlite"):
+        return True
+    path = url.partition(":///")[2].partition("?")[0]
+    return path in ("", ":memory:") or Path(path).is_file()
 
 
 def _run(
@@ -201,38 +242,107 @@ def _run(
         unit = parse_bytes(names.peak_unit)
     except ValueError as error:
         raise InputError(f"--peak-unit={names.peak_unit!r}: {error}") from None
+    peaks = [_whole_bytes(value, unit) for value in peak]
+    num_odd = sum(
+        given is not None and read is None for given, read in zip(peak, peaks, strict=True)
+    )
+    if num_odd:
+        notices.append(
+            f"The peak of {num_odd} trials is negative, infinite or of 2^63 bytes or more: taken "
+            "for unknown."
+        )
     count = len(metric)
     default_status = [
         (TrialStatus.FAILED if value is None else TrialStatus.COMPLETED).value for value in metric
     ]
+    numbers = [str(index) for index in range(count)]
+    of_record, others, left_out = _by_type(columns)
+    if left_out:
+        notices.append(f"Left out, since their values are of another kind: {', '.join(left_out)}.")
+    own = {_own_name(name): values for name, values in {**others, **settings}.items()}
     content: dict[str, Sequence[Any]] = {
-        "trial_id": [str(index) for index in range(count)],
-        "status": default_status,
-        **columns,
-        **{n: values for n, values in settings.items() if n in KNOWN},
+        **of_record,
+        "trial_id": _filled(of_record.get("trial_id"), numbers),
+        "status": _filled(of_record.get("status"), default_status),
         "metric_name": [metric_name] * count,
         "metric": metric,
-        "peak_allocated_bytes": [None if p is None else round(p * unit) for p in peak],
+        "peak_allocated_bytes": peaks,
     }
-    content["trial_id"] = [str(value) for value in content["trial_id"]]
-    own = {n: values for n, values in settings.items() if n not in KNOWN}
     table = pa.table({n: _array(values) for n, values in (content | own).items()})
     return run_of(
         name,
-        trials=conformed(table, source, TrialRecord),
+        trials=conformed(table, source, TrialRecord, notices),
         epochs=no_epochs(),
-        sweep=SweepInfo(name=name, varied=tuple(settings)),
+        sweep=SweepInfo(name=name, varied=tuple(own)),
         notices=notices,
     )
 
 
-def _array(values: Sequence[Any]) -> pa.Array:
-    plain = [
-        None if value is None or value is pd.NA or value != value else value for value in values
+def _by_type(
+    columns: Mapping[str, Sequence[Any]],
+) -> tuple[dict[str, Sequence[Any]], dict[str, Sequence[Any]], list[str]]:
+    """Return the columns that fit the record's types, the settings that do not, other names."""
+    of_record, settings, left_out = {}, {}, []
+    for name, values in columns.items():
+        if name not in KNOWN or _fits(values, SCHEMA.field(name).type):
+            of_record[name] = values
+        elif name in SETTINGS:
+            settings[name] = values
+        else:
+            left_out.append(name)
+    return of_record, settings, left_out
+
+
+def _own_name(name: str) -> str:
+    """Return the name of a foreign setting: another one where columns of ours have it."""
+    is_ours = name in KNOWN or name in NOT_SETTINGS or name.startswith(METRIC_PREFIX)
+    return f"param {name}" if is_ours else name
+
+
+def _fits(values: Sequence[Any], wanted: pa.DataType) -> bool:
+    try:
+        _array(values).cast(wanted)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _filled(values: Sequence[Any] | None, defaults: Sequence[str]) -> list[str]:
+    if values is None:
+        return list(defaults)
+    return [
+        default if _is_blank(value) else str(value)
+        for value, default in zip(values, defaults, strict=True)
     ]
+
+
+def _status(value: Any, row: int, path: Path) -> str:
+    name = "_".join(str(value).strip().lower().replace("-", " ").split())
+    known = {status.value: status for status in TrialStatus}
+    known |= {state.lower(): status for state, status in STATES.items()}
+    if name not in known:
+        raise InputError(
+            f"--from-csv={path}: row {row + 1} has the status {value!r}, which is none of "
+            f"{', '.join(known)}; name it so, or leave it empty"
+        )
+    return known[name].value
+
+
+def _whole_bytes(value: float | None, unit: int) -> int | None:
+    if value is None or not math.isfinite(value) or not 0 <= value * unit < 2**63 - 1024:
+        return None
+    return round(value * unit)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or value is pd.NA or bool(value != value) or str(value).strip() == ""
+
+
+def _array(values: Sequence[Any]) -> pa.Array:
+    plain = [None if _is_blank(value) else value for value in values]
     try:
         return pa.array(plain)
-    except pa.ArrowException:  # of several kinds
+    except (pa.ArrowException, OverflowError):  # of several kinds, or too large
         return pa.array([None if value is None else str(value) for value in plain])
 
 
@@ -246,7 +356,7 @@ def _column(columns: Mapping[str, pd.Series], name: str, option: str, path: Path
 
 
 def _number(value: Any, option: str, source: object) -> float | None:
-    if value is None or value is pd.NA or value != value:
+    if _is_blank(value):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{option}: {source} holds {value!r} there, which is no number")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.columns import is_completed, is_over_budget, metrics_of, peaks_of
+from analysis.columns import is_completed, is_drawable, is_over_budget, metrics_of, peaks_of
 from analysis.load import Run
 from analysis.pareto import Floats
 from analysis.selection import is_candidate
@@ -83,12 +83,11 @@ def feasibility(trials: pd.DataFrame) -> Floats:
 def _importance(
     trials: pd.DataFrame, settings: tuple[str, ...], target: str, values: Floats
 ) -> Importance:
-    known = np.isfinite(values) & trials[list(settings)].notna().all(axis=1).to_numpy(dtype=bool)
-    places = np.flatnonzero(known)
+    places = np.flatnonzero(is_drawable(values))
     if len(places) > MOST_TRIALS:
         places = np.sort(np.random.default_rng(SEED).choice(places, MOST_TRIALS, replace=False))
     rows, values = trials.iloc[places], values[places]
-    varied = [name for name in settings if rows[name].nunique() > 1]
+    varied = [name for name in settings if rows[name].nunique(dropna=False) > 1]
     evaluator = "fANOVA" if len(rows) <= MOST_TRIALS_OF_FANOVA else "mean decrease in impurity"
     why_not = None
     if len(rows) < FEWEST_TRIALS:
@@ -97,7 +96,8 @@ def _importance(
         why_not = "no setting was varied"
     elif np.ptp(values) == 0:
         why_not = f"it is the same in all {len(rows)} trials"
-    shares = {} if why_not else _shares(rows[varied], values, evaluator)
+    filled = pd.DataFrame({name: _filled(rows[name]) for name in varied})
+    shares = {} if why_not else _shares(filled, values, evaluator)
     if not shares and not why_not:
         why_not = "the trials do not say"
     return Importance(
@@ -107,6 +107,21 @@ def _importance(
         evaluator=evaluator,
         why_not=why_not,
     )
+
+
+def _filled(column: pd.Series) -> pd.Series:
+    """Return a column with a value of its own where a trial does not have the setting.
+
+    A tree can then part those trials from the others; left out, a search over settings that depend
+    on each other would lose most trials.
+    """
+    if not column.isna().any():
+        return column
+    if is_text(column):
+        return column.fillna("")
+    plain = column.astype("float64")
+    low, high = plain.min(), plain.max()
+    return plain.fillna(low - max(high - low, abs(low), 1.0))
 
 
 def _shares(settings: pd.DataFrame, values: Floats, evaluator: str) -> dict[str, float]:

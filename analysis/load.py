@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.errors import InputError, one_line
@@ -78,7 +79,8 @@ class Run:
     @property
     def budgets_bytes(self) -> tuple[int, ...]:
         """Every budget of the run, smallest first; empty for a run without budgets."""
-        of_trials = (int(budget) for budget in self.trials["budget_bytes"].dropna().unique())
+        known = self.trials["budget_bytes"].dropna().unique()
+        of_trials = (int(budget) for budget in known if budget > 0)
         of_sweeps = (budget for sweep in self.sweeps.values() for budget in sweep.budgets_bytes)
         return tuple(sorted({*of_sweeps, *of_trials}))
 
@@ -122,6 +124,14 @@ def load_run(location: str | Path) -> Run:
         sweep=_load_sweep(folder, notices),
         folder=folder,
         notices=notices,
+    )
+
+
+def state_of(folder: Folder) -> object:
+    """Return what differs once the files that `load_run` reads have changed."""
+    own = [] if folder.exists(TRIALS) else folder.folders("trials")
+    return folder.changed_at(
+        (TRIALS, EPOCHS, SWEEP, *(f"trials/{each}/record.json" for each in own))
     )
 
 
@@ -212,7 +222,8 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _load_trials(folder: Folder, notices: list[str]) -> pd.DataFrame:
     path = folder.path_of(TRIALS)
     if not folder.exists(TRIALS) and not folder.exists(SWEEP):
-        raise InputError(f"{path}: does not exist; is it a RUN_DIR? run a sweep first")
+        found = "is a folder, not a file" if folder.has_folder(TRIALS) else "does not exist"
+        raise InputError(f"{path}: {found}; is it in a RUN_DIR? run a sweep first")
     table = _joint(folder, TRIALS, TrialRecord, _records_of, notices)
     trials = _checked(table, path, TrialRecord, REQUIRED_TRIAL_COLUMNS, notices)
     for column in ("trial_id", "status"):
@@ -249,7 +260,7 @@ def _joint(
     if folder.exists(name):
         try:
             return _parquet(folder.read(name))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             why = f"is not a whole Parquet file ({one_line(error)})"
     own = {TRIALS: "record.json", EPOCHS: EPOCHS}[name]
     rows, num_broken = [], 0
@@ -280,7 +291,9 @@ def _epochs_of(content: bytes) -> list[dict[str, Any]]:
 def _parquet(content: bytes) -> pa.Table:
     # not pq.read_table, which takes a folder named `a=b` for a column of the table
     with pq.ParquetFile(io.BytesIO(content)) as file:
-        return file.read()
+        table = file.read()
+    _ = table.column_names  # raises where they are not UTF-8
+    return table
 
 
 def _checked(
@@ -292,23 +305,32 @@ def _checked(
             f"{path}: lacks the columns {', '.join(missing)}; it was written by another version, "
             "run the sweep again with this one"
         )
+    counts = Counter(table.column_names)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{path}: has the column {twice[0]} {counts[twice[0]]} times; write it again with each "
+            "once"
+        )
     older = [name for name in schema_of(record_type).names if name not in table.column_names]
     if older:
         notices.append(
             f"{Path(path).name} lacks the columns {', '.join(older)}: written by an older version; "
             "they are unknown here."
         )
-    return conformed(table, path, record_type)
+    return conformed(table, path, record_type, notices)
 
 
-def conformed(table: pa.Table, path: str, record_type: type) -> pd.DataFrame:
+def conformed(table: pa.Table, path: str, record_type: type, notices: list[str]) -> pd.DataFrame:
     """Return `table` with every column of the record's schema in the schema's type.
+
+    Infinite numbers become unknown, said in `notices`: nothing can be placed or averaged with them.
 
     Raises:
         InputError: a column is of another type.
     """
     try:
-        return _to_pandas(_conform(table, path, record_type))
+        return _to_pandas(_without_infinite(_conform(table, path, record_type), path, notices))
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: holds text that is not UTF-8 ({error}); write it again"
@@ -339,6 +361,26 @@ def _conform(table: pa.Table, path: str, record_type: type) -> pa.Table:
                 "it was written by another version, run the sweep again with this one"
             ) from None
         table = table.set_column(table.column_names.index(wanted.name), wanted, column)
+    return table
+
+
+def _without_infinite(table: pa.Table, path: str, notices: list[str]) -> pa.Table:
+    found = []
+    for index, described in enumerate(table.schema):
+        if not pa.types.is_floating(described.type):
+            continue
+        column = table.column(index)
+        is_infinite = pc.is_inf(column)
+        if pc.any(is_infinite).as_py():
+            unknown = pa.scalar(None, described.type)
+            known = pc.if_else(is_infinite, unknown, column)
+            table = table.set_column(index, described, known)
+            found.append(described.name)
+    if found:
+        notices.append(
+            f"{Path(path).name} holds infinite numbers in {one_line(', '.join(found))}: taken for "
+            "unknown."
+        )
     return table
 
 
@@ -392,13 +434,14 @@ def _budgets(value: object) -> tuple[int, ...]:
         return ()
     if not isinstance(value, list) or not all(_is_count(budget) for budget in value):
         raise ValueError(
-            f"budgets_bytes={one_line(value)} must be a list of positive whole numbers of bytes"
+            f"budgets_bytes={one_line(value)} must be a list of positive whole numbers of bytes, "
+            "below 2^63"
         )
     return tuple(value)
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
 def _text(value: object) -> str | None:

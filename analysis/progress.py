@@ -25,6 +25,9 @@ class Reference:
 
     metric: float
     peak_bytes: int
+    is_of_results: bool = False
+    """Whether the metric is the worst of the results, since it goes below 0: then other runs' have
+    another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class Outcome(str, Enum):
 
     FRONT = "on the front"
     DOMINATED = "completed, not on the front"
-    REPLICATE = "another seed of the front"
+    REPLICATE = "a repeat with another seed"
     STOPPED = "stopped early"
     OVER_BUDGET = "completed over its budget"
     OUT_OF_MEMORY = "out of memory"
@@ -69,14 +72,16 @@ def reference_of(run: Run) -> Reference | None:
     """Return metric 0 at the largest budget; None for a run without candidates.
 
     The largest peak stands in where there is no budget. Fixed by the question, not by the results,
-    so that sweeps over the same budgets can be compared.
+    so that sweeps over the same budgets can be compared. Only for a metric that goes below 0, such
+    as a loss that was turned around, the worst candidate's metric stands in.
     """
     candidate = is_candidate(run.trials)
     if not candidate.any():
         return None
     budgets = run.budgets_bytes
     peak = budgets[-1] if budgets else int(peaks_of(run.trials)[candidate].max())
-    return Reference(metric=0.0, peak_bytes=peak)
+    worst = float(metrics_of(run.trials)[candidate].min())
+    return Reference(metric=min(0.0, worst), peak_bytes=peak, is_of_results=worst < 0)
 
 
 def hypervolume_paths(run: Run) -> tuple[Path, ...]:

@@ -29,10 +29,10 @@ from analysis.settings import describe, foreign_settings
 from analysis.tables import (
     Table,
 )
-from analysis.text import exact_size, format_metric
+from analysis.text import exact_size, finite, format_metric
 from patchtrain.record import TrialStatus
 
-PAGE, PNG, SVG, CSV = "report.html", "pareto.png", "pareto.svg", "trials.csv"
+PAGE, PNG, SVG, CSV = OUTPUTS = ("report.html", "pareto.png", "pareto.svg", "trials.csv")
 
 
 def write_report(run: Run, out: Path, *, watch_s: float | None = None) -> Path:
@@ -100,8 +100,8 @@ def render_page(findings: Findings, png: bytes, *, watch_s: float | None = None)
         curves=findings.curves,
         facts={name: facts(run, name) for name in run.names},
         commands_of_runs={name: sweep.command for name, sweep in run.sweeps.items()},
-        explorer=explorer_data(run),
-        drawn={name: draw_plotly(chart) for name, chart in charts.items() if name != "pareto"},
+        explorer=finite(explorer_data(run)),
+        drawn=finite({n: draw_plotly(chart) for n, chart in charts.items() if n != "pareto"}),
         palettes={"light": dict(LIGHT), "dark": dict(DARK)},
         variables=_variables,
         style=_text("report.css"),

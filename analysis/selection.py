@@ -76,7 +76,7 @@ def best_within(
         confidence: go by what the mean over seeds reaches with that confidence, among the
             configurations with several seeds, whose largest peak counts.
     """
-    return _first(run, confidence, budget_bytes, None, ["score", "peak", RUN, "trial_id"])
+    return _first(run, confidence, budget_bytes, None, ["score", "peak"])
 
 
 def smallest_reaching(
@@ -94,7 +94,7 @@ def smallest_reaching(
         budget_bytes: None for no limit.
         confidence: as in `best_within`.
     """
-    return _first(run, confidence, budget_bytes, metric, ["peak", "score", RUN, "trial_id"])
+    return _first(run, confidence, budget_bytes, metric, ["peak", "score"])
 
 
 def _first(
@@ -107,15 +107,21 @@ def _first(
     scores, peaks = metrics_of(run.trials), peaks_of(run.trials)
     if confidence is not None:
         scores, peaks = lower_bounds(run, confidence), group_peaks(run, peaks)
-    ranked = run.trials.assign(score=scores, peak=peaks)
     # NaN compares false: an unknown peak does not fit
     fits = is_candidate(run.trials) & np.isfinite(scores)
     if budget_bytes is not None:
         fits &= peaks <= budget_bytes
     if metric is not None:
         fits &= scores >= metric
-    ranked = ranked[fits].sort_values(order, ascending=[each != "score" for each in order])
-    return next(iter(rows_of(ranked.head(1).drop(columns=["score", "peak"]))), None)
+    ranked = pd.DataFrame(
+        {
+            "score": -scores,
+            "peak": peaks,
+            "run": run.trials[RUN].to_numpy(),
+            "trial_id": run.trials["trial_id"].to_numpy(),
+        }
+    )[fits].sort_values([*order, "run", "trial_id"])
+    return next(iter(rows_of(run.trials.iloc[ranked.index[:1]])), None)
 
 
 def answer(

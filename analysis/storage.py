@@ -53,6 +53,10 @@ class Folder:
         """Return whether a file of that name is there."""
         return self._info(self._inside(name)).type is fs.FileType.File
 
+    def has_folder(self, name: str) -> bool:
+        """Return whether a folder of that name is there."""
+        return self._info(self._inside(name)).type is fs.FileType.Directory
+
     def changed_at(self, names: Sequence[str]) -> tuple[datetime | None, ...]:
         """Return when each file was changed last; None for what is not there."""
         found = (self._info(self._inside(name)) for name in names)

@@ -108,7 +108,7 @@ def best_table(run: Run, answers: Sequence[BudgetAnswer]) -> Table:
         Column("Gain"),
         Column("Peak"),
         *_setting_columns(run, settings),
-        *([Column("Run", False)] if several else []),
+        *_run_columns(several),
         Column("Trial", False),
     ]
     rows: list[tuple[Cell, ...]] = []
@@ -129,7 +129,7 @@ def best_table(run: Run, answers: Sequence[BudgetAnswer]) -> Table:
                 ),
                 _bytes(trial["peak_allocated_bytes"]),
                 *_setting_cells(trial, settings),
-                *([Cell(trial[RUN])] if several else []),
+                *_run_cells(trial[RUN], several),
                 Cell(trial["trial_id"]),
             )
         )
@@ -147,7 +147,7 @@ def front_table(run: Run) -> Table:
         Column(run.metric_name),
         *([Column("Over seeds")] if seeds else []),
         *_setting_columns(run, settings),
-        *([Column("Run", False)] if several else []),
+        *_run_columns(several),
         Column("Trial", False),
     )
     rows = tuple(
@@ -156,7 +156,7 @@ def front_table(run: Run) -> Table:
             Cell(format_metric(row["metric"]), row["metric"]),
             *([Cell(seeds_text(seeds.get((row[RUN], row["trial_id"]))))] if seeds else []),
             *_setting_cells(row, settings),
-            *([Cell(row[RUN])] if several else []),
+            *_run_cells(row[RUN], several),
             Cell(row["trial_id"]),
         )
         for row in rows_of(front)
@@ -166,22 +166,25 @@ def front_table(run: Run) -> Table:
 
 def memory_table(found: Sequence[Attribution], metric_name: str) -> Table:
     """Return what holds the memory of the front's trials."""
+    several = len({each.run for each in found}) > 1
     columns = (
+        *_run_columns(several),
         Column("Trial", False),
+        Column("Most of it, and what lowers it", False),
         Column(metric_name),
         Column("Peak"),
         *(Column(part.capitalize()) for part in (*PARTS, REST)),
         Column("Reached in", False),
-        Column("Most of it, and what lowers it", False),
     )
     rows = tuple(
         (
+            *_run_cells(each.run, several),
             Cell(each.trial_id),
+            Cell(each.advice),
             Cell(format_metric(each.metric), each.metric),
             _bytes(each.peak_bytes),
             *(_bytes(num_bytes) for num_bytes in each.parts_bytes.values()),
             Cell(each.phase or UNKNOWN),
-            Cell(each.advice),
         )
         for each in found
     )
@@ -216,10 +219,12 @@ def importance_table(found: Sequence[Importance], metric_name: str) -> Table:
 
 def fusion_table(found: Fusion, metric_name: str) -> Table:
     """Return the pairs of add and concat."""
+    several = len({pair.run for pair in found.pairs}) > 1
     return Table(
         name="fusion",
         title="concat against add",
         columns=(
+            *_run_columns(several),
             Column("add", False),
             Column("concat", False),
             Column(f"{metric_name} gained"),
@@ -228,6 +233,7 @@ def fusion_table(found: Fusion, metric_name: str) -> Table:
         ),
         rows=tuple(
             (
+                *_run_cells(pair.run, several),
                 Cell(pair.add),
                 Cell(pair.concat),
                 Cell(f"{pair.metric_gain:+.4f}", pair.metric_gain),
@@ -247,7 +253,7 @@ def waste_table(found: Sequence[Spent]) -> Table:
         name="waste",
         title="Where trials and time went",
         columns=(
-            *([Column("Run", False)] if several else []),
+            *_run_columns(several),
             Column("Outcome", False),
             Column("Trials"),
             Column("Device hours"),
@@ -255,7 +261,7 @@ def waste_table(found: Sequence[Spent]) -> Table:
         ),
         rows=tuple(
             (
-                *([Cell(each.run)] if several else []),
+                *_run_cells(each.run, several),
                 Cell(each.outcome.value),
                 Cell(str(each.num_trials), each.num_trials),
                 Cell(f"{each.hours:.4g}", each.hours),
@@ -358,13 +364,21 @@ def _latex_row(texts: Sequence[str]) -> str:
 
 def _markdown(text: str) -> str:
     line = " ".join(text.split())
-    for character in "\\`*_[]<>|#":
+    for character in "\\`*_[]<>|#&~":
         line = line.replace(character, f"\\{character}")
     return line
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
+
+
+def _run_columns(several: bool) -> list[Column]:
+    return [Column("Run", False)] if several else []
+
+
+def _run_cells(run: str, several: bool) -> list[Cell]:
+    return [Cell(run)] if several else []
 
 
 def _setting_columns(run: Run, settings: Sequence[str]) -> list[Column]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from analysis.seeds import Seeds
@@ -11,9 +14,20 @@ UNKNOWN = "\N{EN DASH}"
 """How tables show what is not known or does not apply."""
 
 
+def finite(value: Any) -> Any:
+    """Return `value` with None for numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def exact_size(num_bytes: int) -> str:
     """Return `num_bytes` for people where that loses nothing, else as plain bytes."""
     text = format_bytes(num_bytes)
+    if num_bytes <= 0:
+        return f"{num_bytes}B"
     return text if parse_bytes(text) == num_bytes else f"{num_bytes}B"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from analysis.load import RUN, Run
 from analysis.selection import BudgetAnswer, config_name, why_nothing_fits
 from analysis.settings import SETTINGS, describe, foreign_settings, used_setting
-from analysis.text import format_metric, seeds_text
+from analysis.text import finite, format_metric, seeds_text
 from patchtrain.units import format_bytes
 
 _JSON_COLUMNS = ("trial_id", "metric_name", "metric", "peak_allocated_bytes")
@@ -62,7 +62,7 @@ def as_json(each: BudgetAnswer, run: Run, confidence: float | None = None) -> di
     seeds = None if each.seeds is None else dataclasses.asdict(each.seeds)
     if seeds is not None and each.seeds is not None and confidence is not None:
         seeds |= {"confidence": confidence, "lower_bound": each.seeds.lower_bound(confidence)}
-    return {
+    found = {
         "budget_bytes": each.budget_bytes,
         "run": None if trial is None else trial[RUN],
         **{name: None if trial is None else trial[name] for name in _JSON_COLUMNS},
@@ -73,3 +73,4 @@ def as_json(each: BudgetAnswer, run: Run, confidence: float | None = None) -> di
         "data_is_sample": run.data_is_sample,
         "command": each.command,
     }
+    return {name: finite(value) for name, value in found.items()}

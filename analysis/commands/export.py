@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from analysis.commands.inputs import add_runs, out_of, read_runs
-from analysis.errors import InputError
-from analysis.load import TRIALS
+from analysis.commands.inputs import add_runs, keep_inputs, local_path, out_of, read_runs
 
 
 def add(commands: Any) -> None:
@@ -21,7 +18,7 @@ def add(commands: Any) -> None:
     add_runs(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         metavar="DIR",
         help="folder to write to (default: RUN_DIR/export)",
     )
@@ -32,15 +29,11 @@ def run_command(options: argparse.Namespace) -> int:
     """Write the files and name them."""
     run = read_runs(options)
     out = out_of(options, run, "export")
-    for folder in run.folders.values():
-        if folder.is_local and (out / TRIALS).resolve() == Path(folder.path_of(TRIALS)).resolve():
-            raise InputError(
-                f"--out={out}: is the run itself, whose {TRIALS} must stay; give another folder"
-            )
     from analysis.export import exported
     from analysis.files import write_files
 
     contents = exported(run)
+    keep_inputs(options, run, out, contents)
     write_files(out, contents)
     print(f"{out}: {', '.join(contents)}")
     return 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.errors import InputError
-from analysis.load import Run, join_runs, load_run
+from analysis.load import EPOCHS, SWEEP, TRIALS, Run, join_runs, load_run
 from patchtrain.units import parse_bytes
 
 RUN_DIR_HELP = "the --out folder of a sweep: a path or a URI (s3://...)"
@@ -66,6 +67,32 @@ def read_runs(options: argparse.Namespace) -> Run:
     if not runs:
         raise InputError("RUN_DIR: is missing; give the --out folder of a sweep, see --help")
     return join_runs(runs)
+
+
+def local_path(text: str) -> Path:
+    """Return the path that an option which is written to names; a URI is none."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is a URI; give a local path, then copy it there"
+        )
+    return Path(text)
+
+
+def keep_inputs(options: argparse.Namespace, run: Run, out: Path, names: Iterable[str]) -> None:
+    """Raise `InputError` if a file of `names` in `out` is one that was read.
+
+    A report's trials.csv beside the run is its own; the trials that it was made of must stay.
+    """
+    read = [Path(each) for each in (options.from_csv, options.from_optuna) if each is not None]
+    for folder in run.folders.values():
+        if folder.is_local:
+            read += [Path(folder.path_of(name)) for name in (TRIALS, EPOCHS, SWEEP)]
+    inputs = {path.resolve() for path in read}
+    for name in names:
+        if (out / name).resolve() in inputs:
+            raise InputError(
+                f"--out={out}: {name} there is what is read, and must stay; give another folder"
+            )
 
 
 def out_of(options: argparse.Namespace, run: Run, inside: str = "") -> Path:

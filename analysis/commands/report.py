@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.commands.answers import summary
-from analysis.commands.inputs import add_runs, out_of, read_runs
+from analysis.commands.inputs import add_runs, keep_inputs, local_path, out_of, read_runs
 from analysis.errors import InputError
-from analysis.load import EPOCHS, SWEEP, TRIALS, Run
+from analysis.load import Run, state_of
 from analysis.selection import best_per_budget
 from analysis.storage import Folder
 
@@ -23,7 +24,10 @@ def add(commands: Any) -> None:
     )
     add_runs(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write to (default: the one RUN_DIR)"
+        "--out",
+        type=local_path,
+        metavar="DIR",
+        help="folder to write to (default: the one RUN_DIR)",
     )
     parser.add_argument(
         "--watch",
@@ -32,7 +36,7 @@ def add(commands: Any) -> None:
         const=30.0,
         metavar="SECONDS",
         help="look every so many seconds (30) whether the sweep went on, and draw again; an open "
-        "page loads itself again; ends with Ctrl-C",
+        "page loads itself again; ends with Ctrl-C, which writes it once more without that",
     )
     parser.set_defaults(command=run_command)
 
@@ -55,6 +59,11 @@ def run_command(options: argparse.Namespace) -> int:
     try:
         watch(options)
     except KeyboardInterrupt:
+        options.watch = None  # an open page finds one that does not load itself again
+        try:
+            _write(options)
+        except InputError as error:
+            print(f"not written: {error}", file=sys.stderr)
         print("watching ended")
     return 0
 
@@ -67,8 +76,8 @@ def watch(options: argparse.Namespace, rounds: float = float("inf")) -> None:
     folders = [Folder(each) for each in options.run_dirs]
     seen: object = None
     while rounds > 0:
-        now = [folder.changed_at((TRIALS, EPOCHS, SWEEP)) for folder in folders]
-        if now != seen:
+        now = _state_of(options, folders)
+        if now is None or now != seen:
             try:
                 _write(options)
                 seen = now
@@ -79,10 +88,24 @@ def watch(options: argparse.Namespace, rounds: float = float("inf")) -> None:
             time.sleep(options.watch)
 
 
+def _state_of(options: argparse.Namespace, folders: Sequence[Folder]) -> object:
+    """Return what differs once the runs have changed; None where that cannot be told."""
+    others = []
+    for each in (options.from_csv, options.from_optuna):
+        text = "" if each is None else str(each)
+        path = Path(text.removeprefix("sqlite:///"))
+        if text and not path.is_file():
+            return None
+        others.append(path.stat().st_mtime_ns if text else None)
+    return [state_of(folder) for folder in folders], others
+
+
 def _write(options: argparse.Namespace) -> None:
     run = read_runs(options)
     out = out_of(options, run)
-    from analysis.report import write_report
+    from analysis.report import OUTPUTS, write_report
+
+    keep_inputs(options, run, out, OUTPUTS)
 
     page = write_report(run, out, watch_s=options.watch)
     _print_summary(run)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.attribution import PARTS
-from analysis.commands.inputs import RUN_DIR_HELP
+from analysis.commands.inputs import RUN_DIR_HELP, local_path
 from analysis.errors import InputError
 from analysis.load import RUN, Run, load_run, rows_of
 from analysis.seeds import over_seeds
@@ -30,7 +30,10 @@ def add(commands: Any) -> None:
     parser.add_argument("trial", metavar="TRIAL", help="its trial_id, or the beginning of it")
     parser.add_argument("--json", action="store_true", help="its row and epochs as JSON")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="write the configuration that reruns it here"
+        "--config",
+        type=local_path,
+        metavar="FILE",
+        help="write the configuration that reruns it here",
     )
     parser.set_defaults(command=run_command)
 

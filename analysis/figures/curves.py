@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.charts import CYCLE, MARKS, Axis, Chart, Line, Panel
-from analysis.columns import metrics_of
-from analysis.figures.pareto import is_drawable
+from analysis.columns import is_drawable, metrics_of
 from analysis.load import RUN, Run
 from analysis.selection import best_per_budget
 

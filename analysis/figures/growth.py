@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.charts import RUN_CYCLE, Axis, Chart, Line, Panel
+from analysis.columns import is_drawable
 from analysis.progress import Path, Reference
 from analysis.text import exact_size
 
@@ -42,7 +43,7 @@ def _line(path: Path, index: int, num_paths: int, *, hours: bool) -> Line:
     known = [
         (n, hour, value)
         for n, hour, value in zip(path.num_trials, path.hours, path.values, strict=True)
-        if hour is not None or not hours
+        if (hour is not None or not hours) and is_drawable(value)
     ]
     step = -(-len(known) // MOST_CORNERS)
     kept = [*known[:-1][::step], known[-1]] if known else []

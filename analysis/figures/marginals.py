@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts import Axis, Chart, Mark, Panel, Points
-from analysis.columns import metrics_of, peaks_of
-from analysis.figures.pareto import is_drawable
+from analysis.columns import is_drawable, metrics_of, peaks_of
 from analysis.load import Run
 from analysis.selection import is_candidate
 from analysis.settings import MISSION, UNUSED_SETTINGS, heading_of, is_text

@@ -12,6 +12,7 @@ from patchtrain.units import format_bytes
 def memory_chart(found: tuple[Attribution, ...], metric_name: str) -> Chart:
     """Return a bar a trial, a piece for each part of its peak."""
     parts = [*PARTS, *([REST] if any(each.parts_bytes[REST] for each in found) else [])]
+    several = len({each.run for each in found}) > 1
     unit, unit_bytes = unit_of(max((each.peak_bytes for each in found), default=0))
     bars = tuple(
         Bars(
@@ -31,7 +32,11 @@ def memory_chart(found: tuple[Attribution, ...], metric_name: str) -> Chart:
         x=Axis(title=f"peak_allocated_bytes ({unit})"),
         y=Axis(
             title="",
-            categories=tuple(f"{each.trial_id}: {format_metric(each.metric)}" for each in found),
+            categories=tuple(
+                (f"{each.run} " if several else "")
+                + f"{each.trial_id}: {format_metric(each.metric)}"
+                for each in found
+            ),
         ),
         series=bars if found else (),
     )

@@ -8,21 +8,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import numpy as np
-
 from analysis.charts import RUN_CYCLE, Axis, Chart, Line, Mark, Panel, Points, Rule
-from analysis.columns import metrics_of, peaks_of
+from analysis.columns import is_drawable, metrics_of, peaks_of
 from analysis.load import RUN, Run, rows_of
-from analysis.pareto import Floats, Mask, front_steps
+from analysis.pareto import front_steps
 from analysis.reference import ReferencePoint, load_reference
 from analysis.seeds import Seeds, all_seeds, sure_front
 from analysis.selection import is_candidate, is_on_front
 from analysis.text import exact_size, format_metric
 from patchtrain.record import TrialStatus
 from patchtrain.units import format_bytes
-
-LARGEST_METRIC = 1e15
-"""No plot can lay out what is further from 0; such a metric stays in the tables."""
 
 LOG_AXIS_RATIO = 30
 """Peaks whose largest is more than this many times their smallest are drawn on a log axis."""
@@ -48,7 +43,7 @@ STRIP_KINDS = (Kind.OUT_OF_MEMORY, Kind.PREDICTED)
 
 MARKS: Mapping[Kind, tuple[str, Mark]] = {
     Kind.DOMINATED: ("completed, not on the front", Mark("square", "s", "other", 7)),
-    Kind.REPLICATE: ("the front with another seed", Mark("circle-open", "o", "front", 8)),
+    Kind.REPLICATE: ("a repeat with another seed", Mark("circle-open", "o", "front", 8)),
     Kind.STOPPED_EARLY: ("stopped early", Mark("triangle-up-open", "^", "stopped")),
     Kind.OVER_BUDGET: ("completed over its budget", Mark("cross", "P", "over", 10)),
     Kind.FRONT: ("on the front", Mark("circle", "o", "front", 11)),
@@ -75,7 +70,7 @@ class ParetoPoint:
     trial_id: str
     kind: Kind
     on_front: bool
-    """Of its own run."""
+    """That of all runs together."""
     peak_bytes: int
     """`peak_allocated_bytes`; for `Kind.PREDICTED` it is `predicted_peak_bytes`."""
     metric: float | None
@@ -134,7 +129,7 @@ class ParetoInfo:
 
 def pareto_info(run: Run) -> ParetoInfo:
     """Return what the Pareto plot of `run` shows."""
-    on_front = _on_front_of_its_run(run)
+    on_front = is_on_front(run.trials)
     rows = rows_of(run.trials)
     seeds = all_seeds(run)
     placed = [
@@ -241,11 +236,6 @@ def reference_text(point: ReferencePoint, metric_name: str) -> str:
     return "\n".join(lines)
 
 
-def is_drawable(metric: float | Floats) -> Any:
-    """Return whether a plot can lay out a metric; NaN is not."""
-    return np.abs(metric) <= LARGEST_METRIC  # NaN compares false
-
-
 def unit_of(largest_bytes: float) -> tuple[str, int]:
     """Return the unit of an axis and its bytes."""
     return ("GB", 10**9) if largest_bytes >= 10**9 else ("MB", 10**6)
@@ -265,14 +255,6 @@ def kind_of(row: Mapping[str, Any], on_front: bool) -> Kind | None:
         TrialStatus.OUT_OF_MEMORY.value: Kind.OUT_OF_MEMORY,
         TrialStatus.PREDICTED_INFEASIBLE.value: Kind.PREDICTED,
     }.get(row["status"])
-
-
-def _on_front_of_its_run(run: Run) -> Mask:
-    on_front = np.zeros(len(run.trials), dtype=bool)
-    for name in run.names:
-        of_run = (run.trials[RUN] == name).to_numpy(dtype=bool)
-        on_front[of_run] = is_on_front(run.trials[of_run])
-    return on_front
 
 
 def mark_name(point: ReferencePoint) -> str | None:

@@ -52,8 +52,8 @@
 
   function describe(index) {
     return data.settings
-      .filter((setting) => trials[setting.name][index] !== null)
-      .map((setting) => setting.heading + " " + plainText(trials[setting.name][index]));
+      .filter((setting) => data.values[setting.name][index] !== null)
+      .map((setting) => setting.heading + " " + plainText(data.values[setting.name][index]));
   }
 
   function element(tag, properties, ...children) {
@@ -81,16 +81,17 @@
     return peak !== null && peak > 0 ? peak : null;
   }
 
+  // one that held more than its own budget still counts for a larger one
   function mayBeBest(index) {
-    const kind = trials.kind[index];
-    return (kind === "candidate" || kind === "over_budget") && peakOf(index) !== null
-      && trials.metric[index] !== null;
+    return trials.kind[index] === "candidate" && peakOf(index) !== null && trials.metric[index] !== null;
   }
 
   // smaller peak first; of equal peaks the better metric, of equals the first name
   function byPeak(a, b) {
-    const name = (index) => [data.runs[trials.run[index]], trials.trial_id[index]];
-    return peakOf(a) - peakOf(b) || trials.metric[b] - trials.metric[a] || (name(a) < name(b) ? -1 : 1);
+    const order = (x, y) => (x < y ? -1 : x > y ? 1 : 0);
+    return peakOf(a) - peakOf(b) || trials.metric[b] - trials.metric[a]
+      || order(data.runs[trials.run[a]], data.runs[trials.run[b]])
+      || order(trials.trial_id[a], trials.trial_id[b]);
   }
 
   function frontOf(indices) {
@@ -266,13 +267,19 @@
     return Object.values(traces);
   }
 
-  // kind as it is drawn: a trial that may be best is on the front of its run or not
-  function kindsOf(shown, fronts) {
-    const onFront = new Set(fronts.flat());
+  // kind as it is drawn: over its budget by the chosen kind of peak, on the front of all that is shown
+  function kindsOf(shown) {
+    const onFront = new Set(front);
     const kinds = new Map();
     for (const index of shown) {
       let kind = trials.kind[index];
-      if (kind === "candidate") { kind = onFront.has(index) ? "front" : "dominated"; }
+      const isDone = kind === "candidate" || kind === "replicate";
+      const budget = trials.budget_bytes[index];
+      if (isDone && budget !== null && peakOf(index) > budget) {
+        kind = "over_budget";
+      } else if (kind === "candidate") {
+        kind = onFront.has(index) ? "front" : "dominated";
+      }
       const inStrip = data.strip.includes(kind);
       if (data.marks[kind] && peakOf(index) !== null && (inStrip || trials.metric[index] !== null)) {
         kinds.set(index, kind);
@@ -294,7 +301,7 @@
   }
 
   function paretoFigure(shown, fronts) {
-    const kinds = kindsOf(shown, fronts);
+    const kinds = kindsOf(shown);
     const placed = [...kinds.keys()];
     const budgets = data.budgets.map((each) => each.bytes);
     const peaks = [...placed.map(peakOf), ...budgets, ...data.reference.map((each) => each.peak_bytes)]
@@ -333,7 +340,7 @@
         domain: [hasStrip ? 0.24 : 0, 1] }),
       shapes: [...data.budgets.map((each) => ({ type: "line", x0: inUnit(each.bytes), x1: inUnit(each.bytes),
         yref: "paper", y0: 0, y1: 1, layer: "below", line: { color: "@muted", width: 1.5, dash: "dash" } })),
-      ...chosenShapes(range)],
+      ],
       annotations: data.budgets.map((each, index) => ({ x: place(each.bytes), y: 1, yref: "paper",
         yanchor: "bottom", yshift: 16 * levels(range, isLog).rows[index], text: "<b>" + each.text + "</b>",
         showarrow: false, font: { color: "@muted", size: 12 } })),
@@ -355,8 +362,15 @@
     if (!hasResults && !data.reference.length) {
       Object.assign(layout.yaxis, { range: [0, 1], showticklabels: false });
     }
+    shapesBelow = layout.shapes;
+    chosenRange = range;
+    layout.shapes = [...shapesBelow, ...chosenShapes(range)];
     return { data: traces, layout: layout };
   }
+
+  // what does not move with the slider
+  let shapesBelow = [];
+  let chosenRange = [0, 1];
 
   function note(text, x, y, anchor) {
     return { text: text, x: x, y: y, xref: "paper", yref: "paper", xanchor: anchor, yanchor: "bottom",
@@ -487,6 +501,7 @@
 
   function makeFilters() {
     const place = byId("filters");
+    place.replaceChildren();
     for (const filter of data.filters) {
       const box = element("fieldset", {}, element("legend", { textContent: filter.heading }));
       box.dataset.filter = filter.name;
@@ -545,6 +560,9 @@
 
   // ---- the table of all trials -----------------------------------------------------------
 
+  // a setting may be called as a column of ours is
+  const SETTING = "setting ";
+
   function columns() {
     const bytes = (name, heading) => ({ name: name, heading: heading, text: bytesText, number: true });
     const found = [{ name: "trial_id", heading: "Trial", text: String }];
@@ -557,7 +575,8 @@
     for (const peak of data.peaks) { found.push(bytes(peak.name, "Peak, " + peak.text.split(" ")[0])); }
     found.push(bytes("predicted_peak_bytes", "Predicted peak"), bytes("budget_bytes", "Budget"));
     for (const setting of data.settings) {
-      found.push({ name: setting.name, heading: setting.heading, text: plainText, number: !setting.isText });
+      found.push({ name: SETTING + setting.name, heading: setting.heading, text: plainText,
+        number: !setting.isText });
     }
     found.push({ name: "seed", heading: "Seed", text: plainText, number: true },
       { name: "epochs_done", heading: "Epochs", number: true,
@@ -577,12 +596,15 @@
     });
   }
 
-  function showTable(shown, fronts) {
+  function showTable(shown) {
     const table = byId("all-trials");
     if (!table) { return; }
-    const onFront = new Set(fronts.flat());
-    const front = trials.trial_id.map((_, index) => (onFront.has(index) ? 1 : 0));
-    const valuesOf = (name) => (name === "front" ? front : trials[name]);
+    const onFront = new Set(front);
+    const places = trials.trial_id.map((_, index) => (onFront.has(index) ? 1 : 0));
+    const valuesOf = (name) => {
+      if (name.startsWith(SETTING)) { return data.values[name.slice(SETTING.length)]; }
+      return name === "front" ? places : trials[name];
+    };
     const head = element("tr", {});
     const all = columns();
     for (const column of all) {
@@ -632,18 +654,14 @@
   // ---- drawing again ---------------------------------------------------------------------
 
   let shown = [];
+  let front = [];
   let fronts = [];
 
   function refresh() {
     shown = visibleTrials();
+    front = frontOf(shown);
     fronts = data.runs.map((_, run) => frontOf(shown.filter((index) => trials.run[index] === run)));
-    refreshBudget();
-    refreshTable();
-  }
-
-  function refreshBudget() {
     if (byId("explorer")) {
-      if (state.budget !== null) { showAnswer(frontOf(shown)); }
       const place = byId("pareto-plot");
       plot(place, paretoFigure(shown, fronts));
       if (!place.dataset.listens) {
@@ -654,18 +672,35 @@
         });
       }
     }
+    refreshBudget();
+    refreshTable();
+  }
+
+  // the slider moves the line of the plot alone: ten thousand points take long to draw again
+  function refreshBudget() {
+    if (byId("explorer") && state.budget !== null) {
+      showAnswer(front);
+      const palette = isDark() ? palettes.dark : palettes.light;
+      const shapes = [...shapesBelow, ...chosenShapes(chosenRange)];
+      Plotly.relayout(byId("pareto-plot"), { shapes: painted(shapes, palette) });
+    }
     remember();
   }
 
-  function refreshTable() { showTable(shown, fronts); remember(); }
+  function refreshTable() { showTable(shown); remember(); }
 
   // the address keeps only what differs from the first view
   function remember() {
     const kept = {};
-    const hidden = Object.entries(state.hidden).filter(([, codes]) => codes.length);
+    // by their values: after the sweep went on the same place is another trial's
+    const hidden = data.filters.filter((filter) => (state.hidden[filter.name] || []).length)
+      .map((filter) => [filter.name, state.hidden[filter.name].map((code) => filter.choices[code])]);
     if (hidden.length) { kept.hidden = Object.fromEntries(hidden); }
-    for (const [name, first] of [["peak", "peak_allocated_bytes"], ["theme", "auto"], ["picked", null]]) {
+    for (const [name, first] of [["peak", "peak_allocated_bytes"], ["theme", "auto"]]) {
       if (state[name] !== first) { kept[name] = state[name]; }
+    }
+    if (state.picked !== null) {
+      kept.picked = [data.runs[trials.run[state.picked]], trials.trial_id[state.picked]];
     }
     if (state.budget !== null && state.budget !== firstBudget) { kept.budget = state.budget; }
     const text = Object.keys(kept).length ? "#view=" + encodeURIComponent(JSON.stringify(kept)) : "";
@@ -682,14 +717,21 @@
     if (!location.hash.startsWith("#view=")) { return; }
     try {
       const kept = JSON.parse(decodeURIComponent(location.hash.slice(6)));
-      const names = data.filters.map((filter) => filter.name);
-      for (const [name, codes] of Object.entries(kept.hidden || {})) {
-        if (names.includes(name) && Array.isArray(codes)) { state.hidden[name] = codes.filter(Number.isInteger); }
+      for (const filter of data.filters) {
+        const values = (kept.hidden || {})[filter.name];
+        if (Array.isArray(values)) {
+          state.hidden[filter.name] = values.map((value) => filter.choices.indexOf(value))
+            .filter((code) => code >= 0);
+        }
       }
       if (data.peaks.some((peak) => peak.name === kept.peak)) { state.peak = kept.peak; }
       if (Number.isFinite(kept.budget)) { state.budget = kept.budget; }
       if (["light", "dark"].includes(kept.theme)) { state.theme = kept.theme; }
-      if (Number.isInteger(kept.picked) && kept.picked >= 0 && kept.picked < numTrials) { state.picked = kept.picked; }
+      if (Array.isArray(kept.picked)) {
+        const [run, name] = kept.picked;
+        const index = trials.trial_id.findIndex((id, place) => id === name && data.runs[trials.run[place]] === run);
+        state.picked = index < 0 ? null : index;
+      }
     } catch (error) {
       // an address that was cut off shows the first view
     }
@@ -728,31 +770,51 @@
   });
 
   byId("theme").addEventListener("click", () => {
-    state.theme = { auto: isDark() ? "light" : "dark", light: "dark", dark: "light" }[state.theme];
+    // first what the system has not, then what it has, then the system's again
+    const [same, other] = systemIsDark.matches ? ["dark", "light"] : ["light", "dark"];
+    state.theme = { auto: other, [other]: same, [same]: "auto" }[state.theme];
     setTheme();
     drawFigures();
-    refreshBudget();
+    refresh();
   });
-  systemIsDark.addEventListener("change", () => { drawFigures(); refreshBudget(); });
+  systemIsDark.addEventListener("change", () => { drawFigures(); refresh(); });
+  function turn(pages) {
+    state.page += pages;
+    refreshTable();
+    const [button, other] = pages > 0 ? ["next", "previous"] : ["previous", "next"];
+    // a button that is switched off loses the focus of who turns pages by keys
+    byId(byId(button).disabled ? other : button).focus();
+  }
   if (byId("previous")) {
-    byId("previous").addEventListener("click", () => { state.page -= 1; refreshTable(); });
-    byId("next").addEventListener("click", () => { state.page += 1; refreshTable(); });
+    byId("previous").addEventListener("click", () => turn(-1));
+    byId("next").addEventListener("click", () => turn(1));
   }
 
   let firstBudget = null;
+
+  // the view of the address, over the first one
+  function show() {
+    Object.assign(state, { hidden: {}, peak: "peak_allocated_bytes", budget: firstBudget, theme: "auto",
+      page: 0, picked: null });
+    recall();
+    if (byId("explorer")) {
+      stops = stopsOf();
+      setBudget(state.budget || 0);
+      makeFilters();
+    }
+    setTheme();
+    refresh();
+    showPicked();
+    drawFigures();
+  }
+
   if (byId("explorer")) {
     makeBudget();
     firstBudget = state.budget;
-    recall();
-    if (state.budget !== firstBudget || state.peak !== "peak_allocated_bytes") {
-      stops = stopsOf();
-      setBudget(state.budget);
-    }
-    makeFilters();
   }
-  setTheme();
-  refresh();
-  showPicked();
-  drawFigures();
+  show();
+  window.addEventListener("hashchange", () => {
+    if (location.hash.startsWith("#view=")) { show(); }
+  });
   if (watchSeconds) { setTimeout(() => location.reload(), watchSeconds * 1000); }
 })();

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from made_up_run import write_made_up_run
 
-from analysis.load import Run, load_run
+from analysis.load import Run, join_runs, load_run
 from analysis.report import write_report
 from analysis.seeds import sure_front
 from analysis.selection import best_within, is_on_front, train_command
@@ -235,7 +235,14 @@ def test_a_view_is_kept_in_the_address(open_page: Any, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "view", ["#view=%7B", "#view=null", '#view={"hidden":5,"picked":1e9}', "#x"]
+    "view",
+    [
+        "#view=%7B",
+        "#view=null",
+        '#view={"hidden":5,"picked":1e9}',
+        '#view={"hidden":{"method":["nothing"]},"picked":["run","nobody"]}',
+        "#x",
+    ],
 )
 def test_a_broken_address_shows_the_first_view(
     open_page: Any, path: Path, run: Run, view: str
@@ -338,3 +345,78 @@ def test_any_run_makes_a_page_that_works(
     trials = [trial(f"t{i}", dataset="mine", **each) for i, each in enumerate(EDGES[kind])]
     page = open_page(write_report(load_run(write_run(trials)), tmp_path / "out"))
     assert page.locator("#shown").inner_text() == f"{len(trials)} of {len(trials)} trials"
+
+
+def test_a_view_means_the_same_after_the_sweep_went_on(
+    open_page: Any, write_run: Any, trial: Any, tmp_path: Path
+) -> None:
+    first = [trial("b", method="tiled"), trial("c", method="patchgd", metric=0.6)]
+    page = open_page(write_report(load_run(write_run(first)), tmp_path / "out"))
+    _filter(page, "method", "patchgd").uncheck()
+    page.locator("#all-trials").get_by_role("button", name="b", exact=True).click()
+    more = [trial("a", method="full"), *first]
+    write_report(load_run(write_run(more)), tmp_path / "out")
+    page.reload()
+    page.wait_for_selector("#pareto-plot .main-svg")
+    assert not _filter(page, "method", "patchgd").is_checked()
+    assert _filter(page, "method", "full").is_checked()
+    assert "trial b" in page.locator("#picked").inner_text()
+
+
+def test_another_address_shows_its_view(open_page: Any, path: Path, run: Run) -> None:
+    page = open_page(path)
+    first = page.evaluate("location.href")
+    _filter(page, "method", "patchgd").uncheck()
+    second = page.evaluate("location.href")
+    page.evaluate("() => { location.hash = '#view=%7B%7D'; }")
+    everything = f"{len(run.trials)} of {len(run.trials)} trials"
+    page.locator("#shown").filter(has_text=everything).wait_for()
+    assert _filter(page, "method", "patchgd").is_checked()
+    assert second != first
+
+
+def test_the_button_of_colours_comes_round_to_the_systems(open_page: Any, path: Path) -> None:
+    page = open_page(path)
+    shown = []
+    for _ in range(4):
+        shown.append(page.locator("#theme").inner_text())
+        page.locator("#theme").click()
+    assert shown == ["Auto", "Dark", "Light", "Auto"]
+
+
+def test_runs_over_each_other_have_the_front_of_the_tables(open_page: Any, tmp_path: Path) -> None:
+    runs = [
+        load_run(write_made_up_run(tmp_path / name, 40, seed=seed))
+        for seed, name in enumerate(("one", "a@trial_id@b"))
+    ]
+    run = join_runs(runs)
+    page = open_page(write_report(run, tmp_path / "out"))
+    drawn = page.evaluate(
+        "document.getElementById('pareto-plot').data"
+        ".filter((t) => t.name.includes(': on the front'))"
+        ".map((t) => t.x.map((x, i) => [x, t.y[i]])).flat()"
+    )
+    front = run.trials[is_on_front(run.trials)]
+    peaks = (front["peak_allocated_bytes"] / GB).tolist()
+    expected = [list(point) for point in zip(peaks, front["metric"], strict=True)]
+    assert sorted(drawn) == sorted(expected)
+    page.locator("#budget-stops").get_by_role("button", name="16GB").click()
+    best = best_within(run, 16 * GB)
+    assert best is not None
+    assert page.locator("#budget-answer code").inner_text() == train_command(run, best, 16 * GB)
+    places = page.locator("#all-trials").get_by_role("button", name="Run", exact=True)
+    assert places.count() == 1
+    headings = page.locator("table[data-table=memory] th").all_inner_texts()
+    assert headings[:3] == ["Run", "Trial", "Most of it, and what lowers it"]
+
+
+def test_a_repeat_over_its_budget_is_drawn_and_never_best(
+    open_page: Any, write_run: Any, trial: Any, tmp_path: Path
+) -> None:
+    over = {"metric": 0.9, "peak_allocated_bytes": 3 * GB}
+    trials = [trial("a", group="a"), trial("a-s1", group="a", seed=1, **over)]
+    page = open_page(write_report(load_run(write_run(trials)), tmp_path / "out"))
+    assert "completed over its budget (1)" in page.locator("#pareto-plot").inner_text()
+    page.locator("#budget").focus()
+    page.keyboard.press("End")
+    assert _answer(page)[0] == "a"

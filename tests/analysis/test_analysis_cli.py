@@ -149,7 +149,7 @@ def test_best_says_that_the_configuration_is_missing(
         (["compare", "{run}", "{run}", "--budgets", "2XB"], "--budgets='2XB'"),
         (["show", "{run}", "zzz"], "TRIAL='zzz': is no trial of the run; one of: a"),
         (["show", "{run}", "a", "--config", "{run}/trials.parquet/x"], "cannot be written"),
-        (["export", "{run}", "--out", "{run}"], "is the run itself"),
+        (["export", "{run}", "--out", "{run}"], "trials.parquet there is what is read"),
         (["paper", "--table", "IX"], "--table=IX: is no table here; one of I, II"),
         (["draw", "{run}"], "invalid choice"),
         ([], "COMMAND"),
@@ -424,3 +424,81 @@ def test_a_whole_report_imports_no_trainer_and_no_sweep(write_run: Any, trial: A
 
 def test_the_import_check_can_fail() -> None:
     assert "'ray'" in _heavy_modules_after("import ray")
+
+
+def test_what_is_read_is_never_written_over(
+    write_run: Any, mixed_trials: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["export", str(write_run(mixed_trials)), "--out", str(tmp_path)])
+    before = (tmp_path / "trials.csv").read_bytes()
+    for command in ("report", "export"):
+        read = str(tmp_path / ".." / tmp_path.name / "trials.csv")
+        assert main([command, "--from-csv", read, "--out", str(tmp_path)]) == 2
+        assert "trials.csv there is what is read, and must stay" in capsys.readouterr().err
+    assert (tmp_path / "trials.csv").read_bytes() == before
+
+
+def test_a_reader_that_stops_early_is_no_error(write_run: Any, mixed_trials: Any) -> None:
+    command = f"{sys.executable} -m analysis show {write_run(mixed_trials)} t4 | true"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_no_plot_can_lay_out_is_no_crash(
+    write_run: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extreme = [
+        trial("a", metric=1e300, group="a", learning_rate=float("inf")),
+        trial("a-s1", metric=-1e300, group="a", seed=1),
+        trial("b", metric=0.5, train_time_s=float("inf"), budget_bytes=0),
+    ]
+    run_dir = str(write_run(extreme))
+    for words in (
+        ["report"],
+        ["export"],
+        ["best", "--json"],
+        ["best", "--confidence", "0.9"],
+        ["show", "a", "--json"],
+        ["compare", run_dir],
+    ):
+        assert main([words[0], run_dir, *words[1:]]) in (0, 1)
+        printed = capsys.readouterr().out
+        if "--json" in words:
+            json.loads(printed, parse_constant=lambda constant: pytest.fail(constant))
+
+
+def test_watching_sees_files_of_other_tools(tmp_path: Path) -> None:
+    csv = tmp_path / "sweep.csv"
+    csv.write_text("metric,peak_allocated_bytes\n0.5,10\n")
+    words = ["report", "--from-csv", str(csv), "--out", str(tmp_path / "out"), "--watch", "1"]
+    options = _parser().parse_args(words)
+    page = tmp_path / "out" / "report.html"
+
+    def look_again(seconds: float) -> None:
+        written.append(page.stat().st_mtime_ns)
+        if len(written) == 2:
+            csv.write_text("metric,peak_allocated_bytes\n0.5,10\n0.6,20\n")
+
+    written: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.commands.report.time.sleep", look_again)
+        watch(options, rounds=4)
+    assert written[0] == written[1] < written[2]
+
+
+def test_the_page_that_watching_leaves_does_not_load_itself_again(
+    write_run: Any, trial: Any
+) -> None:
+    run_dir = write_run([trial("a")])
+
+    def interrupt(seconds: float) -> None:
+        assert '<script type="application/json" id="watch">1.0' in page.read_text()
+        raise KeyboardInterrupt
+
+    page = run_dir / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.commands.report.time.sleep", interrupt)
+        assert main(["report", str(run_dir), "--watch", "1"]) == 0
+    assert '<script type="application/json" id="watch">null' in page.read_text()

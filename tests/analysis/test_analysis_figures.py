@@ -248,14 +248,16 @@ def test_runs_that_are_laid_over_each_other_have_a_line_and_a_colour_each(
     write_run: Any, trial: Any
 ) -> None:
     first = load_run(write_run([trial("a"), trial("b", metric=0.4)], name="first"))
-    second = load_run(write_run([trial("a", metric=0.9)], name="second"))
+    second = load_run(write_run([trial("a", metric=0.9), trial("c", metric=0.1)], name="second"))
     info = pareto_info(join_runs([first, second]))
     assert [(steps.run, steps.metrics[0]) for steps in info.steps] == [
         ("first", 0.5),
         ("second", 0.9),
     ]
     series = {each.label: each for each in pareto_chart(info).panels[0].series}
-    assert series["first: on the front (1)"].mark.colour == "front"
+    # one front over all runs, as in every table
+    assert series["first: completed, not on the front (2)"].mark.colour == "front"
+    assert series["second: completed, not on the front (1)"].mark.colour == "over"
     assert series["second: on the front (1)"].mark.colour == "over"
 
 

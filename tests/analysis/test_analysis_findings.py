@@ -191,3 +191,24 @@ def test_a_long_front_is_thinned_but_keeps_the_best_of_each_budget(tmp_path: Any
     found = [each.trial_id for each in attributions(run)]
     assert len(found) == MOST_TRIALS
     assert {a.trial["trial_id"] for a in best_per_budget(run) if a.trial} <= set(found)
+
+
+def test_a_setting_that_some_trials_do_not_have_keeps_them_all(write_run: Any, trial: Any) -> None:
+    trials = [
+        trial(
+            f"t{i}",
+            metric=(i % 3) / 3 if i % 2 else 0.9,
+            encoder="a" if i % 2 else None,
+            sampling_rate=(i % 3) / 3 + 0.1 if i % 2 else None,
+        )
+        for i in range(30)
+    ]
+    metric = importances(load_run(write_run(trials)))[0]
+    assert metric.num_trials == 30
+    assert set(metric.shares) == {"sampling_rate"}
+
+
+def test_metrics_beyond_all_bounds_are_not_learned_from(write_run: Any, trial: Any) -> None:
+    trials = [trial(f"t{i}", patch_size=32 * (i % 4 + 1), metric=i / 10) for i in range(12)]
+    odd = [trial("odd", metric=1.7e308), trial("odd2", metric=-1.7e308)]
+    assert importances(load_run(write_run([*trials, *odd])))[0].num_trials == 12

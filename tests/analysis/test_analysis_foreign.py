@@ -10,6 +10,7 @@ import pytest
 from made_up_run import write_made_up_run
 
 from analysis.errors import InputError
+from analysis.explorer import explorer_data
 from analysis.findings import Findings
 from analysis.foreign import Names, run_from_csv, run_from_optuna
 from analysis.load import load_run, rows_of
@@ -195,3 +196,102 @@ def test_studies_that_cannot_be_used_are_refused_in_one_line(url: str, tmp_path:
             run_from_optuna(*arguments)
         assert said in str(refused.value)
         assert "\n" not in str(refused.value)
+
+
+OURS = (
+    "kind",
+    "low",
+    "mean",
+    "run",
+    "group",
+    "status",
+    "seed",
+    "budget_bytes",
+    "metric_x",
+    "score",
+)
+"""Names that our tables or the page have for other things."""
+
+
+def test_a_setting_called_as_a_column_of_ours_overwrites_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=url, directions=["maximize", "minimize"])
+
+    def objective(trial: Any) -> tuple[float, float]:
+        values = [trial.suggest_int(name, 1, 5) for name in OURS]
+        return sum(values) / 100, 1000.0
+
+    study.optimize(objective, n_trials=4)
+    run = run_from_optuna(url, None, Names())
+    assert foreign_settings(run) == tuple(
+        name if name in ("kind", "low", "mean", "score") else f"param {name}" for name in OURS
+    )
+    params = [trial.params for trial in study.trials]
+    for row, values in zip(rows_of(run.trials), params, strict=True):
+        assert (row["status"], row["group"], row["seed"]) == ("completed", None, None)
+        assert [row[name] for name in foreign_settings(run)] == list(values.values())
+    data = explorer_data(run)
+    assert data["trials"]["kind"] == ["candidate"] * 4
+    assert data["values"]["kind"] == [values["kind"] for values in params]
+    assert best_within(run, None) == max(rows_of(run.trials), key=lambda row: row["metric"])
+    assert write_report(run, tmp_path / "out").is_file()
+
+
+def test_rows_of_a_csv_may_lack_names_and_have_states_of_other_tools(tmp_path: Path) -> None:
+    text = (
+        "trial_id,status,metric,peak_allocated_bytes,group\n"
+        "a,Completed,0.5,10,x\n,PRUNED,0.6,10,x\nc, ,0.7,10,y\nd,,,10,y\n"
+        "e,out of memory,,10,\n"
+    )
+    run = run_from_csv(_csv(tmp_path, text), Names())
+    rows = rows_of(run.trials)
+    assert [row["trial_id"] for row in rows] == ["a", "1", "c", "d", "e"]
+    states = ["completed", "stopped_early", "completed", "failed", "out_of_memory"]
+    assert [row["status"] for row in rows] == states
+    assert [row["param group"] for row in rows] == ["x", "x", "y", "y", None]
+    assert [row["group"] for row in rows] == [None] * 5
+    with pytest.raises(InputError, match="row 1 has the status 'done', which is none of completed"):
+        run_from_csv(_csv(tmp_path, text.replace("Completed", "done")), Names())
+
+
+def test_columns_of_another_kind_are_settings_or_left_out(tmp_path: Path) -> None:
+    text = (
+        "patch_size,metric_type,metric_f1,epochs,metric,peak_allocated_bytes\n"
+        "16x16,a,0.1,many,0.5,10\n32x32,b,0.2,few,0.6,10\n"
+    )
+    run = run_from_csv(_csv(tmp_path, text), Names())
+    assert foreign_settings(run) == ("param patch_size", "param metric_type")
+    assert [row["metric_f1"] for row in rows_of(run.trials)] == [0.1, 0.2]
+    assert "of another kind: epochs." in run.notices[-1]
+
+
+def test_peaks_that_are_none_are_unknown(tmp_path: Path) -> None:
+    text = "width,metric,mem\n99999999999999999999,0.5,inf\n1,0.6,1e19\n2,0.7,-1\n3,0.8,7\n"
+    run = run_from_csv(_csv(tmp_path, text), Names(peak="mem"))
+    assert [row["peak_allocated_bytes"] for row in rows_of(run.trials)] == [None, None, None, 7]
+    assert "The peak of 3 trials" in run.notices[-1]
+    assert write_report(run, tmp_path / "out").is_file()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_an_objective_may_be_named_by_its_index(url: str, tmp_path: Path) -> None:
+    study = optuna.load_study(study_name="net", storage=url)
+    study.set_metric_names(["acc", "mem"])
+    run = run_from_optuna(url, None, Names(metric="0", peak="1"))
+    assert run.metric_name == "acc"
+    assert best_within(run, None) == best_within(run_from_optuna(url, None, Names()), None)
+
+
+def test_storages_without_a_study_are_refused_and_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "none.db"
+    with pytest.raises(InputError, match="there is no such file"):
+        run_from_optuna(f"sqlite:///{missing}", None, Names())
+    assert not missing.exists()
+    empty = f"sqlite:///{tmp_path}/empty.db"
+    optuna.storages.RDBStorage(empty)
+    with pytest.raises(InputError, match="holds no study; give the storage"):
+        run_from_optuna(empty, None, Names())
+    text = tmp_path / "no.journal"
+    text.write_text("this is no journal\n")
+    with pytest.raises(InputError, match=r"cannot be read|holds no study"):
+        run_from_optuna(str(text), None, Names())

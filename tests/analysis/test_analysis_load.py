@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_folder_without_trials_says_to_run_a_sweep(tmp_path: Path) -> None:
-    assert "is it a RUN_DIR? run a sweep first" in _refusal(tmp_path)
+    assert "does not exist; is it in a RUN_DIR? run a sweep first" in _refusal(tmp_path)
+    (tmp_path / "trials.parquet").mkdir()
+    assert "trials.parquet: is a folder, not a file" in _refusal(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -20])
@@ -312,3 +315,29 @@ def test_a_uri_that_cannot_be_read_is_refused(uri: str) -> None:
         load_run(uri)
     assert uri in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_infinite_numbers_are_taken_for_unknown_and_said(write_run: Any, trial: Any) -> None:
+    odd = trial("a", learning_rate=math.inf, train_time_s=-math.inf, metrics={"macro_f1": math.inf})
+    run = load_run(write_run([odd, trial("b")]))
+    row = rows_of(run.trials)[0]
+    names = ("learning_rate", "train_time_s", "metric_macro_f1")
+    assert [row[name] for name in names] == [None] * 3
+    assert row["metric"] == 0.5
+    (notice,) = run.notices
+    assert notice.startswith("trials.parquet holds infinite numbers in ")
+    assert all(name in notice for name in names)
+
+
+def test_a_column_that_is_there_twice_is_refused(write_run: Any, trial: Any) -> None:
+    path = write_run([trial("a")]) / "trials.parquet"
+    table = pq.ParquetFile(path).read()
+    pq.write_table(table.append_column("metric", table["metric"]), path)
+    assert "has the column metric 2 times" in _refusal(path.parent)
+
+
+def test_budgets_that_are_none_are_left_out(write_run: Any, trial: Any) -> None:
+    trials = [trial("a", budget_bytes=0), trial("b", budget_bytes=-5), trial("c")]
+    run = load_run(write_run(trials, sweep={"budgets_bytes": [2**63]}))
+    assert run.budgets_bytes == (2 * GB,)
+    assert "below 2^63" in run.notices[0]

@@ -109,3 +109,13 @@ def test_every_trial_has_one_outcome(write_run: Any, mixed_trials: Any, trial: A
     assert found[Outcome.REPLICATE].num_untimed == 1
     # it never ran, so it has no time that could be unknown
     assert (found[Outcome.REFUSED].hours, found[Outcome.REFUSED].num_untimed) == (0.0, 0)
+
+
+def test_metrics_below_0_are_measured_from_the_worst(write_run: Any, trial: Any) -> None:
+    trials = [trial("a", metric=-0.5), trial("b", metric=-2.0, peak_allocated_bytes=GB // 2)]
+    run = load_run(write_run(trials))
+    reference = reference_of(run)
+    assert reference is not None and reference.is_of_results
+    assert (reference.metric, reference.peak_bytes) == (-2.0, 2 * GB)
+    (path,) = hypervolume_paths(run)
+    assert path.values[-1] == pytest.approx(1.5 * 1.0)
