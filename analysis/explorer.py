@@ -23,7 +23,7 @@ from analysis.figures.pareto import (
     reference_text,
     unit_of,
 )
-from analysis.load import RUN, Run, rows_of
+from analysis.load import RUN, Run
 from analysis.seeds import Seeds, all_seeds
 from analysis.selection import command_of
 from analysis.settings import heading_of, is_text, shown_settings, used_setting
@@ -53,7 +53,7 @@ shown and on which kind of peak."""
 
 def explorer_data(run: Run) -> dict[str, Any]:
     """Return what the page's script reads."""
-    rows = rows_of(run.trials)
+    rows = run.rows
     seeds = all_seeds(run)
     keys = [(row[RUN], row["trial_id"]) for row in rows]
     settings = shown_settings(run)

@@ -12,6 +12,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ class Run:
     def trials_of(self, name: str) -> pd.DataFrame:
         """Return the trials of the run of that name."""
         return self.trials[(self.trials[RUN] == name).to_numpy(dtype=bool)]
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The trials as plain mappings in which unknown is None, in their order. Read only."""
+        return rows_of(self.trials)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -212,11 +218,10 @@ def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of `frame` as plain mappings in which unknown is None."""
-    plain = frame.astype(object)
-    return [
-        {str(name): value for name, value in row.items()}
-        for row in plain.where(frame.notna(), None).to_dict("records")
-    ]
+    known = frame.notna()
+    columns = [frame[name].astype(object).where(known[name], None).tolist() for name in frame]
+    names = [str(name) for name in frame]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _load_trials(folder: Folder, notices: list[str]) -> pd.DataFrame:

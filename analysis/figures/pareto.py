@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.charts import RUN_CYCLE, Axis, Chart, Line, Mark, Panel, Points, Rule
 from analysis.columns import is_drawable, metrics_of, peaks_of
-from analysis.load import RUN, Run, rows_of
+from analysis.load import RUN, Run
 from analysis.pareto import front_steps
 from analysis.reference import ReferencePoint, load_reference
 from analysis.seeds import Seeds, all_seeds, sure_front
@@ -130,7 +130,7 @@ class ParetoInfo:
 def pareto_info(run: Run) -> ParetoInfo:
     """Return what the Pareto plot of `run` shows."""
     on_front = is_on_front(run.trials)
-    rows = rows_of(run.trials)
+    rows = run.rows
     seeds = all_seeds(run)
     placed = [
         point
