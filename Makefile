@@ -1,5 +1,6 @@
 # `make sweep` and `make test` do all the set-up themselves; `make help` lists the rest.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -18,8 +19,8 @@ $(STAMP): pyproject.toml
 sweep: $(STAMP) ## run the PANDA sweep on bundled sample slides, then write its report
 	$(RUN)/python sweeps/panda_budget.py $(ARGS)
 
-test: $(STAMP) ## run all tests
-	$(RUN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run all tests, JOBS=2 at a time
+	$(RUN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(STAMP) ## check style, types and who imports whom
 	$(RUN)/ruff check .

@@ -34,6 +34,17 @@ TINY = TrialConfig(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist asks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what stays together where tests run in several processes (`-n 2 --dist loadgroup`).
+
+    A module shares its fixtures, and all tests that start Ray share one session of it.
+    """
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keep generated sample data in a folder of this test run."""

@@ -37,7 +37,8 @@ def address():
     """A cluster of two CPUs that all sweeps of this file share."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # not whatever cluster was last started here: another test may have one
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
