@@ -382,6 +382,11 @@ class TrialConfig:
             )
 
     def _check_detection(self) -> None:
+        if self.max_detections > _MOST_DETECTIONS:
+            raise ConfigError(
+                f"max_detections={self.max_detections} must be at most {_MOST_DETECTIONS}: so many "
+                "are held for every image; COCO keeps 100, e.g. 1000 for mosaics"
+            )
         if "rotate" in self.augmentations:
             raise ConfigError(
                 f"augment={self.augment!r}: rotated boxes are no boxes any more; use flip, colour "
@@ -565,6 +570,7 @@ _COARSEST_STRIDE = 32
 """Of a backbone's maps, in px."""
 
 _MAX_CATEGORIES = 10_000
+_MOST_DETECTIONS = 100_000
 _MAX_OVERLAP = 0.75
 
 _SEEDS = ("seed", "split_seed", "sample_seed", "mosaic_seed")

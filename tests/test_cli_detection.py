@@ -88,6 +88,22 @@ def test_evaluate_writes_results_that_pycocotools_reads_and_pictures(trained, da
         assert 0 <= row.num_found <= row.num_objects
 
 
+def test_image_ids_of_several_files_stay_apart(trained, data_dir):
+    def results_of(name):
+        return json.loads((trained / f"detections{name}.json").read_text())
+
+    assert main(["evaluate", str(trained)]) == 0
+    of_val = results_of("")
+    assert main(["evaluate", str(trained), "--split", "all"]) == 0
+    assert results_of("_instances_val") == of_val
+    assert not (trained / "detections.json").exists()
+    listed = json.loads((data_dir / "annotations" / "instances_train.json").read_text())["images"]
+    found = {result["image_id"] for result in results_of("_instances_train")}
+    assert 0 < len(found) <= len(listed)
+    assert main(["evaluate", str(trained)]) == 0
+    assert [path.name for path in trained.glob("detections*")] == ["detections.json"]
+
+
 def test_boxes_are_in_the_px_of_the_images_own_size(trained, data_dir):
     assert main(["evaluate", str(trained)]) == 0
     results = json.loads((trained / "detections.json").read_text())

@@ -175,6 +175,9 @@ class MaskPredictions(PicturePredictions):
 class BoxPredictions(PicturePredictions):
     """Per image: how many objects it has, were found and were found wrongly; all detections as
     detections.json, COCO's format for results; and pictures of the first images with boxes.
+
+    An image_id counts within its file of annotations, so images of several files have their
+    detections in one file each, such as detections_instances_val2017.json.
     """
 
     def __init__(
@@ -186,15 +189,16 @@ class BoxPredictions(PicturePredictions):
     ) -> None:
         super().__init__(folder, split, class_names)
         self._category_numbers = category_numbers
-        self._results: list[dict[str, Any]] = []
+        self._results: dict[Path, list[dict[str, Any]]] = {}
         self._num_drawn = 0
 
     def _columns(self, image: Predicted) -> dict[str, Any]:
         example, target = image.example, image.target
         assert isinstance(example.target, Annotation) and isinstance(target, FittedObjects)
+        results = self._results.setdefault(example.target.source, [])
         for *box, score, label in image.score.detections.tolist():
             left, top, right, bottom = (round(value, 3) for value in box)
-            self._results.append(
+            results.append(
                 {
                     "image_id": example.target.number,
                     "category_id": self._category_numbers[int(label)],
@@ -219,6 +223,16 @@ class BoxPredictions(PicturePredictions):
         }
 
     def _finish(self) -> None:
-        with atomic_path(self._folder / "detections.json") as temporary:
-            temporary.write_text(json.dumps(self._results))
+        earlier = set(self._folder.glob("detections_*.json")) | {self._folder / "detections.json"}
+        written: set[Path] = set()
+        for source, results in sorted(self._results.items()):
+            name = f"detections_{source.stem}" if len(self._results) > 1 else "detections"
+            path = self._folder / f"{name}.json"
+            if path in written:  # files of one name in several folders
+                path = self._folder / f"{name}_{len(written)}.json"
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(results))
+            written.add(path)
+        for path in earlier - written:
+            path.unlink(missing_ok=True)
         super()._finish()

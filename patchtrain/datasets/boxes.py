@@ -73,14 +73,18 @@ class Annotation:
         Raises:
             DataError: the image has another size than was annotated.
         """
+        self.check_size(image, height, width)
+        boxes = fit_boxes(self.objects.boxes, height, width, image_size)
+        return FittedObjects(self.objects.moved(boxes), self)
+
+    def check_size(self, image: Path, height: int, width: int) -> None:
+        """Raise `DataError` if the file `image` has another size than was annotated."""
         if (height, width) != (self.height, self.width):
             raise DataError(
                 f"{image}: is {height} x {width} px, but {self.source} says {self.height} x "
                 f"{self.width} px of it; put the image there that was annotated, or correct its "
                 "height and width"
             )
-        boxes = fit_boxes(self.objects.boxes, height, width, image_size)
-        return FittedObjects(self.objects.moved(boxes), self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -196,7 +196,7 @@ def _mosaic(
         box = place_in_cell(place, its.height, its.width, CANVAS_PX)
         scale = np.array([box.width / its.width, box.height / its.height])
         moved = its.objects.boxes * np.tile(scale, 2) + [box.left, box.top] * 2
-        tiles.append(Tile(path, box))
+        tiles.append(Tile(path, box, its))
         objects.append(its.objects.moved(moved))
         areas.append(its.areas * scale.prod())
     together = Objects(

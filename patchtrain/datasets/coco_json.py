@@ -1,8 +1,9 @@
 """Reads annotations as COCO writes them: instances in one JSON file. Opens no image.
 
 Boxes that reach out of their image are cut to it. Boxes of no width or height, of which COCO itself
-has a few, and those that lie wholly outside are left out, with a line in the log; negative and
-infinite ones are errors. Crowds, and objects marked `ignore`, are ignored ones.
+has a few, and those that lie wholly outside are left out; both are told in a warning. Negative and
+infinite ones are errors. An area of 0, or none, is the box's. Crowds, and objects marked `ignore`,
+are ignored ones.
 
 Shapes: n objects of an image.
 """
@@ -75,8 +76,14 @@ def read_instances(path: Path, *, ignored_names: frozenset[str] = frozenset()) -
         for number, (name, height, width) in sorted(sizes.items())
     ]
     num_left_out = len(data["annotations"]) - sum(len(i.annotation.objects) for i in images)
-    if num_left_out:
-        _log.info("%s: left out %d boxes without area in their image", path, num_left_out)
+    num_cut = sum(_reaches_out(r, *sizes[r["image_id"]][1:]) for r in data["annotations"])
+    if num_left_out or num_cut - num_left_out > 0:
+        _log.warning(
+            "%s: left out %d boxes without area in their image, cut %d that reach out of it",
+            path,
+            num_left_out,
+            max(0, num_cut - num_left_out),
+        )
     info = data.get("info")
     return Instances(tuple(images), categories, info if isinstance(info, dict) else {})
 
@@ -88,7 +95,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); put the annotations there"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON ({error}); restore it from the original") from None
     if not isinstance(data, dict):
         raise DataError(
@@ -125,13 +132,15 @@ def _images(records: Sequence[Mapping[str, Any]], path: Path) -> dict[int, tuple
         number = _whole(record, "id", "images", path)
         name = record.get("file_name")
         if not isinstance(name, str) or not name:
-            raise DataError(f"{path}: image {number} has no file_name; name its file")
+            raise DataError(f"{path}: image {number} has file_name {name!r}; name its file")
         height, width = (_whole(record, side, f"image {number}", path) for side in _SIDES)
         if min(height, width) < 1:
             raise DataError(f"{path}: image {number} is {height} x {width} px; correct its size")
         if number in found:
             raise DataError(f"{path}: image id {number} is listed twice; give another one")
         found[number] = (name, height, width)
+    if not found:
+        raise DataError(f"{path}: images is empty; list at least one")
     return found
 
 
@@ -148,6 +157,8 @@ def _by_image(
     numbers: set[Any] = set()
     for record in records:
         number = record.get("id")
+        if not isinstance(number, (int, str, type(None))):
+            raise DataError(f"{path}: annotations has id {number!r}; give a whole number")
         if number is not None and number in numbers:
             raise DataError(
                 f"{path}: annotation id {number} is listed twice; give each another id, or remove "
@@ -155,12 +166,12 @@ def _by_image(
             )
         numbers.add(number)
         image, category = record.get("image_id"), record.get("category_id")
-        if image not in images:
+        if not isinstance(image, (int, float)) or image not in images:
             raise DataError(
                 f"{path}: annotation {number} is of image_id {image!r}, which is not in images; "
                 "add the image, or remove the annotation"
             )
-        if category not in categories:
+        if not isinstance(category, (int, float)) or category not in categories:
             raise DataError(
                 f"{path}: annotation {number} is of category_id {category!r}, which categories "
                 "does not list; add the category, or remove the annotation"
@@ -181,10 +192,10 @@ def _annotation(
     boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     boxes = boxes.clip(0, [width, height, width, height])
     labels = np.array([class_of[record["category_id"]] for record in records], np.int64)
-    marked = [bool(r.get("iscrowd", 0)) or bool(r.get("ignore", 0)) for r in records]
+    marked = [any(_flag(record, name, path) for name in _IGNORE_FLAGS) for record in records]
     ignored = np.array(marked, bool) | (labels == ANY_CLASS)
     sizes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    areas = np.array([_area(r, size) for r, size in zip(records, sizes, strict=True)], np.float64)
+    areas = np.array([_area(r, s, path) for r, s in zip(records, sizes, strict=True)], np.float64)
     kept = np.flatnonzero(sizes > 0)
     objects = Objects(boxes.astype(np.float32), labels, ignored).only(kept)
     return Annotation(objects, areas[kept], height, width, path, number)
@@ -194,10 +205,7 @@ def _box(record: Mapping[str, Any], path: Path) -> list[float]:
     """Return left, top, width and height."""
     box = record.get("bbox")
     number = record.get("id")
-    try:
-        values = [float(value) for value in box]  # type: ignore[union-attr]
-    except (TypeError, ValueError):
-        values = []
+    values = [_number(value) for value in box] if isinstance(box, list) else []
     if len(values) != 4 or not np.isfinite(values).all():
         raise DataError(
             f"{path}: annotation {number} has bbox {box!r}; give four numbers: left, top, width "
@@ -211,16 +219,45 @@ def _box(record: Mapping[str, Any], path: Path) -> list[float]:
     return values
 
 
-def _area(record: Mapping[str, Any], size: float) -> float:
+def _reaches_out(record: Mapping[str, Any], height: int, width: int) -> bool:
+    left, top, box_width, box_height = map(float, record["bbox"])
+    return min(left, top) < -1 or left + box_width > width + 1 or top + box_height > height + 1
+
+
+def _area(record: Mapping[str, Any], size: float, path: Path) -> float:
+    area = record.get("area")
+    number = 0.0 if area is None else _number(area)
+    if not 0 <= number < np.inf:
+        raise DataError(
+            f"{path}: annotation {record.get('id')} has area {area!r}; give its area in square px, "
+            "or leave it out"
+        )
+    return number or size
+
+
+_IGNORE_FLAGS = ("iscrowd", "ignore")
+
+
+def _flag(record: Mapping[str, Any], name: str, path: Path) -> bool:
+    value = record.get(name, 0)
+    if not isinstance(value, (int, float, type(None))) or value not in (0, 1, None):
+        raise DataError(f"{path}: annotation {record.get('id')} has {name} {value!r}; give 0 or 1")
+    return bool(value)
+
+
+def _number(value: object) -> float:
+    """Return a number of the file; NaN for what is none, or too large to work with."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return np.nan
     try:
-        area = float(record["area"])
-    except (KeyError, TypeError, ValueError):
-        return size
-    return area if np.isfinite(area) and area > 0 else size
+        return float(value)
+    except OverflowError:
+        return np.nan
 
 
 def _whole(record: Mapping[str, Any], name: str, where: str, path: Path) -> int:
     value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_whole:
         raise DataError(f"{path}: {where} has {name} {value!r}; give a whole number")
-    return int(value)
+    return int(value)  # type: ignore[arg-type]

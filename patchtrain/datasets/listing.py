@@ -126,10 +126,12 @@ def listing_of(
     """
     by_id: dict[str, FoundImage] = {}
     for image in found:
-        if by_id.setdefault(image.image_id, image) is not image:
+        first = by_id.setdefault(image.image_id, image)
+        if first is not image:
+            other = "another image in it" if first.where == image.where else f"one in {first.where}"
             raise DataError(
-                f"{image.where}: image_id {image.image_id!r} is that of an image in another folder "
-                "too; rename one of the two folders or images"
+                f"{image.where}: image_id {image.image_id!r} is also that of {other}; rename or "
+                "remove one of the two"
             )
     examples = (by_id[image_id].example for image_id in sorted(by_id))
     return Listing(

@@ -5,11 +5,12 @@ The paper's protocol for large images out of COCO's small ones (section III-B).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from patchtrain.datasets.boxes import Annotation
 from patchtrain.images import WHITE, Box, ImageSource, open_image
 
 PER_SIDE = 6
@@ -27,6 +28,8 @@ class Tile:
 
     path: Path
     box: Box
+    annotation: Annotation = field(compare=False)
+    """What is said of it, its size above all."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,11 @@ class _MosaicSource(ImageSource):
 
     def _pixels(self, tile: Tile) -> np.ndarray:
         """Return the image of `tile` in the size in which it is shown; `DataError` where it cannot
-        be decoded.
+        be decoded or has another size than was annotated.
         """
         if self._last is None or self._last[0] is not tile:
             with open_image(tile.path) as source:
+                tile.annotation.check_size(tile.path, source.height, source.width)
                 height, width = tile.box.height, tile.box.width
                 if (source.height, source.width) == (height, width):
                     pixels = source.read(Box(0, 0, height, width))

@@ -419,3 +419,12 @@ def test_fusion_pairs_are_told(write_run: Any, trial: Any) -> None:
     assert "Over 1 pair of trials" in page.text
     assert "better in 1, worse in 0" in " ".join(page.text.split())
     assert [text for text, _ in page.tables["fusion"][1]] == ["a", "b", "+0.1000", "1GB", "2GB"]
+
+
+def test_a_page_grows_slowly_enough_for_ten_thousand_trials(
+    large_page: _Page, tmp_path: Path
+) -> None:
+    num_more = 320
+    larger = _report(write_made_up_run(tmp_path / "run", 80 + num_more))
+    each = (len(larger.text.encode()) - len(large_page.text.encode())) / num_more
+    assert len(large_page.text.encode()) + 10_000 * each < 15e6

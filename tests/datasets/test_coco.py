@@ -104,10 +104,11 @@ def test_boxes_are_cut_to_the_image_and_those_without_area_left_out(tmp_path, ca
     boxes = [(-5, 30, 20, 30), (10, 10, 0, 8), (70, 10, 5, 5), (50, 0, 100, 100)]
     annotations = [annotation(n, 0, box) for n, box in enumerate(boxes)]
     write_coco(tmp_path / "d", train=instances(1, annotations), val=instances(1))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):  # what is shown where nobody sets logging up
         (example,) = load_dataset(config(tmp_path / "d")).train
     assert example.target.objects.boxes.tolist() == [[0, 30, 15, 40], [50, 0, 60, 40]]
     assert "left out 2 boxes without area" in caplog.text
+    assert "cut 2 that reach out of it" in caplog.text
 
 
 def test_images_without_objects_are_images_all_the_same(tmp_path):
@@ -133,7 +134,14 @@ DAMAGED = [
         "lists 1 categories, but num_classes=2; set num_classes=1",
     ),
     (changed(images=instances()["images"] * 2), "image id 0 is listed twice"),
-    (changed(images=[{"id": 0, "height": 4, "width": 4}]), "image 0 has no file_name"),
+    (changed(images=[{"id": 0, "height": 4, "width": 4}]), "image 0 has file_name None"),
+    (changed(images=[{"id": 0, "file_name": 5, "height": 4}]), "image 0 has file_name 5"),
+    (changed(images=[]), "images is empty"),
+    (changed(images=[{"id": float("nan")}]), "images has id nan; give a whole number"),
+    (
+        changed(images=[{"id": 0, "file_name": "a", "height": float("inf"), "width": 4}]),
+        "image 0 has height inf; give a whole number",
+    ),
     (changed(images=[{"id": 0, "file_name": "a", "height": 4}]), "image 0 has width None"),
     (changed(annotations=[annotation(1, 0)] * 2), "annotation id 1 is listed twice"),
     (changed(annotations=[annotation(1, 99)]), "annotation 1 is of image_id 99, which"),
@@ -142,6 +150,18 @@ DAMAGED = [
     (changed(annotations=[annotation(1, 0, (0, 0, 3))]), "has bbox [0, 0, 3]; give four numbers"),
     (changed(annotations=[annotation(1, 0, (0, 0, 3, float("nan")))]), "give four numbers"),
     (changed(annotations=[annotation(1, 0, "abcd")]), "give four numbers"),
+    (changed(annotations=[annotation(1, 0) | {"bbox": "1234"}]), "has bbox '1234'; give four"),
+    (changed(annotations=[annotation(1, 0, [True] * 4)]), "give four numbers"),
+    (changed(annotations=[annotation(1, 0, [1, 1, 10**400, 1])]), "give four numbers"),
+    (changed(annotations=[annotation([1], 0)]), "annotations has id [1]; give a whole number"),
+    (changed(annotations=[annotation(1, [0])]), "annotation 1 is of image_id [0], which"),
+    (changed(annotations=[annotation(1, 0, category={})]), "annotation 1 is of category_id {}"),
+    (changed(annotations=[annotation(1, 0, iscrowd="0")]), "has iscrowd '0'; give 0 or 1"),
+    (changed(annotations=[annotation(1, 0, ignore=[0])]), "has ignore [0]; give 0 or 1"),
+    (changed(annotations=[annotation(1, 0, area="wrong")]), "has area 'wrong'; give its area"),
+    (changed(annotations=[annotation(1, 0, area=-5)]), "has area -5; give its area"),
+    (changed(annotations=[annotation(1, 0, area=10**400)]), "give its area in square px"),
+    ("[" * 200_000, "is no JSON"),
 ]
 
 
@@ -241,6 +261,14 @@ def test_images_larger_than_their_cell_are_made_smaller(tmp_path):
         assert (right - left, bottom - top) == pytest.approx((5, 6), abs=0.1)
         middle = image[round((top + bottom) / 2), round((left + right) / 2)]
         assert middle.min() > 240
+
+
+def test_an_image_of_a_mosaic_of_another_size_than_annotated_is_an_error(tmp_path):
+    folder = marked_images(tmp_path / "d", 36)
+    write(folder / "train" / "007.png", grey_image(60, 40))
+    message = error_of(mosaic_config(folder))
+    assert "007.png: is 60 x 40 px, but" in message
+    assert "says 40 x 60 px of it" in message
 
 
 def test_mosaics_are_the_same_for_the_same_seed_alone(tmp_path):
