@@ -6,7 +6,9 @@ Their settings keep their own names, but for those that a column of ours has: `s
 
 from __future__ import annotations
 
+import csv
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,16 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.errors import InputError, one_line
-from analysis.load import RUN, Run, SweepInfo, conformed, no_epochs, run_of
+from analysis.load import (
+    RUN,
+    Run,
+    SweepInfo,
+    check_trials,
+    conformed,
+    join_runs,
+    no_epochs,
+    run_of,
+)
 from analysis.settings import SETTINGS
 from patchtrain.record import METRIC_PREFIX, TrialRecord, TrialStatus, schema_of
 from patchtrain.units import parse_bytes
@@ -32,6 +43,14 @@ STATES = {
     "FAIL": TrialStatus.FAILED,
 }
 """What Optuna calls how a trial ended -> what it is called here."""
+
+OWN_COLUMNS = frozenset({"trial_id", "status", "metric_name", "on_front"})
+"""Of a table that a report wrote."""
+
+_RESULTS = ("metric", "peak_allocated_bytes")
+
+UNKNOWN = ("", "nan", "NaN", "NA", "N/A", "#N/A")
+"""How a CSV says that it does not know. `None` may be a choice like any other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,34 +70,44 @@ def run_from_csv(path: Path, names: Names) -> Run:
 
     Columns named as in trials.parquet are taken as they are, all others for settings; so are a
     setting's column whose values are of another kind than ours (`patch_size` of `16x16`) and a
-    `group` that holds no trial_ids. A row without a `status` is completed if it has a metric, else
+    `group` that holds no trial_ids. A report's own trials.csv over several runs is taken apart
+    again. A row without a `status` is completed if it has a metric, else
     failed; one without a `trial_id` is called by its number.
 
     Raises:
-        InputError: it cannot be read, has no column for the metric or the peak, or a status that
-            is none.
+        InputError: it cannot be read, has no column for the metric or the peak, a status that is
+            none, or trials that have one id or cannot be compared.
     """
     try:
         frame = _frame_of(path)
     except OSError as error:
         raise InputError(f"--from-csv={path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, pa.ArrowException) as error:
+    except (ValueError, csv.Error, pa.ArrowException) as error:
         raise InputError(
             f"--from-csv={path}: is no table of comma-separated values ({one_line(error)})"
         ) from None
+    if not set(frame.columns) >= OWN_COLUMNS:
+        return _csv_run(path.stem, frame, path, names, is_own=False)
+    if RUN not in frame or frame[RUN].isna().any():
+        return _csv_run(path.stem, frame, path, names, is_own=True)
+    parts = frame.groupby(RUN, sort=False)
+    return join_runs([_csv_run(str(n), part, path, names, is_own=True) for n, part in parts])
+
+
+def _csv_run(name: str, frame: pd.DataFrame, path: Path, names: Names, *, is_own: bool) -> Run:
+    """Return the rows of one run; `is_own`: they are of a table that we wrote."""
     columns = {str(name): frame[name] for name in frame.columns}
     metric = _column(columns, names.metric or "metric", "--metric", path)
     peak = _column(columns, names.peak or "peak_allocated_bytes", "--peak", path)
-    taken = {names.metric, names.peak, "metric", "peak_allocated_bytes"}
-    rest = {
-        name: column.tolist()
-        for name, column in columns.items()
-        if name not in taken and name not in NOT_SETTINGS
-    }
+    taken = {names.metric or "metric", names.peak or "peak_allocated_bytes"}
+    if is_own:  # what is not asked for is a result all the same, and no setting
+        taken |= {"metric", "peak_allocated_bytes", *NOT_SETTINGS}
+    rest = {name: column.tolist() for name, column in columns.items() if name not in taken}
     known = {
         name: values
         for name, values in rest.items()
-        if name in KNOWN or (name.startswith(METRIC_PREFIX) and _fits(values, pa.float64()))
+        if (name in KNOWN and name not in _RESULTS)
+        or (name.startswith(METRIC_PREFIX) and _fits(values, pa.float64()))
     }
     ids = set(map(str, known.get("trial_id", ())))
     if any(not _is_blank(v) and str(v) not in ids for v in known.get("group", ())):
@@ -89,8 +118,14 @@ def run_from_csv(path: Path, names: Names) -> Run:
             for row, value in enumerate(known["status"])
         ]
     settings = {name: values for name, values in rest.items() if name not in known}
+    of_metric = {value for value in known.get("metric_name", ()) if isinstance(value, str)}
+    if names.metric is None and len(of_metric) > 1:
+        raise InputError(
+            f"--from-csv={path}: metric_name differs between rows "
+            f"({one_line(', '.join(sorted(of_metric)))}); give rows of one"
+        )
     return _run(
-        path.stem,
+        name,
         metric_name=names.metric or _only(known.get("metric_name")) or "metric",
         metric=[_number(value, "--metric", path) for value in metric],
         peak=[_number(value, "--peak", path) for value in peak],
@@ -160,7 +195,8 @@ def run_from_optuna(url: str, study_name: str | None, names: Names) -> Run:
         columns={name: values for name, values in parameters.items() if name in SETTINGS}
         | {
             "trial_id": [str(trial.number) for trial in finished],
-            "status": [STATES[trial.state.name].value for trial in finished],
+            "status": [_state(trial) for trial in finished],
+            "error": [_VIOLATED if _is_violated(trial) else None for trial in finished],
             "started_at": [trial.datetime_start for trial in finished],
             "finished_at": [trial.datetime_complete for trial in finished],
         },
@@ -171,11 +207,31 @@ def run_from_optuna(url: str, study_name: str | None, names: Names) -> Run:
 
 
 def _frame_of(path: Path) -> pd.DataFrame:
-    texts = dict.fromkeys(TEXTS, "str")  # names of trials may look like numbers
-    try:
-        return pd.read_csv(path, dtype_backend="pyarrow", dtype=texts)
-    except OverflowError:  # whole numbers of more than 64 bits
-        return pd.read_csv(path, dtype=texts)
+    _check_fields(path)
+    how: dict[str, Any] = {
+        "dtype": dict.fromkeys(TEXTS, "str"),  # names of trials may look like numbers
+        "keep_default_na": False,
+        "na_values": list(UNKNOWN),
+        "index_col": False,  # else a comma at the end of rows shifts all names by one
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of that comma
+        try:
+            frame = pd.read_csv(path, dtype_backend="pyarrow", **how)
+        except OverflowError:  # whole numbers of more than 64 bits
+            frame = pd.read_csv(path, **how)
+    unnamed = [name for name in frame if str(name).startswith("Unnamed: ")]
+    return frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])
+
+
+def _check_fields(path: Path) -> None:
+    """Raise `ValueError` if a row has more fields than there are names."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        num_names = len(next(rows, []))
+        for row in rows:
+            if any(field.strip() for field in row[num_names:]):
+                raise ValueError(f"line {rows.line_num} has more values than there are names")
 
 
 def _study(url: str, study_name: str | None) -> Any:
@@ -212,6 +268,17 @@ def _study(url: str, study_name: str | None) -> Any:
         raise
     except Exception as error:  # every database has errors of its own
         raise InputError(f"--from-optuna={url}: cannot be read ({one_line(error)})") from None
+
+
+_VIOLATED = "violates the study's constraints"
+
+
+def _is_violated(trial: Any) -> bool:
+    return any(value > 0 for value in trial.system_attrs.get("constraints") or ())
+
+
+def _state(trial: Any) -> str:
+    return (TrialStatus.FAILED if _is_violated(trial) else STATES[trial.state.name]).value
 
 
 def _sqlite_exists(url: str) -> bool:
@@ -259,19 +326,26 @@ def _run(
     of_record, others, left_out = _by_type(columns)
     if left_out:
         notices.append(f"Left out, since their values are of another kind: {', '.join(left_out)}.")
-    own = {_own_name(name): values for name, values in {**others, **settings}.items()}
+    own: dict[str, Sequence[Any]] = {}
+    for setting, values in {**others, **settings}.items():
+        own_name = _own_name(setting)
+        while own_name in own or (own_name != setting and own_name in settings):
+            own_name = f"param {own_name}"
+        own[own_name] = values
     content: dict[str, Sequence[Any]] = {
         **of_record,
-        "trial_id": _filled(of_record.get("trial_id"), numbers),
+        "trial_id": _ids(of_record.get("trial_id"), numbers),
         "status": _filled(of_record.get("status"), default_status),
         "metric_name": [metric_name] * count,
         "metric": metric,
         "peak_allocated_bytes": peaks,
     }
     table = pa.table({n: _array(values) for n, values in (content | own).items()})
+    trials = conformed(table, source, TrialRecord, notices)
+    check_trials(trials, source)
     return run_of(
         name,
-        trials=conformed(table, source, TrialRecord, notices),
+        trials=trials,
         epochs=no_epochs(),
         sweep=SweepInfo(name=name, varied=tuple(own)),
         notices=notices,
@@ -286,7 +360,7 @@ def _by_type(
     for name, values in columns.items():
         if name not in KNOWN or _fits(values, SCHEMA.field(name).type):
             of_record[name] = values
-        elif name in SETTINGS:
+        elif name in (*SETTINGS, "seed", "epochs"):
             settings[name] = values
         else:
             left_out.append(name)
@@ -305,6 +379,13 @@ def _fits(values: Sequence[Any], wanted: pa.DataType) -> bool:
     except pa.ArrowException:
         return False
     return True
+
+
+def _ids(given: Sequence[Any] | None, numbers: Sequence[str]) -> list[str]:
+    """Return the ids of trials; one without is called by its number, if no other is."""
+    taken = {str(value) for value in given or () if not _is_blank(value)}
+    free = [number if number not in taken else f"row {number}" for number in numbers]
+    return _filled(given, free)
 
 
 def _filled(values: Sequence[Any] | None, defaults: Sequence[str]) -> list[str]:
@@ -348,19 +429,31 @@ def _array(values: Sequence[Any]) -> pa.Array:
 
 def _column(columns: Mapping[str, pd.Series], name: str, option: str, path: Path) -> list[Any]:
     if name not in columns:
-        raise InputError(
-            f"--from-csv={path}: has no column {name}; name it by {option}, one of: "
-            f"{', '.join(columns)}"
+        is_split = len(columns) > 1 or not any(mark in "".join(columns) for mark in ";\t")
+        remedy = (
+            f"name it by {option}, one of: {', '.join(columns)}"
+            if is_split
+            else "values must be parted by commas"
         )
+        raise InputError(f"--from-csv={path}: has no column {name}; {remedy}")
     return columns[name].tolist()
 
 
 def _number(value: Any, option: str, source: object) -> float | None:
-    if _is_blank(value):
+    if _is_blank(value) or value in ("None", "none", "null"):
         return None
+    if isinstance(value, str):
+        value = _parsed(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{option}: {source} holds {value!r} there, which is no number")
     return float(value)
+
+
+def _parsed(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _only(values: Sequence[Any] | None) -> str | None:

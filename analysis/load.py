@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -172,31 +173,30 @@ def join_runs(runs: Sequence[Run]) -> Run:
         _check_equal(runs, what, [each._only(what) for each in runs])
     samples = [None if run.trials.empty else run.data_is_sample for run in runs]
     _check_equal(runs, "data_is_sample", samples)
-    taken: Counter[str] = Counter()
-    named = []
+    named: list[Run] = []
+    theirs = {name for run in runs for name in run.names}
     for run in runs:
-        (name,) = run.names
-        taken[name] += 1
-        named.append(_renamed(run, name if taken[name] == 1 else f"{name} ({taken[name]})"))
+        for name in run.names:
+            taken = {each.names[0] for each in named}
+            free = (f"{name} ({n})" for n in count(2) if f"{name} ({n})" not in taken | theirs)
+            named.append(_only_run(run, name, next(free) if name in taken else name))
     return Run(
         trials=_stacked(run.trials for run in named),
         epochs=_stacked(run.epochs for run in named),
         sweeps={name: sweep for run in named for name, sweep in run.sweeps.items()},
         folders={name: folder for run in named for name, folder in run.folders.items()},
-        notices=tuple(f"{run.names[0]}: {notice}" for run in named for notice in run.notices),
+        notices=tuple(f"{run.names[0]}: {notice}" for run in runs for notice in run.notices),
     )
 
 
-def _renamed(run: Run, name: str) -> Run:
-    (sweep,) = run.sweeps.values()
-    folder = next(iter(run.folders.values()), None)
+def _only_run(run: Run, name: str, new_name: str) -> Run:
+    """Return the one of the runs in `run` that is called `name`, under a new name."""
     return run_of(
-        name,
-        trials=run.trials,
-        epochs=run.epochs,
-        sweep=sweep,
-        folder=folder,
-        notices=run.notices,
+        new_name,
+        trials=run.trials_of(name),
+        epochs=run.epochs[(run.epochs[RUN] == name).to_numpy(dtype=bool)],
+        sweep=run.sweeps[name],
+        folder=run.folders.get(name),
     )
 
 
@@ -213,7 +213,26 @@ def _check_equal(runs: Sequence[Run], what: str, values: Sequence[Any]) -> None:
 def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     # by way of Arrow: pandas guesses the types of columns that one of the frames does not know
     tables = [pa.Table.from_pandas(frame, preserve_index=False) for frame in frames]
-    return _to_pandas(pa.concat_tables(tables, promote_options="permissive"))
+    try:
+        return _to_pandas(pa.concat_tables(tables, promote_options="permissive"))
+    except pa.ArrowException:  # a setting is a number in one and a text in another
+        return _to_pandas(pa.concat_tables(_as_texts(tables), promote_options="permissive"))
+
+
+def _as_texts(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Return the tables with text in the columns that are text in any of them."""
+    texts = {
+        described.name
+        for table in tables
+        for described in table.schema
+        if pa.types.is_string(described.type) or pa.types.is_large_string(described.type)
+    }
+    return [
+        table.cast(
+            pa.schema([f.with_type(pa.string()) if f.name in texts else f for f in table.schema])
+        )
+        for table in tables
+    ]
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -235,14 +254,25 @@ def _load_trials(folder: Folder, notices: list[str]) -> pd.DataFrame:
         if trials[column].isna().any():
             row = int(trials[column].isna().to_numpy().argmax())
             raise InputError(f"{path}: row {row} has no {column}; write the file again")
+    check_trials(trials, path)
+    return trials
+
+
+def check_trials(trials: pd.DataFrame, path: str) -> None:
+    """Raise `InputError` if two trials have one id or cannot be compared."""
+    twice = trials["trial_id"][trials["trial_id"].duplicated()]
+    if not twice.empty:
+        raise InputError(
+            f"{path}: trial_id {one_line(twice.iloc[0])!r} is that of several rows; give each its "
+            "own"
+        )
     for column in ("metric_name", "dataset"):
         values = sorted(trials[column].dropna().unique())
         if len(values) > 1:
             raise InputError(
                 f"{path}: {column} differs between trials ({one_line(', '.join(values))}), so "
-                "they cannot be compared; keep one RUN_DIR for each"
+                "they cannot be compared; keep a run for each"
             )
-    return trials
 
 
 def _load_epochs(folder: Folder, notices: list[str]) -> pd.DataFrame:

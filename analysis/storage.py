@@ -30,6 +30,8 @@ class Folder:
         self.text = str(location)
         self.is_local = "://" not in self.text
         self._files, self._path = _opened(self.text, self.is_local)
+        self.place = Path(self._path) if isinstance(self._files, fs.LocalFileSystem) else None
+        """Where it lies on this machine, by path or by URI; None elsewhere."""
 
     @property
     def name(self) -> str:
@@ -74,7 +76,10 @@ class Folder:
     def folders(self, name: str) -> list[str]:
         """Return the names of the folders in the folder `name`; none if it is not there."""
         selector = fs.FileSelector(self._inside(name), allow_not_found=True)
-        found = self._files.get_file_info(selector)
+        try:
+            found = self._files.get_file_info(selector)
+        except (OSError, pa.ArrowException):  # it is a file
+            return []
         return sorted(each.base_name for each in found if each.type is fs.FileType.Directory)
 
     def _inside(self, name: str) -> str:
@@ -99,7 +104,7 @@ def _opened(text: str, is_local: bool) -> tuple[fs.FileSystem, str]:
         from fsspec.core import url_to_fs
 
         files, path = url_to_fs(text)
-    except (ImportError, ValueError, OSError) as error:
+    except Exception as error:  # every file system has errors of its own
         why = " ".join(f"{reason}; {error}".split())
         raise InputError(
             f"{text}: no such kind of URI can be read here ({why}); install what fsspec needs for "

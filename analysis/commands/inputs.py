@@ -85,8 +85,8 @@ def keep_inputs(options: argparse.Namespace, run: Run, out: Path, names: Iterabl
     """
     read = [Path(each) for each in (options.from_csv, options.from_optuna) if each is not None]
     for folder in run.folders.values():
-        if folder.is_local:
-            read += [Path(folder.path_of(name)) for name in (TRIALS, EPOCHS, SWEEP)]
+        if folder.place is not None:
+            read += [folder.place / name for name in (TRIALS, EPOCHS, SWEEP)]
     inputs = {path.resolve() for path in read}
     for name in names:
         if (out / name).resolve() in inputs:

@@ -76,13 +76,13 @@ def watch(options: argparse.Namespace, rounds: float = float("inf")) -> None:
     folders = [Folder(each) for each in options.run_dirs]
     seen: object = None
     while rounds > 0:
-        now = _state_of(options, folders)
-        if now is None or now != seen:
-            try:
+        try:
+            now = _state_of(options, folders)
+            if now is None or now != seen:
                 _write(options)
                 seen = now
-            except InputError as error:
-                print(f"not yet: {error}", file=sys.stderr, flush=True)
+        except (InputError, OSError) as error:
+            print(f"not yet: {error}", file=sys.stderr, flush=True)
         rounds -= 1
         if rounds > 0:
             time.sleep(options.watch)

@@ -70,6 +70,9 @@ def _trial(run: Run, wanted: str) -> dict[str, Any]:
 
 def _write_config(run: Run, row: Mapping[str, Any], path: Path) -> None:
     folder, name = run.folders[row[RUN]], config_name(row)
+    is_inside = folder.place is not None and path.resolve().is_relative_to(folder.place.resolve())
+    if is_inside and path.exists():
+        raise InputError(f"--config={path}: is a file of the run, which must stay; give another")
     try:
         content = folder.read(name)
     except OSError:

@@ -798,7 +798,8 @@
       page: 0, picked: null });
     recall();
     if (byId("explorer")) {
-      stops = stopsOf();
+      // a budget of the address is kept as it is, also where the front has moved since
+      stops = [...new Set([...stopsOf(), ...(state.budget === null ? [] : [state.budget])])].sort((a, b) => a - b);
       setBudget(state.budget || 0);
       makeFilters();
     }

@@ -76,13 +76,13 @@ def read_instances(path: Path, *, ignored_names: frozenset[str] = frozenset()) -
         for number, (name, height, width) in sorted(sizes.items())
     ]
     num_left_out = len(data["annotations"]) - sum(len(i.annotation.objects) for i in images)
-    num_cut = sum(_reaches_out(r, *sizes[r["image_id"]][1:]) for r in data["annotations"])
-    if num_left_out or num_cut - num_left_out > 0:
+    num_cut = sum(_is_cut(r, *sizes[r["image_id"]][1:]) for r in data["annotations"])
+    if num_left_out or num_cut:
         _log.warning(
             "%s: left out %d boxes without area in their image, cut %d that reach out of it",
             path,
             num_left_out,
-            max(0, num_cut - num_left_out),
+            num_cut,
         )
     info = data.get("info")
     return Instances(tuple(images), categories, info if isinstance(info, dict) else {})
@@ -219,9 +219,12 @@ def _box(record: Mapping[str, Any], path: Path) -> list[float]:
     return values
 
 
-def _reaches_out(record: Mapping[str, Any], height: int, width: int) -> bool:
+def _is_cut(record: Mapping[str, Any], height: int, width: int) -> bool:
+    """Return whether a box lies in its image, but reaches out of it by more than rounding."""
     left, top, box_width, box_height = map(float, record["bbox"])
-    return min(left, top) < -1 or left + box_width > width + 1 or top + box_height > height + 1
+    right, bottom = left + box_width, top + box_height
+    lies_in = max(left, 0) < min(right, width) and max(top, 0) < min(bottom, height)
+    return lies_in and (min(left, top) < -1 or right > width + 1 or bottom > height + 1)
 
 
 def _area(record: Mapping[str, Any], size: float, path: Path) -> float:

@@ -502,3 +502,16 @@ def test_the_page_that_watching_leaves_does_not_load_itself_again(
         patch.setattr("analysis.commands.report.time.sleep", interrupt)
         assert main(["report", str(run_dir), "--watch", "1"]) == 0
     assert '<script type="application/json" id="watch">null' in page.read_text()
+
+
+def test_a_run_named_by_a_uri_is_not_written_over(
+    write_run: Any, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = write_run([trial("a")])
+    before = (run_dir / "trials.parquet").read_bytes()
+    assert main(["export", run_dir.as_uri(), "--out", str(run_dir)]) == 2
+    assert "trials.parquet there is what is read" in capsys.readouterr().err
+    words = ["show", str(run_dir), "a", "--config", str(run_dir / "trials.parquet")]
+    assert main(words) == 2
+    assert "is a file of the run, which must stay" in capsys.readouterr().err
+    assert (run_dir / "trials.parquet").read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from analysis.errors import InputError
 from analysis.explorer import explorer_data
 from analysis.findings import Findings
 from analysis.foreign import Names, run_from_csv, run_from_optuna
-from analysis.load import load_run, rows_of
+from analysis.load import join_runs, load_run, rows_of
 from analysis.report import write_report
+from analysis.seeds import all_seeds
 from analysis.selection import best_within
 from analysis.settings import foreign_settings, varied_settings
 from analysis.tables import best_table
@@ -295,3 +297,81 @@ def test_storages_without_a_study_are_refused_and_not_made(tmp_path: Path) -> No
     text.write_text("this is no journal\n")
     with pytest.raises(InputError, match=r"cannot be read|holds no study"):
         run_from_optuna(str(text), None, Names())
+
+
+def test_commas_at_the_end_of_rows_shift_nothing(tmp_path: Path) -> None:
+    text = "metric,peak_allocated_bytes,a\n0.5,100,1,\n0.6,200,2,\n"
+    best = best_within(run_from_csv(_csv(tmp_path, text), Names()), None)
+    assert best is not None
+    assert (best["metric"], best["peak_allocated_bytes"], best["a"]) == (0.6, 200, 2)
+    with pytest.raises(InputError, match="line 3 has more values than there are names"):
+        run_from_csv(_csv(tmp_path, text.replace("2,\n", "2,9\n")), Names())
+
+
+def test_a_table_over_several_runs_is_taken_apart_again(tmp_path: Path) -> None:
+    runs = [load_run(write_made_up_run(tmp_path / n, 30, seed=s)) for s, n in enumerate("ab")]
+    joined = join_runs(runs)
+    write_report(joined, tmp_path / "out")
+    again = run_from_csv(tmp_path / "out" / "trials.csv", Names())
+    assert again.names == ("a", "b")
+    assert all_seeds(again) == all_seeds(joined)
+    for budget in joined.budgets_bytes:
+        ours, theirs = best_within(joined, budget), best_within(again, budget)
+        assert ours is not None and theirs is not None
+        assert (theirs["run"], theirs["trial_id"]) == (ours["run"], ours["trial_id"])
+
+
+def test_results_that_are_not_asked_for_are_settings_where_they_are_not_ours(
+    tmp_path: Path,
+) -> None:
+    text = (
+        "metric,run,param seed,seed,aug,acc,mem\ncosine,a,1,x,None,0.5,1\neuclid,b,2,y,flip,0.6,2\n"
+    )
+    run = run_from_csv(_csv(tmp_path, text), Names(metric="acc", peak="mem"))
+    first = rows_of(run.trials)[0]
+    assert {name: first[name] for name in foreign_settings(run)} == {
+        "param metric": "cosine",
+        "param run": "a",
+        "param seed": 1,
+        "param param seed": "x",
+        "aug": "None",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trial_id,metric,peak_allocated_bytes\na,1,2\na,3,4\n", "trial_id 'a' is that of several"),
+        ("dataset,metric,peak_allocated_bytes\na,1,2\nb,3,4\n", "dataset differs between trials"),
+        ("metric;peak_allocated_bytes\n1;2\n", "values must be parted by commas"),
+    ],
+)
+def test_trials_that_cannot_be_told_apart_or_compared_are_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        run_from_csv(_csv(tmp_path, text), Names())
+
+
+def test_a_row_without_a_name_takes_none_that_another_has(tmp_path: Path) -> None:
+    text = "trial_id,metric,peak_allocated_bytes\n,1,2\n0,3,4\n"
+    run = run_from_csv(_csv(tmp_path, text), Names())
+    assert run.trials["trial_id"].tolist() == ["row 0", "0"]
+
+
+def test_trials_that_violate_constraints_are_never_best(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=url, directions=["maximize", "minimize"])
+    for value, constraint in ((0.5, -1.0), (0.9, 5.0)):
+        study.add_trial(
+            optuna.trial.create_trial(
+                values=[value, 10.0],
+                params={"x": value},
+                distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+                system_attrs={"constraints": [constraint]},
+            )
+        )
+    run = run_from_optuna(url, None, Names())
+    best = best_within(run, None)
+    assert best is not None and best["metric"] == 0.5
+    assert rows_of(run.trials)[1]["error"] == "violates the study's constraints"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +343,34 @@ def test_budgets_that_are_none_are_left_out(write_run: Any, trial: Any) -> None:
     run = load_run(write_run(trials, sweep={"budgets_bytes": [2**63]}))
     assert run.budgets_bytes == (2 * GB,)
     assert "below 2^63" in run.notices[0]
+
+
+def test_a_name_of_two_trials_is_refused(write_run: Any, trial: Any) -> None:
+    assert "trial_id 'a' is that of several rows" in _refusal(write_run([trial("a"), trial("a")]))
+
+
+def test_numbers_of_runs_are_names_that_nobody_has(write_run: Any, trial: Any) -> None:
+    runs = [
+        load_run(write_run([trial("t", metric=metric)], name=name))
+        for metric, name in ((0.1, "a/r"), (0.2, "b/r"), (0.3, "r (2)"))
+    ]
+    joined = join_runs(runs)
+    assert joined.names == ("r", "r (3)", "r (2)")
+    found = {row["run"]: row["metric"] for row in rows_of(joined.trials)}
+    assert found == {"r": 0.1, "r (3)": 0.2, "r (2)": 0.3}
+    assert joined.folders["r (3)"] is runs[1].folders["r"]
+
+
+def test_a_setting_of_two_kinds_joins_as_text(write_run: Any, trial: Any) -> None:
+    first, second = (load_run(write_run([trial("a")], name=name)) for name in ("one", "two"))
+    number = replace(first, trials=first.trials.assign(depth=pd.array([3], dtype="Int64")))
+    text = replace(second, trials=second.trials.assign(depth=["2-2"]))
+    assert join_runs([number, text]).trials["depth"].tolist() == ["3", "2-2"]
+
+
+def test_a_file_where_the_trials_should_lie_is_no_crash(write_run: Any, trial: Any) -> None:
+    run_dir = write_run([trial("a")], sweep={})
+    (run_dir / "trials.parquet").unlink()
+    shutil.rmtree(run_dir / "trials")
+    (run_dir / "trials").write_text("")
+    assert load_run(run_dir).trials.empty
