@@ -93,7 +93,7 @@ def test_a_loss_is_turned_around(tmp_path: Path) -> None:
         (TABLE, Names(metric="act", peak="mem_mb"), "'relu' there, which is no number"),
         (TABLE, Names(metric="val_acc", peak="mem_mb", peak_unit="1X"), "--peak-unit='1X'"),
         ("", Names(), "no table of comma-separated values"),
-        ("a,b\n1,2,3\n4\n", Names(), "has no column metric"),
+        ("a,b\n1,2\n4\n", Names(), "has no column metric"),
     ],
 )
 def test_a_csv_that_cannot_be_used_is_refused_in_one_line(
@@ -258,13 +258,13 @@ def test_rows_of_a_csv_may_lack_names_and_have_states_of_other_tools(tmp_path: P
 
 def test_columns_of_another_kind_are_settings_or_left_out(tmp_path: Path) -> None:
     text = (
-        "patch_size,metric_type,metric_f1,epochs,metric,peak_allocated_bytes\n"
-        "16x16,a,0.1,many,0.5,10\n32x32,b,0.2,few,0.6,10\n"
+        "patch_size,metric_type,metric_f1,started_at,metric,peak_allocated_bytes\n"
+        "16x16,a,0.1,noon,0.5,10\n32x32,b,0.2,night,0.6,10\n"
     )
     run = run_from_csv(_csv(tmp_path, text), Names())
     assert foreign_settings(run) == ("param patch_size", "param metric_type")
     assert [row["metric_f1"] for row in rows_of(run.trials)] == [0.1, 0.2]
-    assert "of another kind: epochs." in run.notices[-1]
+    assert "of another kind: started_at." in run.notices[-1]
 
 
 def test_peaks_that_are_none_are_unknown(tmp_path: Path) -> None:
