@@ -25,6 +25,8 @@ from patchtrain.config import TrialConfig
 from patchtrain.units import format_bytes
 
 METHODS = ("full", "downsampled", "patchgd", "local_global", "tiled")
+WHOLE = ("full", "downsampled")
+"""Methods without inner iterations."""
 USUAL = ("batch", "none")
 METRICS = ("accuracy", "f1", "iou", "balanced_accuracy", "plr", "nlr")
 
@@ -106,6 +108,9 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
                     "seed": seed,
                 }
                 kinds = [kind for kind in (arguments.norm, arguments.augment) if kind not in USUAL]
+                if arguments.inner_iterations is not None:
+                    settings["inner_iterations"] = arguments.inner_iterations
+                    kinds.append(f"J{arguments.inner_iterations}")
                 trial_id = (
                     f"{backbone}-{arguments.encoder}-{method}-e{settings['epochs']}"
                     f"-lr{arguments.learning_rate:g}{''.join(f'-{kind}' for kind in kinds)}"
@@ -121,6 +126,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
         "backbone",
         "norm",
         "method",
+        "J",
         "epochs",
         "seeds",
         *METRICS,
@@ -135,7 +141,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
         "",
         f"`python benchmarks/segmentation_tables.py {arguments.table}`: {first['image_size']} px, "
         f"patch and downsampled image {first['patch_size']} px, S {first['sampling_rate']:g}, "
-        f"J {first['inner_iterations']}, batch {first['batch_size']}, "
+        f"batch {first['batch_size']}, "
         f"learning rate {first['learning_rate']:g}, {first['precision']}, from scratch; "
         f"{first['num_train_images']} images to train, {first['num_val_images']} to measure, all "
         "pixels pooled. Metrics in percent, plr as it is; peaks of tensors.",
@@ -160,7 +166,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
 def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return everything but the seed that may differ in one file.
 
-    Its id holds backbone, encoder, method, epochs, learning rate, norm and augmentation.
+    Its id holds backbone, encoder, method, epochs, learning rate, norm, augmentation and J.
     """
     name, _, _ = row["trial_id"].rpartition("-seed")
     return name, row["batch_size"], row["precision"]
@@ -177,6 +183,7 @@ def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
         f"{first['backbone']} ({first['encoder']})",
         first["norm"],
         first["method"],
+        "" if first["method"] in WHOLE else str(first["inner_iterations"]),
         str(first["epochs"]),
         str(len(group)),
         *shown,
@@ -216,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--norm", default="batch")
     parser.add_argument("--augment", default="none", help="more than 'none' is not the table's")
+    parser.add_argument("--inner-iterations", type=int, help="others than the table's")
     return parser
 
 
