@@ -21,12 +21,10 @@ from typing import Any
 import torch
 from measured_trials import measured, parser_of, versions_of
 
-from patchtrain.config import TrialConfig
+from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.units import format_bytes
 
 METHODS = ("full", "downsampled", "patchgd", "local_global", "tiled")
-WHOLE = ("full", "downsampled")
-"""Methods without inner iterations."""
 USUAL = ("batch", "none")
 METRICS = ("accuracy", "f1", "iou", "balanced_accuracy", "plr", "nlr")
 
@@ -108,7 +106,7 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
                     "seed": seed,
                 }
                 kinds = [kind for kind in (arguments.norm, arguments.augment) if kind not in USUAL]
-                if arguments.inner_iterations is not None:
+                if arguments.inner_iterations not in (None, settings["inner_iterations"]):
                     settings["inner_iterations"] = arguments.inner_iterations
                     kinds.append(f"J{arguments.inner_iterations}")
                 trial_id = (
@@ -183,7 +181,7 @@ def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
         f"{first['backbone']} ({first['encoder']})",
         first["norm"],
         first["method"],
-        "" if first["method"] in WHOLE else str(first["inner_iterations"]),
+        str(first["inner_iterations"]) if first["method"] in PATCH_METHODS else "",
         str(first["epochs"]),
         str(len(group)),
         *shown,
