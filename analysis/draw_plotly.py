@@ -13,6 +13,7 @@ from typing import Any
 from analysis.charts import Axis, Bars, Chart, Line, Mark, Panel, Points, Rule
 
 BAR_PX, MARGINS_PX = 26, 120
+LEGEND_PX, TEXT_PX = 70, 56
 MOST_WHOLE_TICKS = 12
 
 
@@ -83,11 +84,15 @@ def _draw_panel(panel: Panel) -> dict[str, Any]:
             "yanchor": "top",
         }
     if panel.y.categories:
-        layout["legend"] |= {"y": -0.3, "yanchor": "top"}
         layout["yaxis"] |= {"range": [len(panel.y.categories) - 0.4, -0.6], "showgrid": False}
         layout["height"] = MARGINS_PX + BAR_PX * max(3, len(panel.y.categories))
+        if any(isinstance(series, Bars) and series.texts for series in panel.series):
+            layout["margin"]["r"] = TEXT_PX
         if len(in_legend) > 1:
-            layout["height"] += 60
+            layout["height"] += LEGEND_PX
+            layout["margin"]["b"] += LEGEND_PX
+            # of the whole figure: on a phone it takes more rows than fit beside the axis' title
+            layout["legend"] |= {"xref": "container", "yref": "container", "x": 0.02, "y": 0}
     return {"data": traces, "layout": layout}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from made_up_run import write_made_up_run
 
+from analysis.attribution import PARTS
 from analysis.load import Run, join_runs, load_run
 from analysis.report import write_report
 from analysis.seeds import sure_front
@@ -272,6 +273,22 @@ def test_a_phone_shows_all_without_scrolling_sideways(open_page: Any, path: Path
     for plot in page.locator(".js-plotly-plot").all():
         box = plot.bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 400
+
+
+def test_a_phone_shows_every_part_of_the_memory_below_the_axis(
+    open_page: Any, run: Run, tmp_path: Path
+) -> None:
+    best = best_within(run, None)
+    assert best is not None
+    page = open_page(write_report(_only(run, "trial_id", best["trial_id"]), tmp_path), width=400)
+    figure = page.locator("[data-figures=memory]")
+    title = figure.locator(".xtitle").bounding_box()
+    whole = figure.bounding_box()
+    boxes = [each.bounding_box() for each in figure.locator(".legendtext").all()]
+    assert len(boxes) >= len(PARTS)
+    for box in boxes:
+        assert box["y"] >= title["y"] + title["height"]
+        assert box["y"] + box["height"] <= whole["y"] + whole["height"]
 
 
 def test_the_line_of_all_seeds_is_that_of_the_still_plot(
