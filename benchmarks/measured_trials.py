@@ -50,13 +50,13 @@ def measured(
     done = {row["trial_id"] for row in rows}
     for trial_id, config in trials:
         if trial_id not in done:
-            rows.append(_train(trial_id, config, _data(config, num_watched)))
+            rows.append(_train(trial_id, config, trained_and_tested(config, num_watched)))
             write_rows(path, TrialRecord, rows)
             on_row(rows)
     return rows
 
 
-def _data(config: TrialConfig, num_watched: int) -> ImageData:
+def trained_and_tested(config: TrialConfig, num_watched: int) -> ImageData:
     """Return the images that are not for testing to train on, and the test images to watch and
     test; of a data set without test images those of val.
     """
