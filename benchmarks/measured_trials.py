@@ -1,14 +1,19 @@
-"""Trials measured on test images, for tables of methods: those that are missing are trained."""
+"""Trials measured on test images, for tables of methods: those that are missing are trained.
+
+A run that was stopped goes on after the last whole epoch: its checkpoint lies beside the results.
+"""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from patchtrain.checkpoint import has_checkpoint
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import ImageData, load_dataset
 from patchtrain.record import TrialRecord, read_rows, write_rows
@@ -50,9 +55,12 @@ def measured(
     done = {row["trial_id"] for row in rows}
     for trial_id, config in trials:
         if trial_id not in done:
-            rows.append(_train(trial_id, config, trained_and_tested(config, num_watched)))
+            checkpoint = path.with_name(f"{path.stem}-{trial_id}.checkpoint")
+            data = trained_and_tested(config, num_watched)
+            rows.append(_train(trial_id, config, data, checkpoint))
             write_rows(path, TrialRecord, rows)
             on_row(rows)
+            shutil.rmtree(checkpoint)
     return rows
 
 
@@ -67,12 +75,15 @@ def trained_and_tested(config: TrialConfig, num_watched: int) -> ImageData:
     return replace(data, train=train, val=data.test[:num_watched])
 
 
-def _train(trial_id: str, config: TrialConfig, data: ImageData) -> dict[str, Any]:
+def _train(trial_id: str, config: TrialConfig, data: ImageData, checkpoint: Path) -> dict[str, Any]:
     started = time.perf_counter()
     trainer = Trainer(config, trial_id=trial_id, data=data)
+    if has_checkpoint(checkpoint):
+        trainer.load(checkpoint)
     _ = trainer.estimate  # recorded beside what is measured
     while not trainer.finished:
         epoch = trainer.run_epoch()
+        trainer.save(checkpoint)
         print(
             f"{trial_id}  epoch {epoch.epoch}/{config.epochs}  loss {epoch.train_loss:.4f}  "
             f"{epoch.metric_name} of the watched {epoch.metric or 0:.4f}  "

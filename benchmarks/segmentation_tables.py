@@ -38,6 +38,8 @@ class Protocol:
 
 
 _NUM_WATCHED = 2
+_START = "from_"
+"""Before the weights' name in the id of a trial that did not start from scratch."""
 
 PROTOCOLS = {
     "drive": Protocol(
@@ -101,11 +103,15 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
                     "batch_size": arguments.batch_size,
                     "precision": arguments.precision,
                     "norm": arguments.norm,
+                    "weights": arguments.weights,
                     "augment": arguments.augment,
                     "device": arguments.device,
                     "seed": seed,
                 }
-                kinds = [kind for kind in (arguments.norm, arguments.augment) if kind not in USUAL]
+                kinds = (
+                    [] if arguments.weights == "none" else [_START + Path(arguments.weights).stem]
+                )
+                kinds += [kind for kind in (arguments.norm, arguments.augment) if kind not in USUAL]
                 if arguments.inner_iterations not in (None, settings["inner_iterations"]):
                     settings["inner_iterations"] = arguments.inner_iterations
                     kinds.append(f"J{arguments.inner_iterations}")
@@ -123,6 +129,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
     heads = (
         "backbone",
         "norm",
+        "from",
         "method",
         "J",
         "epochs",
@@ -140,7 +147,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
         f"`python benchmarks/segmentation_tables.py {arguments.table}`: {first['image_size']} px, "
         f"patch and downsampled image {first['patch_size']} px, S {first['sampling_rate']:g}, "
         f"batch {first['batch_size']}, "
-        f"learning rate {first['learning_rate']:g}, {first['precision']}, from scratch; "
+        f"learning rate {first['learning_rate']:g}, {first['precision']}; "
         f"{first['num_train_images']} images to train, {first['num_val_images']} to measure, all "
         "pixels pooled. Metrics in percent, plr as it is; peaks of tensors.",
         "",
@@ -164,7 +171,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
 def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return everything but the seed that may differ in one file.
 
-    Its id holds backbone, encoder, method, epochs, learning rate, norm, augmentation and J.
+    Its id holds backbone, encoder, method, epochs, learning rate, start, norm, augmentation and J.
     """
     name, _, _ = row["trial_id"].rpartition("-seed")
     return name, row["batch_size"], row["precision"]
@@ -180,6 +187,7 @@ def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
     cells = [
         f"{first['backbone']} ({first['encoder']})",
         first["norm"],
+        _started_from(first),
         first["method"],
         str(first["inner_iterations"]) if first["method"] in PATCH_METHODS else "",
         str(first["epochs"]),
@@ -192,6 +200,11 @@ def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
         "" if of_full is None else f"{of_full:.2f}",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _started_from(row: Mapping[str, Any]) -> str:
+    starts = [part for part in row["trial_id"].split("-") if part.startswith(_START)]
+    return starts[0].removeprefix(_START) if starts else "scratch"
 
 
 _OF_THE_PEAK = ("backbone", "encoder", "norm", "batch_size", "precision")
@@ -220,6 +233,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backbones", nargs="+", default=["unet", "deeplabv3"])
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--norm", default="batch")
+    parser.add_argument(
+        "--weights",
+        default="none",
+        help="safetensors file to start from; its name (no -) marks the rows",
+    )
     parser.add_argument("--augment", default="none", help="more than 'none' is not the table's")
     parser.add_argument("--inner-iterations", type=int, help="others than the table's")
     return parser
