@@ -21,6 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from patchtrain.errors import ConfigError
 
 MAX_NORM_GROUPS = 32
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What batch norm has and group norm has not."""
 
 
 def check_name(field: str, name: str) -> None:
@@ -63,9 +65,7 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
         if weights != "pretrained":
             raise
         raise pretrained_cannot_be_had("backbone", name, error) from None
-    if weights not in ("none", "pretrained"):
-        load_weights(network, Path(weights))
-    adapt_norm(network, norm)
+    prepare(network, weights, norm)
     return network
 
 
@@ -81,6 +81,27 @@ def pretrained_cannot_be_had(field: str, name: str, error: Exception) -> ConfigE
         f"weights='pretrained' of {field}={name!r} cannot be had ({type(error).__name__}: "
         f"{reason}); connect to the internet once, give a safetensors file, or use weights=none"
     )
+
+
+def prepare(network: nn.Module, weights: str, norm: str) -> None:
+    """Load the safetensors file `weights`, if it is one, and adapt the norms.
+
+    Published weights are of networks with batch norm, a trial's are of the norm that it had. So
+    what the file has decides which comes first.
+
+    Raises:
+        ConfigError: no such file, or weights of another network or norm.
+    """
+    if weights in ("none", "pretrained"):
+        adapt_norm(network, norm)
+        return
+    state = _read_weights(weights)
+    if norm == "group" and not any(name.endswith(_STATISTICS) for name in state):
+        adapt_norm(network, norm)
+        _load_weights(network, state, weights)
+    else:
+        _load_weights(network, state, weights)
+        adapt_norm(network, norm)
 
 
 def adapt_norm(network: nn.Module, norm: str) -> None:
@@ -150,27 +171,27 @@ def _without_prefix(state: dict[str, Any], wanted: list[str]) -> dict[str, Any]:
     }
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load the safetensors file `path` into `network`; what it has too many is left out.
-
-    The network's weights may be part of a larger network's, as in a trial's checkpoint.
-
-    Raises:
-        ConfigError: no such file, or weights of another network.
-    """
+def _read_weights(weights: str) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    if not path.is_file():
+    if not Path(weights).is_file():
         raise ConfigError(
-            f"weights={str(path)!r} is no file; use none, pretrained or a safetensors file"
+            f"weights={weights!r} is no file; use none, pretrained or a safetensors file"
         )
     try:
-        state = load_file(path)
+        return load_file(weights)
     except Exception as error:
         raise ConfigError(
-            f"weights={str(path)!r} is not a safetensors file ({error}); save one with "
+            f"weights={weights!r} is not a safetensors file ({error}); save one with "
             "safetensors.torch.save_file"
         ) from None
+
+
+def _load_weights(network: nn.Module, state: dict[str, Any], weights: str) -> None:
+    """Load `state` into `network`; what it has too many is left out.
+
+    It may be part of a larger network's, as in a trial's checkpoint.
+    """
     state = _without_prefix(state, list(network.state_dict()))
     own = {name: value for name, value in state.items() if name in network.state_dict()}
     try:
@@ -178,10 +199,15 @@ def load_weights(network: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"weights={str(path)!r} do not fit this backbone ({reason}); check its name"
+            f"weights={weights!r} do not fit this backbone ({reason}); check its name"
         ) from None
+    if missing and all(name.endswith(_STATISTICS) for name in missing):
+        raise ConfigError(
+            f"weights={weights!r} are of a network with group norm, without statistics of batch "
+            "norm; use norm=group"
+        )
     if missing:
         raise ConfigError(
-            f"weights={str(path)!r} lack {len(missing)} parameters of this backbone, first "
+            f"weights={weights!r} lack {len(missing)} parameters of this backbone, first "
             f"{missing[0]!r}; check its name"
         )

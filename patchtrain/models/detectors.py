@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -21,9 +20,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from patchtrain.errors import ConfigError
 from patchtrain.models.backbones import (
-    adapt_norm,
     check_name,
-    load_weights,
+    prepare,
     pretrained_cannot_be_had,
     silence_downloads,
 )
@@ -145,11 +143,8 @@ def build_pyramid(
             f"backbone={backbone!r} has maps of strides {reductions}, not {_OF_BACKBONE} px; use "
             "another, e.g. resnet50"
         )
-    if weights not in ("none", "pretrained"):
-        load_weights(body, Path(weights))
-    pyramid = Pyramid(body, channels, num_features)
-    adapt_norm(pyramid, norm)
-    return pyramid
+    prepare(body, weights, norm)
+    return Pyramid(body, channels, num_features)
 
 
 def _body(backbone: str, weights: str) -> nn.Module:

@@ -8,7 +8,6 @@ Shapes: B batch, p patch side in px, d features, s the network's shrinking.
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import segmentation_models_pytorch as smp
@@ -19,8 +18,7 @@ from torch import nn
 
 from patchtrain.errors import ConfigError
 from patchtrain.models.backbones import (
-    adapt_norm,
-    load_weights,
+    prepare,
     pretrained_cannot_be_had,
     silence_downloads,
 )
@@ -85,9 +83,7 @@ def build_segmenter(
         segmenter = Segmenter(network, PlainUnet.out_channels, enlarged=1)
     else:
         segmenter = _around_encoder(backbone, encoder, weights, drop_rate)
-    if weights not in ("none", "pretrained"):
-        load_weights(segmenter.network, Path(weights))
-    adapt_norm(segmenter.network, norm)
+    prepare(segmenter.network, weights, norm)
     return segmenter
 
 

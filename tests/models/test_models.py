@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from conftest import tiny
+from conftest import TINY, TINY_BOXES, TINY_MASKS, tiny
 from safetensors.torch import save_file
 from torch import nn
 
@@ -99,15 +101,36 @@ def test_weights_of_a_file_are_loaded(tmp_path):
         assert torch.equal(value, loaded.state_dict()[name])
 
 
-def test_weights_of_a_trials_checkpoint_are_loaded(tmp_path):
-    """The backbone of one trial begins another one, whatever its method."""
+@pytest.mark.parametrize(
+    ("config", "loaded"), [(TINY, ""), (TINY_MASKS, "encoder."), (TINY_BOXES, "body.")]
+)
+@pytest.mark.parametrize("norm", ["batch", "group", "frozen"])
+def test_weights_of_a_trials_checkpoint_are_loaded(tmp_path, config, loaded, norm):
+    """The backbone of one trial begins another one, whatever its method and norm."""
+    config = replace(config, norm=norm)
     torch.manual_seed(1)
-    first = build_network(tiny(method="patchgd"), 3)
+    first = build_network(replace(config, method="patchgd"), 3)
     save_file(first.state_dict(), tmp_path / "model.safetensors")
-    config = tiny(method="local_global", weights=str(tmp_path / "model.safetensors"))
-    second = build_network(config, 3)
-    for name, value in first.backbone.state_dict().items():
-        assert torch.equal(value, second.backbone.state_dict()[name])
+    weights = str(tmp_path / "model.safetensors")
+    torch.manual_seed(2)
+    second = build_network(replace(config, method="local_global", weights=weights), 3)
+    tensors = second.backbone.state_dict()
+    compared = [name for name in tensors if loaded in name]
+    assert compared
+    for name in compared:
+        assert torch.equal(first.backbone.state_dict()[name], tensors[name])
+
+
+def test_group_norm_takes_weights_of_batch_norm_but_not_the_other_way(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    torch.manual_seed(1)
+    saved = build_backbone("test_resnet", "none", "batch")
+    save_file(saved.state_dict(), path)
+    grouped = build_backbone("test_resnet", str(path), "group")
+    assert torch.equal(saved.conv1[0].weight, grouped.conv1[0].weight)
+    save_file(grouped.state_dict(), path)
+    with pytest.raises(ConfigError, match="use norm=group"):
+        build_backbone("test_resnet", str(path), "batch")
 
 
 @pytest.mark.parametrize(
