@@ -34,7 +34,11 @@ VARIANTS = (
     "patchgd",
     "local_global",
     "patchgd:sampling_rate=1,inner_iterations=1",
+    "local_global:sampling_rate=1,inner_iterations=1",
     "local_global:accumulation_steps=4",
+    "local_global:fusion=add",
+    "local_global:epochs=10",
+    "full:epochs=10",
 )
 METRICS = ("f1", "marked", "best_f1", "best_threshold", "average_precision")
 HEADS = ("F1 at 0.5", "marked", "best F1", "at", "AP")
@@ -167,7 +171,7 @@ def _heading(arguments: argparse.Namespace) -> list[str]:
         f"px, patch and downsampled image {arguments.image_size // 4} px, U-Net (resnet18), group "
         f"norm, {arguments.epochs} epochs, batch {arguments.batch_size}, learning rate "
         f"{arguments.learning_rate:g}, {arguments.precision}, torch {torch.__version__}; S 25 %, "
-        "J 4 unless a variant says otherwise. Percent; marked: pixels of probability 0.5 and more "
+        "J 4, unless a variant says otherwise. Percent; marked: pixels of probability 0.5 and more "
         "as a share of the true ones; at: the threshold of the best F1.",
         "",
         "| " + " | ".join(heads) + " |",
