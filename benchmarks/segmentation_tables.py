@@ -129,7 +129,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) ->
     heads = (
         "backbone",
         "norm",
-        "from",
+        "start",
         "method",
         "J",
         "epochs",
