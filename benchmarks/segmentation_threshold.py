@@ -75,7 +75,7 @@ class Thresholds(Segmentation):
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         best = int(f1[:-1].argmax())
         return {
-            "f1": float(f1[:-1][thresholds >= 0.5][0]),
+            "f1": float(f1[np.searchsorted(thresholds, 0.5)]),  # the last one marks nothing: 0
             "marked": float(counts[shares >= 0.5].sum() / counts[wanted == 1].sum()),
             "best_f1": float(f1[best]),
             "best_threshold": float(thresholds[best]),
