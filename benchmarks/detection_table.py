@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measured_trials import Rows, measured, parser_of, versions_of
+from measured_trials import Rows, measured, parser_of, settings_of, versions_of
 
 from patchtrain.config import TrialConfig
 from patchtrain.units import format_bytes
@@ -59,11 +59,7 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
                 "backbone": arguments.backbone,
                 "latent_channels": arguments.channels,
                 "norm": "group",
-                "batch_size": arguments.batch_size,
-                "epochs": arguments.epochs,
-                "learning_rate": arguments.learning_rate,
-                "precision": arguments.precision,
-                "device": arguments.device,
+                **settings_of(arguments),
                 "seed": seed,
                 **METHODS[name],
             }

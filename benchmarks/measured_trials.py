@@ -38,6 +38,12 @@ def parser_of(
     return parser
 
 
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of a trial that `parser_of` asks for, but the seed."""
+    names = ("epochs", "batch_size", "learning_rate", "precision", "device")
+    return {name: getattr(arguments, name) for name in names}
+
+
 def measured(
     path: Path,
     trials: Iterable[tuple[str, TrialConfig]],

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measured_trials import measured, parser_of, versions_of
+from measured_trials import measured, parser_of, settings_of, versions_of
 
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.units import format_bytes
@@ -94,22 +94,21 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
             for method in arguments.methods:
                 settings = {
                     **protocol.settings,
+                    **settings_of(arguments),
                     "data_dir": str(arguments.data_dir),
                     "backbone": backbone,
                     "encoder": arguments.encoder,
                     "method": method,
                     "epochs": arguments.epochs or protocol.epochs,
-                    "learning_rate": arguments.learning_rate,
-                    "batch_size": arguments.batch_size,
-                    "precision": arguments.precision,
                     "norm": arguments.norm,
                     "weights": arguments.weights,
                     "augment": arguments.augment,
-                    "device": arguments.device,
                     "seed": seed,
                 }
                 kinds = (
-                    [] if arguments.weights == "none" else [_START + Path(arguments.weights).stem]
+                    []
+                    if arguments.weights == "none"
+                    else [_START + Path(arguments.weights).stem.replace("-", "_")]
                 )
                 kinds += [kind for kind in (arguments.norm, arguments.augment) if kind not in USUAL]
                 if arguments.inner_iterations not in (None, settings["inner_iterations"]):
@@ -236,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         default="none",
-        help="safetensors file to start from; its name (no -) marks the rows",
+        help="safetensors file to start from; its name marks the rows",
     )
     parser.add_argument("--augment", default="none", help="more than 'none' is not the table's")
     parser.add_argument("--inner-iterations", type=int, help="others than the table's")

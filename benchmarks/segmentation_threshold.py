@@ -10,21 +10,19 @@ images that it was trained on, too: what is wrong there as well is no matter of 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from measured_trials import parser_of, trained_and_tested
+from measured_trials import parser_of, settings_of, trained_and_tested
 from segmentation_tables import PROTOCOLS
 from sklearn.metrics import average_precision_score, precision_recall_curve
 from torch import Tensor
 
 import patchtrain.engine
-from patchtrain.config import TrialConfig
+from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.tasks import Segmentation
 from patchtrain.trainer import Trainer
 
@@ -101,7 +99,6 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
     for seed in arguments.seeds:
         for variant in arguments.variants:
             method, _, settings = variant.partition(":")
-            named = dict(setting.split("=") for setting in settings.split(",") if setting)
             yield (
                 variant,
                 TrialConfig.from_mapping(
@@ -114,23 +111,12 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
                         "encoder": "resnet18",
                         "norm": "group",
                         "method": method,
-                        "epochs": arguments.epochs,
-                        "learning_rate": arguments.learning_rate,
-                        "batch_size": arguments.batch_size,
-                        "precision": arguments.precision,
-                        "device": arguments.device,
+                        **settings_of(arguments),
                         "seed": seed,
-                        **{name: _value(text) for name, text in named.items()},
+                        **parse_overrides([each for each in settings.split(",") if each]),
                     }
                 ),
             )
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _line(variant: str, config: TrialConfig) -> str:

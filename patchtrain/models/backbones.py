@@ -92,16 +92,12 @@ def prepare(network: nn.Module, weights: str, norm: str) -> None:
     Raises:
         ConfigError: no such file, or weights of another network or norm.
     """
-    if weights in ("none", "pretrained"):
-        adapt_norm(network, norm)
-        return
-    state = _read_weights(weights)
-    if norm == "group" and not any(name.endswith(_STATISTICS) for name in state):
-        adapt_norm(network, norm)
+    if weights not in ("none", "pretrained"):
+        state = _read_weights(weights)
+        if norm == "group" and not any(name.endswith(_STATISTICS) for name in state):
+            adapt_norm(network, norm)
         _load_weights(network, state, weights)
-    else:
-        _load_weights(network, state, weights)
-        adapt_norm(network, norm)
+    adapt_norm(network, norm)
 
 
 def adapt_norm(network: nn.Module, norm: str) -> None:
