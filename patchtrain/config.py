@@ -222,8 +222,8 @@ class TrialConfig:
     the loss."""
 
     channels_last: bool | Literal["auto"] = "auto"
-    """Memory layout of images and convolutions: channels together (faster on tensor cores and
-    CPUs). `auto`: on the CPU."""
+    """Memory layout of images and convolutions: channels together (faster on tensor cores and,
+    for most networks, on CPUs). `auto`: on the CPU."""
 
     optimizer_kernel: OptimizerKernel = "auto"
     """How AdamW runs: `fused` (no temporaries), `foreach` (fast without it, holds temporaries of

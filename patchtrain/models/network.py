@@ -171,8 +171,8 @@ def _mixes_inputs(task: str, backbone: str, encoder: str, norm: str) -> bool:
 
 
 def memory_layout(config: TrialConfig, device: torch.device) -> torch.memory_format:
-    """Return how images lie in memory on `device`: CPU convolutions run 1.4 to 2 times faster on
-    channels that lie together.
+    """Return how images lie in memory on `device`: on the CPU most networks run faster on channels
+    that lie together (docs/log.md has the exceptions).
     """
     wanted = config.channels_last
     together = device.type == "cpu" if wanted == "auto" else wanted
