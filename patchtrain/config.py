@@ -347,6 +347,11 @@ class TrialConfig:
                 "method='tiled' needs a label for every patch, which classification has not; use "
                 "method=patchgd or local_global"
             )
+        if task != "classification" and self.method == "checkpointed":
+            raise ConfigError(
+                "method='checkpointed' is for classification; use full, or local_global for less "
+                "memory"
+            )
         if self.foreground is not None and self.dataset != "aerial":
             raise ConfigError(
                 f"foreground={self.foreground!r}: dataset={self.dataset} has no named classes to "
@@ -399,11 +404,6 @@ class TrialConfig:
                 f"{name}={side} must be a multiple of {_COARSEST_STRIDE} in detection with "
                 f"method={self.method}: so coarse are the maps of the backbone; use "
                 f"{max(1, round(side / _COARSEST_STRIDE)) * _COARSEST_STRIDE}"
-            )
-        if self.method == "checkpointed":
-            raise ConfigError(
-                "method='checkpointed' is for classification; use full, or local_global for less "
-                "memory"
             )
 
     @property

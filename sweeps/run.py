@@ -6,7 +6,6 @@ while running; 2 bad input, with one line on stderr and nothing written; 130 sto
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 import subprocess
@@ -262,15 +261,22 @@ def check_trials(plan: Plan) -> DataSizes:
         ConfigError: an unknown name, a setting that does not fit.
         DataError: the data set is not there or damaged.
     """
-    from patchtrain.datasets import load_dataset
+    from patchtrain.datasets import load_dataset, smallest_side_px
     from patchtrain.trainer import check
 
     space = plan.space
     for config in space.variants(_KINDS):
         check(config)
-    # reads every image once, what it finds is kept; the largest patch finds every small image
-    largest = max(space.choices("patch_size"))
-    data = load_dataset(dataclasses.replace(space.base, patch_size=largest))
+    *others, strictest = sorted(space.variants(("method", "patch_size")), key=smallest_side_px)
+    data = load_dataset(strictest)  # reads every image once; what it finds is kept
+    if data.num_skipped and others:
+        num_small = data.num_skipped - load_dataset(others[0]).num_skipped
+        if num_small:
+            raise DataError(
+                f"skip_bad_images=true: {num_small} images smaller than patch_size="
+                f"{strictest.patch_size} would be left out of some trials and not of others; vary "
+                "patch_size over smaller ones, or take these images out"
+            )
     return DataSizes(len(data.train), len(data.val))
 
 

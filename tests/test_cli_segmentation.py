@@ -190,6 +190,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         ({"encoder": "resnet35"}, "encoder='resnet35' is unknown .* did you mean .*resnet34"),
         ({"encoder": "mit_b0", "backbone": "deeplabv3"}, "encoder='mit_b0' cannot carry"),
         ({"aggregator": "small_cnn"}, "aggregator='small_cnn' reads no maps"),
+        ({"method": "checkpointed"}, "method='checkpointed' is for classification"),
         ({"task": "classification"}, "task='classification' does not go with dataset="),
         ({"num_classes": 5}, "num_classes=5: dataset=.* has its own"),
         ({"tile_overlap": 0.2}, "tile_overlap=0.2: only detection has overlapping patches"),

@@ -10,7 +10,7 @@ from patchtrain.datasets.augment import Augmentation
 from patchtrain.datasets.base import Example, ImageData, ImageDataset
 from patchtrain.datasets.cache import sample_dir
 from patchtrain.datasets.listing import Listing
-from patchtrain.datasets.loading import load_splits, load_whole
+from patchtrain.datasets.loading import load_splits, load_whole, smallest_side_px
 from patchtrain.datasets.samples import WRITERS, write_panda_sample
 from patchtrain.datasets.split import read_split, write_split
 from patchtrain.errors import ConfigError
@@ -26,6 +26,7 @@ __all__ = [
     "load_dataset",
     "num_classes",
     "read_split",
+    "smallest_side_px",
     "write_panda_sample",
     "write_split",
 ]

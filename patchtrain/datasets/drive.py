@@ -8,7 +8,8 @@ observer (`2nd_manual`) is not read. Without `test/1st_manual`, as the challenge
 there is no test split. The image_id is `21_training`, `01_test`.
 
 Folders: `train/image/0.png` and `train/mask/0.png`, of the same name but for the suffix, and
-`test/` alike, without field of view. The image_id is `train_0`, `test_0`.
+`test/` alike (passed over if it has no masks), without field of view. The image_id is `train_0`,
+`test_0`.
 
 Either way `test` is the data set's own and `val` is drawn from the training images (unless there
 is a folder `val`), so that `test_fraction` must be 0 where there is a test split. The layout may

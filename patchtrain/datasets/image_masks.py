@@ -2,9 +2,9 @@
 
 `images/a.jpg` and `masks/a.png`, of the same name but for the suffix, each mask of the size of its
 image; the image_id is `a`. Or the two in folders `train`, `val` and `test`, which then are the
-splits, with image_ids such as `train_a`; what is missing of val and test is drawn from train (test
-only where `test_fraction` asks for it; for a split that has its folder, `val_fraction` does not
-count and `test_fraction` must be 0).
+splits, with image_ids such as `train_a`; a `test` without masks is passed over. What is missing of
+val and test is drawn from train (test only where `test_fraction` asks for it; for a split that has
+its folder, `val_fraction` does not count and `test_fraction` must be 0).
 
 What a mask means:
 

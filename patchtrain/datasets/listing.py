@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patchtrain.datasets.base import Example
-from patchtrain.datasets.folders import is_folder, pictures_in
+from patchtrain.datasets.folders import folders_in, is_folder, pictures_in
 from patchtrain.datasets.masks import MaskFiles, MaskReader
 from patchtrain.datasets.split import SPLITS
 from patchtrain.errors import DataError
@@ -71,8 +71,17 @@ class MaskFolders:
 
 def split_folders(root: Path, images: str, masks: str) -> list[MaskFolders]:
     """Return the folders `images` and `masks` of each split that has a folder in `root`, with
-    image_ids such as `train_a`.
+    image_ids such as `train_a`. Test images without a folder of masks, as challenges give them
+    away, are none.
+
+    Raises:
+        DataError: there are splits, and beside them the same folders under a name of no split.
     """
+    splits = [split for split in SPLITS if is_folder(root / split / images)]
+    if splits:
+        _check_names_of_splits(root, images, masks)
+    if "test" in splits and not is_folder(root / "test" / masks):
+        splits.remove("test")
     return [
         MaskFolders(
             images=root / split / images,
@@ -80,9 +89,18 @@ def split_folders(root: Path, images: str, masks: str) -> list[MaskFolders]:
             id_of=f"{split}_{{}}".format,
             part=split,
         )
-        for split in SPLITS
-        if is_folder(root / split / images)
+        for split in splits
     ]
+
+
+def _check_names_of_splits(root: Path, images: str, masks: str) -> None:
+    for folder in folders_in(root):
+        both = is_folder(folder / images) and is_folder(folder / masks)
+        if both and folder.name not in SPLITS:
+            raise DataError(
+                f"{folder}: has {images}/ and {masks}/, but is none of the splits "
+                f"{', '.join(SPLITS)}; rename it to one of them, or move it elsewhere"
+            )
 
 
 def list_mask_folders(

@@ -85,8 +85,7 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Examp
     """
     bad = dict(listing.unusable)
     if config.skip_bad_images or not bad:  # else what is known is enough: decoding takes long
-        min_side_px = config.patch_size if config.method in PATCH_METHODS else 1
-        bad |= find_bad_images(listing.examples, config.image_size, min_side_px)
+        bad |= find_bad_images(listing.examples, config.image_size, smallest_side_px(config))
     if not bad:
         return list(listing.examples)
     first = bad[min(bad)]
@@ -100,6 +99,16 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Examp
     for reason in bad.values():
         _log.info("skipped: %s", reason)
     return [example for example in listing.examples if example.image_id not in bad]
+
+
+def smallest_side_px(config: TrialConfig) -> int:
+    """Return the shorter side in px that an image needs.
+
+    Every image is resized to `image_size` before it is cut; only a slide that shows less than one
+    patch of it at full resolution is taken for a mistake.
+    """
+    cut = config.task == "classification" and config.method in PATCH_METHODS
+    return config.patch_size if cut else 1
 
 
 def _check_test_fraction(config: TrialConfig, data_dir: Path, listing: Listing) -> None:

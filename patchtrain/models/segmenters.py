@@ -139,6 +139,8 @@ def _around_encoder(backbone: str, encoder: str, weights: str, drop_rate: float)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
+        if isinstance(error, RuntimeError) and torch.get_default_device().type == "meta":
+            raise  # may be about tensors without values; `build_on_meta` tries with them then
         if weights == "pretrained":
             raise pretrained_cannot_be_had("encoder", encoder, error) from None
         reason = " ".join(str(error).split())[:200]

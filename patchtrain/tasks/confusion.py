@@ -12,8 +12,8 @@ With TP, FP, FN, TN the pixels of a class that are found, falsely found, missed 
 
 With more than two classes f1, plr and nlr are means over the classes for which they are defined,
 and mean_iou takes the place of iou. What is infinite or undefined (0 / 0) is left out and counted:
-`plr_undefined` says for how many classes, `image_plr_undefined` for how many images. Undefined
-altogether is None.
+`plr_undefined` says for how many classes, `image_plr_undefined` for how many classes of all images
+together (two classes: for how many images). Undefined altogether is None.
 
 Shapes: K classes; confusion counts [K, K] have the truth in rows, the prediction in columns.
 """
@@ -38,21 +38,21 @@ def pooled_metrics(confusion: np.ndarray) -> dict[str, float | None]:
 
 def image_metrics(confusions: Sequence[np.ndarray]) -> dict[str, float | None]:
     """Return the mean of each metric over the images in which it is defined, as `image_<name>`, and
-    in how many it is not.
+    how often it is not, see above.
     """
-    by_image = [_metrics(confusion)[0] for confusion in confusions]
+    by_image = [_metrics(confusion) for confusion in confusions]
     means: dict[str, float | None] = {}
-    for name in by_image[0]:
-        defined = [value for values in by_image if (value := values[name]) is not None]
+    for name in by_image[0][0]:
+        defined = [value for values, _ in by_image if (value := values[name]) is not None]
         means[IMAGE_PREFIX + name] = float(np.mean(defined)) if defined else None
         if name != "accuracy":
-            num_undefined = len(by_image) - len(defined)
+            num_undefined = sum(undefined[name] for _, undefined in by_image)
             means[IMAGE_PREFIX + name + UNDEFINED_SUFFIX] = float(num_undefined)
     return means
 
 
 def _metrics(confusion: np.ndarray) -> tuple[dict[str, float | None], Mapping[str, int]]:
-    """Return the metrics, and for how many classes each ratio is undefined."""
+    """Return the metrics, and for how many classes each is undefined."""
     found = np.diag(confusion).astype(np.float64)
     truth, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     total = float(confusion.sum())
@@ -63,21 +63,15 @@ def _metrics(confusion: np.ndarray) -> tuple[dict[str, float | None], Mapping[st
     left = total - found - missed - false
     sensitivity, specificity = _ratio(found, truth), _ratio(left, left + false)
     by_class = {
+        "accuracy": _ratio(np.array([np.trace(confusion)]), np.array([total])),
         "f1": _ratio(2 * found, 2 * found + false + missed),
-        "iou": _ratio(found, found + false + missed),
+        "iou" if num_classes == 2 else "mean_iou": _ratio(found, found + false + missed),
+        "balanced_accuracy": (sensitivity + specificity) / 2 if num_classes == 2 else sensitivity,
         "plr": _ratio(sensitivity, 1 - specificity),
         "nlr": _ratio(1 - sensitivity, specificity),
     }
-    balanced = (sensitivity + specificity) / 2 if num_classes == 2 else sensitivity
-    values = {
-        "accuracy": _mean(_ratio(np.array([np.trace(confusion)]), np.array([total]))),
-        "f1": _mean(by_class["f1"]),
-        "iou" if num_classes == 2 else "mean_iou": _mean(by_class["iou"]),
-        "balanced_accuracy": _mean(balanced),
-        "plr": _mean(by_class["plr"]),
-        "nlr": _mean(by_class["nlr"]),
-    }
-    return values, {name: int(np.isnan(by_class[name]).sum()) for name in _RATIOS}
+    values = {name: _mean(by_class[name]) for name in by_class}
+    return values, {name: int(np.isnan(by_class[name]).sum()) for name in by_class}
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -85,6 +85,24 @@ def test_a_folder_of_val_alone_is_not_enough(tmp_path):
     assert "no images in train (images: train 0, val 10, test 0)" in error_of(config(tmp_path))
 
 
+def test_a_folder_of_another_name_beside_the_splits_is_not_left_out_silently(tmp_path):
+    write_pairs(tmp_path / "train")
+    write_pairs(tmp_path / "valid", ["x", "y"])
+    assert "valid: has images/ and masks/, but is none of the splits train, val, test" in error_of(
+        config(tmp_path)
+    )
+    (tmp_path / "valid").rename(tmp_path / "val")
+    assert ids(load_dataset(config(tmp_path)).val) == ["val_x", "val_y"]
+
+
+def test_test_images_without_masks_are_none(tmp_path):
+    write_pairs(tmp_path / "train")
+    write(tmp_path / "test" / "images" / "x.png", grey_image())
+    assert load_dataset(config(tmp_path)).test == ()
+    data = load_dataset(config(tmp_path, test_fraction=0.1))
+    assert (len(data.train), len(data.val), len(data.test)) == (7, 2, 1)
+
+
 def test_both_layouts_at_once_are_an_error(data_dir):
     write_pairs(data_dir / "train")
     assert "has both images/ and train/images/" in error_of(config(data_dir))

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc  # of ray[default]
 import pytest
+from image_data import grey_image, half_mask, write
 
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, DataError
+from sweeps import aerial_budget
 from sweeps.panda_budget import SWEEP
 from sweeps.plan import make_plan, parser
-from sweeps.run import main
+from sweeps.run import check_trials, main
 from sweeps.store import RunFolder
 
 FAST = ["--smoke-test"]
@@ -251,6 +253,48 @@ def test_data_without_its_table_ends_before_ray(tmp_path, capsys):
     assert main(SWEEP, ["--data-dir", str(tmp_path / "data"), "--out", str(out)]) == 2
     assert "train.csv" in capsys.readouterr().err
     assert not out.exists()
+
+
+def small_pairs(folder, num=6):
+    """Write pairs of an image of 40 x 60 px and its mask."""
+    for index in range(num):
+        write(folder / "images" / f"{index}.png", grey_image())
+        write(folder / "masks" / f"{index}.png", half_mask())
+    return folder
+
+
+def test_images_smaller_than_the_patches_of_larger_ones_are_masks_to_learn_from(tmp_path):
+    plan = make_plan(
+        aerial_budget.SWEEP,
+        parser(aerial_budget.SWEEP).parse_args(
+            [
+                *("--data-dir", str(small_pairs(tmp_path)), "--image-size", "256"),
+                *("--set", "dataset=image_masks", "--set", "encoder=resnet18"),
+            ]
+        ),
+    )
+    assert max(plan.space.choices("patch_size")) > 60
+    data = check_trials(plan)
+    assert data.num_train + data.num_val == 6
+
+
+def slides(folder, sizes):
+    """Write a slide of each side in px, all of one grade."""
+    rows = ["image_id,data_provider,isup_grade,gleason_score"]
+    for index, side in enumerate(sizes):
+        write(folder / "train_images" / f"{index}.tiff", grey_image(side, side))
+        rows.append(f"{index},radboud,1,3+3")
+    (folder / "train.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_slides_are_not_left_out_of_some_trials_only(tmp_path):
+    options = ["--data-dir", str(slides(tmp_path, [300] * 5 + [40])), "--image-size", "256"]
+    options += ["--skip-bad-images", "--backbone", "test_resnet"]
+    with pytest.raises(DataError, match="1 images smaller than patch_size=128 would be left out"):
+        check_trials(plan_of(*options))
+    data = check_trials(plan_of(*options, "--vary", "patch_size=64"))
+    assert data.num_train + data.num_val == 5
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path, capsys):

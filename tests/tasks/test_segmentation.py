@@ -104,6 +104,18 @@ def test_what_is_infinite_or_undefined_is_none_and_counted(confusion, undefined)
     assert {n for n in metrics if by_image.get(f"image_{n}_undefined") == 1} == undefined
 
 
+def test_every_undefined_class_of_every_image_is_counted():
+    third_absent = np.array([[5, 0, 0], [1, 4, 0], [0, 0, 0]])
+    all_there = np.array([[5, 1, 0], [2, 5, 1], [1, 0, 3]])
+    metrics = image_metrics([third_absent, all_there])
+    assert metrics["image_f1_undefined"] == 1
+    assert metrics["image_nlr_undefined"] == 1
+    assert metrics["image_plr_undefined"] == 2  # and the second has no false positive
+    assert metrics["image_nlr"] == pytest.approx(
+        np.mean([image_metrics([image])["image_nlr"] for image in (third_absent, all_there)])
+    )
+
+
 def test_nothing_counted_has_no_metrics():
     metrics = metrics_of(2, masks(2), np.full((3, 20, 30), IGNORED, np.uint8))
     assert {v for n, v in metrics.items() if not n.endswith("_undefined")} == {None}
