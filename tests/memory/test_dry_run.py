@@ -138,6 +138,7 @@ MASK_CASES: dict[str, dict[str, Any]] = {
     "groups_across_batches": {"inner_iterations": 3, "accumulation_steps": 2, "precision": "bf16"},
     "deeplabv3": {"backbone": "deeplabv3", "image_size": 128, "drop_rate": 0.3},
     "transformer": {"encoder": "mit_b0", "image_size": 128, "norm": "group"},
+    "dilated_transformer": {"encoder": "mit_b0", "backbone": "deeplabv3", "method": "patchgd"},
     "deeplabv3_downsampled": {"backbone": "deeplabv3", "method": "downsampled"},
     "unet_plain": {"backbone": "unet_plain", "batch_size": 1, "patch_microbatch": 1},
 }  # fmt: skip
