@@ -110,7 +110,7 @@ def test_every_undefined_class_of_every_image_is_counted():
     metrics = image_metrics([third_absent, all_there])
     assert metrics["image_f1_undefined"] == 1
     assert metrics["image_nlr_undefined"] == 1
-    assert metrics["image_plr_undefined"] == 2  # and the second has no false positive
+    assert metrics["image_plr_undefined"] == 2  # and its second has no false positive
     assert metrics["image_nlr"] == pytest.approx(
         np.mean([image_metrics([image])["image_nlr"] for image in (third_absent, all_there)])
     )
