@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,39 +50,55 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
         ConfigError: unknown name, or weights that cannot be had.
     """
     check_name("backbone", name)
-    if weights == "pretrained":
-        silence_downloads()
-    try:
-        network = timm.create_model(
-            name, pretrained=weights == "pretrained", num_classes=0, **dropout(drop_rate)
-        )
-    except TypeError as error:
-        raise ConfigError(
-            f"backbone={name!r} cannot be built with drop_rate={drop_rate} ({error}); use 0, or "
-            "another backbone"
-        ) from None
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        if weights != "pretrained":
-            raise
-        raise pretrained_cannot_be_had("backbone", name, error) from None
+    with blamed_on("backbone", name, weights, "cannot be built", instead="resnet50"):
+        try:
+            network = timm.create_model(
+                name, pretrained=weights == "pretrained", num_classes=0, **dropout(drop_rate)
+            )
+        except TypeError as error:
+            raise ConfigError(
+                f"backbone={name!r} cannot be built with drop_rate={drop_rate} ({error}); use 0, "
+                "or another backbone"
+            ) from None
     prepare(network, weights, norm)
     return network
 
 
-def silence_downloads() -> None:
-    """Keep each retry of a failing download from printing a line."""
-    hub_logging.set_verbosity_error()
+@contextmanager
+def blamed_on(field: str, name: str, weights: str, fault: str, *, instead: str) -> Iterator[None]:
+    """Make an error within, where a library builds a network, one that says what to change.
 
+    Memory that ran out stays itself. So does a `RuntimeError` on the meta device: it may be about
+    tensors without values, and `build_on_meta` then tries with them.
 
-def pretrained_cannot_be_had(field: str, name: str, error: Exception) -> ConfigError:
-    """Return what to say where the pretrained weights of `name` cannot be downloaded."""
-    reason = " ".join(str(error).split())[:200]
-    return ConfigError(
-        f"weights='pretrained' of {field}={name!r} cannot be had ({type(error).__name__}: "
-        f"{reason}); connect to the internet once, give a safetensors file, or use weights=none"
-    )
+    Args:
+        field, name: the setting and its value.
+        weights: see `TrialConfig`.
+        fault: what `name` then is said to fail in.
+        instead: a value that works.
+
+    Raises:
+        ConfigError: where anything was raised within.
+    """
+    if weights == "pretrained":
+        hub_logging.set_verbosity_error()  # else each retry of a failing download prints a line
+    try:
+        yield
+    except (ConfigError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and torch.get_default_device().type == "meta":
+            raise
+        reason = " ".join(str(error).split())[:200]
+        if weights == "pretrained":
+            raise ConfigError(
+                f"weights='pretrained' of {field}={name!r} cannot be had ({type(error).__name__}: "
+                f"{reason}); connect to the internet once, give a safetensors file, or use "
+                "weights=none"
+            ) from None
+        raise ConfigError(
+            f"{field}={name!r} {fault} ({reason}); use another, e.g. {instead}"
+        ) from None
 
 
 def prepare(network: nn.Module, weights: str, norm: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import timm
 import torch
@@ -19,12 +18,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import (
-    check_name,
-    prepare,
-    pretrained_cannot_be_had,
-    silence_downloads,
-)
+from patchtrain.models.backbones import blamed_on, check_name, prepare
 from patchtrain.tasks.fcos import HeadOutputs
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -148,17 +142,8 @@ def build_pyramid(
 
 
 def _body(backbone: str, weights: str) -> nn.Module:
-    if weights == "pretrained":
-        silence_downloads()
-    settings: dict[str, Any] = {"features_only": True, "out_indices": (-3, -2, -1)}
-    try:
-        return timm.create_model(backbone, pretrained=weights == "pretrained", **settings)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        if weights == "pretrained":
-            raise pretrained_cannot_be_had("backbone", backbone, error) from None
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"backbone={backbone!r} gives no maps ({reason}); use another, e.g. resnet50"
-        ) from None
+    pretrained = weights == "pretrained"
+    with blamed_on("backbone", backbone, weights, "gives no maps", instead="resnet50"):
+        return timm.create_model(
+            backbone, pretrained=pretrained, features_only=True, out_indices=(-3, -2, -1)
+        )

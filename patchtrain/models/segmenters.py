@@ -12,16 +12,11 @@ from typing import Any, NamedTuple
 
 import segmentation_models_pytorch as smp
 import timm
-import torch
 from segmentation_models_pytorch.base import SegmentationHead
 from torch import nn
 
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import (
-    prepare,
-    pretrained_cannot_be_had,
-    silence_downloads,
-)
+from patchtrain.models.backbones import blamed_on, prepare
 from patchtrain.models.unet import PlainUnet
 
 PLAIN = "unet_plain"
@@ -130,24 +125,10 @@ def _around_encoder(backbone: str, encoder: str, weights: str, drop_rate: float)
     settings: dict[str, Any] = {}
     if backbone == "deeplabv3":
         settings["decoder_aspp_dropout"] = drop_rate
-    pretrained = None
-    if weights == "pretrained":
-        silence_downloads()
-        pretrained = _pretrained_setting(encoder)
-    try:
+    pretrained = _pretrained_setting(encoder) if weights == "pretrained" else None
+    fault = f"cannot carry backbone={backbone}"
+    with blamed_on("encoder", encoder, weights, fault, instead="resnet34"):
         network = _AROUND_ENCODERS[backbone](encoder, encoder_weights=pretrained, **settings)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        if isinstance(error, RuntimeError) and torch.get_default_device().type == "meta":
-            raise  # may be about tensors without values; `build_on_meta` tries with them then
-        if weights == "pretrained":
-            raise pretrained_cannot_be_had("encoder", encoder, error) from None
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"encoder={encoder!r} cannot carry backbone={backbone} ({reason}); use another, e.g. "
-            "resnet34"
-        ) from None
     to_classes, enlargement, *_ = network.segmentation_head
     enlarged = getattr(enlargement, "scale_factor", 1)  # nothing is enlarged by nothing
     network.segmentation_head = nn.Identity()

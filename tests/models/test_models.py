@@ -3,13 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from conftest import TINY, TINY_BOXES, TINY_MASKS, tiny
 from safetensors.torch import save_file
 from torch import nn
 
 from patchtrain.errors import ConfigError
-from patchtrain.models import build_network, check_network
+from patchtrain.models import build_network, build_on_meta, check_network
 from patchtrain.models.aggregators import allowed_reduction, build_aggregator, layers_to_unstride
 from patchtrain.models.backbones import build_backbone, feature_dim
 
@@ -164,3 +165,33 @@ def test_weights_that_cannot_be_downloaded_are_refused_in_one_line(monkeypatch):
     with pytest.raises(ConfigError, match="weights='pretrained' of backbone='resnet18'") as caught:
         build_backbone("resnet18", "pretrained", "batch")
     assert "\n" not in str(caught.value)
+
+
+OF_EACH_TASK = pytest.mark.parametrize(
+    "config", [TINY, TINY_MASKS, TINY_BOXES], ids=lambda config: config.task
+)
+
+
+@OF_EACH_TASK
+def test_a_builder_that_computes_on_tensors_gets_memory(config, monkeypatch):
+    create = timm.create_model
+
+    def computing(*args, **kwargs):
+        assert torch.linspace(0, 1, 3)[-1].item() == 1  # impossible on the meta device
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", computing)
+    network = build_on_meta(config, 2)
+    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+
+
+@OF_EACH_TASK
+def test_a_builder_that_fails_is_refused_in_one_line(config, monkeypatch):
+    def failing(*args, **kwargs):
+        raise RuntimeError("no such\nstride")
+
+    monkeypatch.setattr(timm, "create_model", failing)
+    with pytest.raises(
+        ConfigError, match=r"\w+='.*test_resnet' .* \(no such stride\); use another"
+    ):
+        build_on_meta(config, 2)
