@@ -57,7 +57,7 @@ class Engine:
         self._guard = guard
         self.task = build_task(config, num_classes)
         torch.manual_seed(config.seed)
-        with guard.doing("setup"), guard.allocating(PARAMETERS), guard.device:
+        with guard.doing("setup"):
             self.network = self._build_network(num_classes)
         for parameter in self.network.parameters():
             parameter.register_post_accumulate_grad_hook(partial(_count_gradient, guard))
@@ -181,8 +181,12 @@ class Engine:
         self.steps_done += 1
 
     def _build_network(self, num_classes: int) -> Network:
-        network = build_network(self._config, num_classes).train()
-        lay_out(network, self._layout())
+        with self._guard.on_host():  # where a library may build layers that it drops again
+            network = build_network(self._config, num_classes).train()
+        with self._guard.allocating(PARAMETERS):
+            network.to(self._guard.device)
+            lay_out(network, self._layout())
+        self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
         return network
 
     def _layout(self) -> torch.memory_format:

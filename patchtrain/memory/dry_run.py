@@ -198,8 +198,9 @@ class _NoRandomFills(TorchDispatchMode):
 
 
 class _AsKernelsDo(TorchDispatchMode):
-    """Results of norms as kernels give them: statistics in fp32 whatever the inputs are, and values
-    and gradients laid out as the inputs. Torch's own fake ones differ, and take long to work out.
+    """Results as kernels give them, where torch's own fake ones differ: the statistics of norms in
+    fp32 whatever the inputs are, and values and gradients laid out as the inputs, which those of
+    norms also take long to work out.
     """
 
     _backward = {
@@ -240,6 +241,8 @@ class _AsKernelsDo(TorchDispatchMode):
         if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
             output, *statistics = result
             return output, *(value.to(torch.float32) for value in statistics)
+        if torch.Tag.pointwise in func.tags and isinstance(result, Tensor):
+            return _as_pointwise(result, func, args)
         return result
 
 
@@ -290,6 +293,26 @@ def _run(
             engine.finish_epoch()
             engine.predict(ShapeBatch.of(num_validated, config))
             return guard.recorder.trace()
+
+
+_KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)
+
+
+def _as_pointwise(result: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor:
+    """Return `result` laid out as kernels lay it out that work on single values: see
+    `_normalised_like`; one that also reads a number keeps the layout.
+    """
+    in_order = torch.empty(result.shape, device="meta").stride()
+    if not result.is_contiguous() or result.stride() == in_order or func in _KEEP_THE_LAYOUT:
+        return result
+    read = [
+        value
+        for argument, value in zip(func._schema.arguments, args, strict=False)
+        if isinstance(argument.type, torch.TensorType)
+    ]
+    if result is args[0] or not all(getattr(v, "shape", None) == result.shape for v in read):
+        return result
+    return torch.empty_like(result, memory_format=torch.contiguous_format)
 
 
 def _normalised_like(pixels: Tensor) -> Tensor:

@@ -18,10 +18,13 @@ from conftest import (
     tiny_boxes,
     tiny_masks,
 )
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
 
+from patchtrain import engine
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.memory.dry_run import dry_run
+from patchtrain.memory.dry_run import _AsKernelsDo, dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace
 from patchtrain.readers import detection, segmentation
@@ -50,15 +53,15 @@ def measured(config: TrialConfig) -> Held:
     iterations have met the optimizer's state, and a validation.
     """
     iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
-    engine, guard = build_engine(config)
+    trained, guard = build_engine(config)
     if config.precision == "fp16":  # else the first steps may be left out
-        engine._scaler.load_state_dict({**engine._scaler.state_dict(), "scale": 1.0})
+        trained._scaler.load_state_dict({**trained._scaler.state_dict(), "scale": 1.0})
     with guard:
         for number in range(max(3, 2 * config.accumulation_steps // iterations + 2)):
-            engine.train_batch(random_batch(config, seed=number), generator(number))
-        engine.finish_epoch()
-        engine.predict(random_batch(config))
-    assert engine.optimizer.state
+            trained.train_batch(random_batch(config, seed=number), generator(number))
+        trained.finish_epoch()
+        trained.predict(random_batch(config))
+    assert trained.optimizer.state
     peak = guard.peak()
     return Held(peak.allocated_bytes, peak.phase, dict(peak.by_category))
 
@@ -275,6 +278,50 @@ def test_memory_and_time_do_not_grow_with_the_image(method):
     grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib)
     assert grown_bytes < 2**29
     assert held.num_bytes > (100 * 2**30 if method == "full" else 2**27)
+
+
+def test_what_a_library_builds_and_drops_again_is_not_held(monkeypatch):
+    """smp's VGG makes 400 MB of classifier first."""
+    config = tiny(method="downsampled")
+    build = engine.build_network
+
+    def wasteful(*args, **kwargs):
+        torch.nn.Linear(4096, 4096)
+        return build(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "build_network", wasteful)
+    held = measured(config)
+    assert held.num_bytes < 4 * 4096**2
+    assert held == predicted(config)
+
+
+OF_SINGLE_VALUES = {
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "leaky_relu": functional.leaky_relu,
+    "relu6": functional.relu6,
+    "cast": lambda maps: maps.to(torch.bfloat16),
+    "copied": torch.clone,
+    "added": lambda maps: maps + maps,
+    "scaled": lambda maps: 2 * maps,
+    "weighed": lambda maps: maps * maps[:, :, :1, :1],
+    "in_place": torch.relu_,
+}
+
+
+@pytest.mark.parametrize("name", OF_SINGLE_VALUES)
+@pytest.mark.parametrize("side", [1, 3])
+def test_maps_lie_in_memory_as_kernels_lay_them(name, side):
+    """Of one pixel too, whose layout is ambiguous: it decides whether a gradient is copied."""
+
+    def strides() -> tuple[int, ...]:
+        maps = torch.zeros(5, 8, side, side).to(memory_format=torch.channels_last)
+        maps = functional.conv2d(maps, torch.zeros(8, 8, 1, 1))
+        return OF_SINGLE_VALUES[name](maps).stride()
+
+    real = strides()
+    with FakeTensorMode(), _AsKernelsDo():
+        assert strides() == real
 
 
 def test_two_dry_runs_are_equal_event_by_event():
