@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from conftest import generator
+from segmentation_models_pytorch.encoders._efficientnet import drop_connect
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -47,6 +48,15 @@ DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
     "windows": windows,
     "uniform": lambda pixels: torch.empty_like(pixels).uniform_(),
     "normal": lambda pixels: torch.empty_like(pixels).normal_(2, 3),
+    "new_uniform": lambda pixels: torch.rand([len(pixels), 1, 1, 1]) + 0 * pixels.float(),
+    "new_normal": lambda pixels: torch.randn(len(pixels), 5, 1, 1) + 0 * pixels.float(),
+    "uniform_like": torch.rand_like,
+    "normal_like": torch.randn_like,
+    "chances": lambda pixels: torch.bernoulli(pixels / 2),
+    "chance": lambda pixels: torch.bernoulli(pixels, 0.5),
+    "chances_in_place": lambda pixels: torch.empty_like(pixels).bernoulli_(pixels / 2),
+    "functional_chances": lambda pixels: pixels.div(2).bernoulli(),
+    "drop_connect": lambda pixels: drop_connect(pixels.float(), 0.5, True),
     "fused_kernel": lambda pixels: torch.ops.aten.native_dropout(pixels, 0.5, True)[0],
     "fused_kernel_mask": lambda pixels: torch.ops.aten.native_dropout(pixels, 0.5, True)[1],
 }
