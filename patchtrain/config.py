@@ -371,7 +371,7 @@ class TrialConfig:
             elif not 2 <= self.num_classes <= _MAX_CLASSES:
                 raise ConfigError(
                     f"num_classes={self.num_classes} must be 2 (background and one class) to "
-                    f"{_MAX_CLASSES}"
+                    f"{_MAX_CLASSES}; count the values that a pixel of a mask can have"
                 )
         unknown = [name for name in self.augmentations if name not in AUGMENTATIONS]
         if unknown:

@@ -301,9 +301,7 @@ class _TiffSource(ImageSource):
             _check_supported(path, self._pages[0])
             if len(self._file.series[0].levels[0].pages) > 1:
                 count = len(self._file.series[0].levels[0].pages)
-                raise DataError(
-                    f"{path}: is a stack of {count} images; save each as a file of its own"
-                )
+                raise _is_a_stack(path, count)
         except BaseException:
             self._file.close()
             raise
@@ -365,14 +363,21 @@ class _PillowSource(ImageSource):
     def __init__(self, path: Path) -> None:
         self._image = _open_with_pillow(path)
         height, width = self._image.height, self._image.width
+        # a JPEG may have a preview or a depth map as its second picture
+        if self._image.format != "MPO":
+            with _decoding(path):
+                count = getattr(self._image, "n_frames", 1)
+            if count > 1:
+                self._image.close()
+                raise _is_a_stack(path, count)
         if height * width > _MAX_UNTILED_PX:
             self._image.close()
             raise DataError(
                 f"{path}: has {height} x {width} px, more than {_MAX_UNTILED_PX} that can only be "
                 "decoded whole; convert it to a tiled TIFF"
             )
-        # Pillow spreads grey of few bits over 0 to 255, and forgets it when the pixels are loaded
-        self._grey_step = _grey_step(self._image)
+        # Pillow spreads greys over all of its own, and forgets it when the pixels are loaded
+        self._highest_grey = _highest_grey(self._image)
         super().__init__(path, [(height, width)])
 
     @property
@@ -391,9 +396,13 @@ class _PillowSource(ImageSource):
 
     def _read_stored(self) -> Stored:
         image = self._image
-        if image.mode == "L":
-            values = np.asarray(image) // self._grey_step
-        elif image.mode.startswith("I") or (image.mode in ("1", "P") and image.format != "GIF"):
+        if image.mode == "L" or image.mode.startswith("I"):
+            values = np.asarray(image)
+            if self._highest_grey is not None:
+                white = 255 if image.mode == "L" else 65535
+                numbers = (values.astype(np.int64) * self._highest_grey + white // 2) // white
+                values = numbers.astype(values.dtype)
+        elif image.mode in ("1", "P") and image.format != "GIF":
             values = np.asarray(image)
         else:
             values = self._pixels
@@ -401,11 +410,15 @@ class _PillowSource(ImageSource):
             values,
             is_palette=image.mode == "P" and values.ndim == 2,
             is_opaque=_is_opaque_picture(image),
-            is_lossy=image.format == "JPEG" or _loses(_head(self.path)),
+            is_lossy=image.format in ("JPEG", "MPO") or _loses(_head(self.path)),
         )
 
     def close(self) -> None:
         self._image.close()
+
+
+def _is_a_stack(path: Path, count: int) -> DataError:
+    return DataError(f"{path}: is a stack of {count} images; save each as a file of its own")
 
 
 @contextmanager
@@ -600,10 +613,13 @@ def _pillow_to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def _grey_step(image: Image.Image) -> int:
-    """Return how far apart Pillow puts neighbouring greys of the file."""
+def _highest_grey(image: Image.Image) -> int | None:
+    """Return the number that white has in the file, if Pillow puts another in its place."""
     tile = getattr(image, "tile", None)
-    return {"L;2": 85, "L;4": 17}.get(str(tile[0].args), 1) if tile else 1
+    stored_as = tile[0].args if tile else None
+    if image.format == "PPM" and isinstance(stored_as, tuple):
+        return int(stored_as[-1])
+    return {"L;2": 3, "L;4": 15}.get(str(stored_as))
 
 
 def _is_opaque_picture(image: Image.Image) -> bool:

@@ -446,6 +446,24 @@ def test_a_stack_of_images_is_refused(tmp_path):
         open_image(path)
 
 
+@pytest.mark.parametrize("suffix", ["gif", "png"])
+def test_an_animation_is_refused(tmp_path, suffix):
+    path = tmp_path / f"moving.{suffix}"
+    first, *others = (Image.new("L", (16, 16), grey) for grey in (0, 90, 255))
+    first.save(path, save_all=True, append_images=others)
+    with pytest.raises(DataError, match=rf"moving\.{suffix}: is a stack of 3 images; save each"):
+        open_image(path)
+
+
+def test_a_jpeg_with_a_second_picture_is_its_first(tmp_path):
+    """As phones write them: with a preview, or a map of depths."""
+    path = tmp_path / "phone.jpg"
+    first, second = (Image.new("RGB", (16, 16), (grey,) * 3) for grey in (200, 0))
+    first.save(path, format="MPO", save_all=True, append_images=[second])
+    with open_image(path) as source:
+        assert abs(int(source.read((0, 0, 16, 16)).mean()) - 200) < 3
+
+
 def test_channels_that_are_no_colours_are_refused(tmp_path):
     path = tmp_path / "bands.tif"
     tifffile.imwrite(

@@ -79,10 +79,13 @@ class ThresholdMask(MaskReader):
         # 16-bit greys may all be dark, and equal once they are scaled
         shades = stored.values if is_number else grey
         if not bright.any() and shades.max() > 0:
+            limit = f"{BRIGHT} of 255"
+            if shades.itemsize > 1:
+                limit = f"{257 * BRIGHT + 128} of 65535: they have 16 bits"
             raise DataError(
                 f"{source.path}: has greys from {shades.min()} to {shades.max()}, of which none is "
-                f"bright (above {BRIGHT} of 255), so that all would be background; save background "
-                "as 0 and the class as 255 in a PNG, or say in classes.csv what its colours mean"
+                f"bright (above {limit}), so that all would be background; save background as 0 "
+                "and the class as 255 in an 8-bit PNG, or say in classes.csv what its colours mean"
             )
         return bright.astype(np.uint8)
 

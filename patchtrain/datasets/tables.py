@@ -42,7 +42,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     except csv.Error as error:
         raise DataError(f"{path}: is not CSV ({error}); save it as comma-separated text") from None
     if not rows:
-        raise DataError(f"{path}: has a header but no rows; write one row per image")
+        raise DataError(f"{path}: has a header but no rows; write them below it")
     return rows
 
 

@@ -89,7 +89,7 @@ def blamed_on(field: str, name: str, weights: str, fault: str, *, instead: str) 
     except Exception as error:
         if isinstance(error, RuntimeError) and torch.get_default_device().type == "meta":
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
         if weights == "pretrained":
             raise ConfigError(
                 f"weights='pretrained' of {field}={name!r} cannot be had ({type(error).__name__}: "

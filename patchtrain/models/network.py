@@ -263,9 +263,9 @@ def _probe(network: nn.Module, shape: tuple[int, ...], field: str, name: str) ->
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(
-            f"{field}={name!r} cannot be trained on inputs of shape {shape}: {reason}; use larger "
-            f"patches, more of them (sampling_rate) or more images a batch, norm=group, or another "
-            f"{field}"
+            f"{field}={name!r} cannot be trained on inputs of shape {shape}: {reason}; use patches "
+            "of a larger or another side, more of them (sampling_rate) or more images a batch, "
+            f"norm=group, or another {field}"
         ) from None
     return output
 

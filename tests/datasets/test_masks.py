@@ -334,6 +334,20 @@ def test_pixels_of_few_bits_are_class_numbers(tmp_path, bits):
         assert np.array_equal(NumberMask(16).read(path), classes), path
 
 
+@pytest.mark.parametrize("kind", ["P2", "P5"])
+@pytest.mark.parametrize("highest", [1, 3, 4, 7, 100, 254, 255, 300, 65535])
+def test_class_numbers_of_a_pgm_are_what_it_holds(tmp_path, kind, highest):
+    """Whatever its white is; Pillow makes it 255 or 65535."""
+    classes = by_columns(0, min(highest, 20), 1)
+    samples = classes.astype(">u2" if highest > 255 else "u1").tobytes()
+    if kind == "P2":
+        samples = " ".join(map(str, classes.ravel())).encode()
+    height, width = classes.shape
+    path = tmp_path / "mask.pgm"
+    path.write_bytes(f"{kind}\n{width} {height}\n{highest}\n".encode() + samples)
+    assert np.array_equal(NumberMask(21).read(path), classes)
+
+
 def _as_grey_png(palette_png: bytes) -> bytes:
     """Return the PNG without its palette: Pillow itself writes no grey of few bits."""
 
@@ -464,6 +478,10 @@ def test_a_softened_mask_is_still_black_and_white(tmp_path):
 
 def test_dark_masks_of_16_bits_are_refused(tmp_path):
     mask = np.zeros((20, 20), np.uint16)
-    mask[5] = 100
-    with pytest.raises(DataError, match="greys from 0 to 100, of which none is bright"):
-        ThresholdMask().read(write(tmp_path / "mask.png", mask))
+    for grey in (100, 255, 32767):
+        mask[5] = grey
+        message = rf"greys from 0 to {grey}, of which none is bright \(above 32767 of 65535: they"
+        with pytest.raises(DataError, match=message):
+            ThresholdMask().read(write(tmp_path / "mask.png", mask))
+    mask[5] = 32768
+    assert ThresholdMask().read(write(tmp_path / "mask.png", mask)).sum() == 20
