@@ -2,6 +2,7 @@
 
     python benchmarks/estimate_error.py
     python benchmarks/estimate_error.py --task segmentation
+    python benchmarks/estimate_error.py --task encoders      # segmentation around other networks
     python benchmarks/estimate_error.py --task detection
 
 Each configuration is predicted and then run for real on the CPU: the engine that trains, under the
@@ -70,6 +71,22 @@ MASK_NETWORKS = (
 )
 MASK_SHAPES = ((256, 64, 3, 3), (512, 128, 2, 2), (384, 128, 5, 2), (512, 64, 10, 2))
 """As above."""
+
+OTHER_ENCODERS = (
+    ("unet", "vgg11"),
+    ("unet", "efficientnet-b0"),
+    ("deeplabv3", "efficientnet-b0"),
+    ("unet", "mobilenet_v2"),
+    ("unet", "timm-skresnet18"),
+    ("unet", "mobileone_s0"),
+    ("unet", "mit_b0"),
+    ("deeplabv3", "mit_b0"),
+    ("unet", "tu-convnext_atto"),
+    ("unet", "tu-nf_resnet26"),
+    ("unet", "tu-resnetv2_50x1_bit"),
+    ("unet", "tu-mobilevit_xxs"),
+)
+"""Networks that are built, or compute, otherwise than residual ones."""
 
 BOX_NETWORKS = (("resnet18", 64), ("resnet34", 128), ("resnet50", 256))
 BOX_SHAPES = ((256, 64, 3, 3), (512, 128, 2, 2), (384, 128, 5, 2), (512, 64, 10, 2))
@@ -155,6 +172,24 @@ def mask_configurations(seed: int) -> list[list[TrialConfig]]:
     return [[config] for config in found] + [by_k]
 
 
+def encoder_configurations(seed: int) -> list[list[TrialConfig]]:
+    """Return one small configuration of segmentation around each of `OTHER_ENCODERS`."""
+    draw = random.Random(seed)
+    return [
+        [
+            _config(
+                dataset="drive",
+                method="local_global",
+                backbone=backbone,
+                encoder=encoder,
+                aggregator="conv1x1",
+                **_of_maps(draw, "local_global", draw.choice(((128, 32, 5, 2), (256, 64, 3, 2)))),
+            )
+        ]
+        for backbone, encoder in OTHER_ENCODERS
+    ]
+
+
 def box_configurations(seed: int) -> list[list[TrialConfig]]:
     """Return the same of detection: both layouts of Z."""
     draw = random.Random(seed)
@@ -191,6 +226,7 @@ def box_configurations(seed: int) -> list[list[TrialConfig]]:
 CONFIGURATIONS = {
     "classification": configurations,
     "segmentation": mask_configurations,
+    "encoders": encoder_configurations,
     "detection": box_configurations,
 }
 
