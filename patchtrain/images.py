@@ -363,19 +363,16 @@ class _PillowSource(ImageSource):
     def __init__(self, path: Path) -> None:
         self._image = _open_with_pillow(path)
         height, width = self._image.height, self._image.width
-        # a JPEG may have a preview or a depth map as its second picture
-        if self._image.format != "MPO":
-            with _decoding(path):
-                count = getattr(self._image, "n_frames", 1)
-            if count > 1:
-                self._image.close()
-                raise _is_a_stack(path, count)
-        if height * width > _MAX_UNTILED_PX:
+        try:
+            _check_single(path, self._image)
+            if height * width > _MAX_UNTILED_PX:
+                raise DataError(
+                    f"{path}: has {height} x {width} px, more than {_MAX_UNTILED_PX} that can only "
+                    "be decoded whole; convert it to a tiled TIFF"
+                )
+        except DataError:
             self._image.close()
-            raise DataError(
-                f"{path}: has {height} x {width} px, more than {_MAX_UNTILED_PX} that can only be "
-                "decoded whole; convert it to a tiled TIFF"
-            )
+            raise
         # Pillow spreads greys over all of its own, and forgets it when the pixels are loaded
         self._highest_grey = _highest_grey(self._image)
         super().__init__(path, [(height, width)])
@@ -611,6 +608,15 @@ def _pillow_to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     if image.has_transparency_data:
         return _on_white(np.asarray(image.convert("RGBA")))
     return np.asarray(image.convert("RGB"))
+
+
+def _check_single(path: Path, image: Image.Image) -> None:
+    if image.format == "MPO":  # a JPEG with a preview or a map of depths as its second picture
+        return
+    with _decoding(path):
+        count = getattr(image, "n_frames", 1)
+    if count > 1:
+        raise _is_a_stack(path, count)
 
 
 def _highest_grey(image: Image.Image) -> int | None:

@@ -296,21 +296,24 @@ def _run(
 
 
 _KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)
+"""Their kernels allocate like their input."""
 
 
 def _as_pointwise(result: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor:
     """Return `result` laid out as kernels lay it out that work on single values: see
     `_normalised_like`; one that also reads a number keeps the layout.
     """
-    in_order = torch.empty(result.shape, device="meta").stride()
-    if not result.is_contiguous() or result.stride() == in_order or func in _KEEP_THE_LAYOUT:
+    lies_like_both = result.is_contiguous() and result.is_contiguous(
+        memory_format=torch.channels_last
+    )
+    if not lies_like_both or result is args[0] or func in _KEEP_THE_LAYOUT:
         return result
     read = [
         value
         for argument, value in zip(func._schema.arguments, args, strict=False)
         if isinstance(argument.type, torch.TensorType)
     ]
-    if result is args[0] or not all(getattr(v, "shape", None) == result.shape for v in read):
+    if not all(getattr(value, "shape", None) == result.shape for value in read):
         return result
     return torch.empty_like(result, memory_format=torch.contiguous_format)
 

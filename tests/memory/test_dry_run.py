@@ -21,12 +21,12 @@ from conftest import (
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from patchtrain import engine
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.memory.dry_run import _AsKernelsDo, dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace
+from patchtrain.models import build_network
 from patchtrain.readers import detection, segmentation
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -53,15 +53,15 @@ def measured(config: TrialConfig) -> Held:
     iterations have met the optimizer's state, and a validation.
     """
     iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
-    trained, guard = build_engine(config)
+    engine, guard = build_engine(config)
     if config.precision == "fp16":  # else the first steps may be left out
-        trained._scaler.load_state_dict({**trained._scaler.state_dict(), "scale": 1.0})
+        engine._scaler.load_state_dict({**engine._scaler.state_dict(), "scale": 1.0})
     with guard:
         for number in range(max(3, 2 * config.accumulation_steps // iterations + 2)):
-            trained.train_batch(random_batch(config, seed=number), generator(number))
-        trained.finish_epoch()
-        trained.predict(random_batch(config))
-    assert trained.optimizer.state
+            engine.train_batch(random_batch(config, seed=number), generator(number))
+        engine.finish_epoch()
+        engine.predict(random_batch(config))
+    assert engine.optimizer.state
     peak = guard.peak()
     return Held(peak.allocated_bytes, peak.phase, dict(peak.by_category))
 
@@ -281,15 +281,14 @@ def test_memory_and_time_do_not_grow_with_the_image(method):
 
 
 def test_what_a_library_builds_and_drops_again_is_not_held(monkeypatch):
-    """smp's VGG makes 400 MB of classifier first."""
+    """As the classifier of half a gigabyte around which smp builds its VGG."""
     config = tiny(method="downsampled")
-    build = engine.build_network
 
     def wasteful(*args, **kwargs):
         torch.nn.Linear(4096, 4096)
-        return build(*args, **kwargs)
+        return build_network(*args, **kwargs)
 
-    monkeypatch.setattr(engine, "build_network", wasteful)
+    monkeypatch.setattr("patchtrain.engine.build_network", wasteful)
     held = measured(config)
     assert held.num_bytes < 4 * 4096**2
     assert held == predicted(config)
