@@ -34,14 +34,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import MemoryGuard
-from patchtrain.memory.estimate import estimate
+from patchtrain.estimate.predict import estimate
 from patchtrain.memory.meter import BLOCK_BYTES
 from patchtrain.memory.trace import ALLOCATE, FREE, Trace
 from patchtrain.models import check_network

@@ -31,7 +31,7 @@ import optuna
 import torch
 
 from patchtrain.config import TrialConfig
-from patchtrain.memory.estimate import estimate
+from patchtrain.estimate.predict import estimate
 from sweeps.panda_budget import SWEEP
 from sweeps.spaces import Space, patch_sizes, patch_space
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from patchtrain.config import TrialConfig
-from patchtrain.memory.budget import parse_budget
+from patchtrain.units import parse_budget
 from patchtrain.record import TrialRecord, write_rows
 from patchtrain.units import format_bytes
 

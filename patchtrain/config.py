@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from patchtrain.errors import ConfigError
-from patchtrain.memory.budget import parse_budget
+from patchtrain.units import parse_budget
 
 Task = Literal["classification", "segmentation", "detection"]
 Dataset = Literal["panda", "drive", "aerial", "image_masks", "coco", "coco_mosaic", "soda", "tju"]

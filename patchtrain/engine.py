@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchtrain.batch import DeviceFeeder, HostBatch
+from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import GRADIENTS, OPTIMIZER, PARAMETERS
 from patchtrain.methods import MethodTools, build_method
-from patchtrain.microbatch import Encoder, Part
+from patchtrain.step.encoder import Encoder, Part
 from patchtrain.models import Network, build_network, lay_out, memory_layout
-from patchtrain.optimizer import LossScaler, build_optimizer
-from patchtrain.readers import ReaderTools, build_reader
-from patchtrain.schedule import learning_rate_at
+from patchtrain.step.optimizer import LossScaler, build_optimizer
+from patchtrain.tasks import ReaderTools, build_reader
+from patchtrain.step.schedule import learning_rate_at
 from patchtrain.tasks import build_task
 
 

@@ -1,12 +1,10 @@
-"""The three errors a user can cause or meet; everything else is a bug.
+"""The errors that a user can cause; everything else but a full device is a bug.
 
-`ConfigError` and `DataError` carry one line that names the field or file, its value, the rule it
-breaks and the remedy. `BudgetExceeded` is a result of a trial, not a crash.
+Both carry one line that names the field or file, the value, the rule that it breaks and the remedy.
+Memory that ran out is a result of a trial, not an error of the user: `memory.exceeded`.
 """
 
 from __future__ import annotations
-
-import torch
 
 
 class ConfigError(Exception):
@@ -15,21 +13,3 @@ class ConfigError(Exception):
 
 class DataError(Exception):
     """A data set, image or label file is missing, damaged or inconsistent."""
-
-
-class BudgetExceeded(torch.OutOfMemoryError):
-    """A trial held more memory than its budget.
-
-    A subclass of torch's own out-of-memory error, so code that handles CUDA's handles ours.
-
-    Attributes:
-        budget_bytes: the budget that was in force.
-        needed_bytes: what was live when the budget was crossed, at least.
-        phase: the part of the step that crossed it (`fill`, `inner_iteration`, `validation`, ...).
-    """
-
-    def __init__(self, message: str, *, budget_bytes: int, needed_bytes: int, phase: str) -> None:
-        super().__init__(message)
-        self.budget_bytes = budget_bytes
-        self.needed_bytes = needed_bytes
-        self.phase = phase

@@ -21,18 +21,22 @@ import torch
 from torch.utils.data import DataLoader
 
 import patchtrain
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import Example, ImageData, ImageDataset, load_dataset
 from patchtrain.datasets.augment import Augmentation
 from patchtrain.device import resolve_device
 from patchtrain.engine import Engine
-from patchtrain.errors import BudgetExceeded, ConfigError
-from patchtrain.memory.budget import MemoryGuard, Peak, guard_for
-from patchtrain.memory.estimate import Estimate, check_fits, estimate
+from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.errors import ConfigError
+from patchtrain.memory.budget import MemoryGuard, Peak
+from patchtrain.memory.guards import guard_for
+from patchtrain.estimate.peak import Estimate
+from patchtrain.estimate.advice import check_fits
+from patchtrain.estimate.predict import estimate
 from patchtrain.memory.meter import TimelinePoint
-from patchtrain.microbatch import chunk_size
+from patchtrain.step.encoder import chunk_size
 from patchtrain.models import check_network, mixes_inputs
 from patchtrain.models.network import aggregator_name, layout_name, own_encoder
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus

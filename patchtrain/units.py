@@ -6,6 +6,8 @@ import math
 import re
 from decimal import Decimal
 
+from patchtrain.errors import ConfigError
+
 _UNIT_BYTES = {
     "B": 1,
     "KB": 10**3,
@@ -45,6 +47,18 @@ def parse_bytes(text: str | int) -> int:
     if not 0 < num_bytes <= MAX_BYTES:
         raise ValueError(rule)
     return num_bytes
+
+
+def parse_budget(text: str | int, field: str = "budget") -> int:
+    """Return the budget in bytes that a person wrote as `4GB`, `4GiB`, `512MiB` or plain bytes.
+
+    Raises:
+        ConfigError: not a positive size; names `field`.
+    """
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise ConfigError(f"{field}={text!r} is not a memory size; {error}") from None
 
 
 def format_bytes(num_bytes: float | None) -> str:

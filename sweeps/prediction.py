@@ -13,14 +13,15 @@ from optuna.distributions import FloatDistribution
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.memory.estimate import Estimate, knobs
+from patchtrain.estimate.peak import Estimate
+from patchtrain.estimate.advice import knobs
 from patchtrain.trainer import estimate_trial
 from patchtrain.units import format_bytes
 from sweeps.spaces import Space
 
 
 class Prediction(Protocol):
-    """What is said of a trial; `patchtrain.memory.estimate.Estimate` is one."""
+    """What is said of a trial; `patchtrain.estimate.peak.Estimate` is one."""
 
     @property
     def predicted_peak_bytes(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from patchtrain.batch import HostBatch
-from patchtrain.commands.box_figure import FALSE, FOUND, SHOWN_SCORE, draw_boxes, judged
-from patchtrain.commands.mask_figure import MaskPicture, draw_masks
+from patchtrain.step.batch import HostBatch
+from patchtrain.tasks.detection.picture import FALSE, FOUND, SHOWN_SCORE, draw_boxes, judged
+from patchtrain.tasks.segmentation.picture import MaskPicture, draw_masks
 from patchtrain.datasets import Example
 from patchtrain.datasets.base import FittedTarget
 from patchtrain.datasets.boxes import Annotation, FittedObjects
@@ -28,7 +28,7 @@ from patchtrain.datasets.masks import MaskFiles
 from patchtrain.errors import ConfigError
 from patchtrain.images import unfit_square
 from patchtrain.record import atomic_path
-from patchtrain.tasks.confusion import pooled_metrics
+from patchtrain.tasks.segmentation.confusion import pooled_metrics
 
 _MAX_PICTURES = 4
 _MAX_DRAWN = 24

@@ -14,7 +14,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from patchtrain.record import EpochRecord
-from patchtrain.tasks.confusion import IMAGE_PREFIX, UNDEFINED_SUFFIX
+from patchtrain.tasks.segmentation.confusion import IMAGE_PREFIX, UNDEFINED_SUFFIX
 from patchtrain.trainer import Progress
 from patchtrain.units import format_bytes
 

@@ -15,8 +15,8 @@ from patchtrain.commands.progress import TrialProgress, metrics_text
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError, DataError
-from patchtrain.memory.estimate import check_budget
-from patchtrain.memory.figure import draw_timeline, timeline_info
+from patchtrain.estimate.predict import check_budget
+from patchtrain.commands.memory_figure import draw_timeline, timeline_info
 from patchtrain.output import check_writable
 from patchtrain.record import (
     EpochRecord,

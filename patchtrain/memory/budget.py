@@ -1,9 +1,7 @@
-"""The budget: the memory a trial may hold on its device, as people write it and as it is enforced.
+"""`MemoryGuard`: enforces a trial's budget and reports its peak; this one on the CPU.
 
-`guard_for` gives the one interface behind which every device enforces and reports: on the CPU the
-`MemoryMeter` raises at the block that crosses the budget; on CUDA `memory.cuda` caps torch's
-allocator and watches the process, and the meter only tells what the memory is for.
-Knows nothing of models or training.
+There the `MemoryMeter` raises at the block that crosses the budget. `memory.cuda` has the guard of a
+GPU behind the same interface; `memory.guards` chooses. Knows nothing of models or training.
 """
 
 from __future__ import annotations
@@ -15,21 +13,7 @@ from types import TracebackType
 
 import torch
 
-from patchtrain.errors import ConfigError
 from patchtrain.memory.meter import MemoryMeter, TimelinePoint
-from patchtrain.units import parse_bytes
-
-
-def parse_budget(text: str | int, field: str = "budget") -> int:
-    """Return the budget in bytes that a person wrote as `4GB`, `4GiB`, `512MiB` or plain bytes.
-
-    Raises:
-        ConfigError: not a positive size; names `field`.
-    """
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise ConfigError(f"{field}={text!r} is not a memory size; {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,19 +128,6 @@ class MemoryGuard:
 
     def _meter_limit_bytes(self) -> int | None:
         return self.budget_bytes
-
-
-def guard_for(device: torch.device, budget_bytes: int | None) -> MemoryGuard:
-    """Return the guard that enforces `budget_bytes` on `device`.
-
-    Raises:
-        ConfigError: a CUDA device that cannot hold the budget, or a budget below its context.
-    """
-    if device.type == "cuda":
-        from patchtrain.memory.cuda import CudaGuard  # built on this module
-
-        return CudaGuard(device, budget_bytes)
-    return MemoryGuard(device, budget_bytes)
 
 
 def _higher(one: int | None, other: int | None) -> int | None:

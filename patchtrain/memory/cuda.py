@@ -28,7 +28,8 @@ from types import TracebackType
 
 import torch
 
-from patchtrain.errors import BudgetExceeded, ConfigError
+from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.driver import MIG, MPS, DriverError, Gpu
 from patchtrain.memory.watchdog import Sighting, Watchdog

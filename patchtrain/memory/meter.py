@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from patchtrain.errors import BudgetExceeded
+from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.trace import ALLOCATE, FREE, MOVE_IN, MOVE_OUT, TraceRecorder
 from patchtrain.units import format_bytes
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
-from patchtrain.microbatch import Encoded, Encoder, Representative
+from patchtrain.step.encoder import Encoded, Encoder, Representative
 from patchtrain.models import Network
-from patchtrain.readers import Pass, Reader
+from patchtrain.tasks import Pass, Reader
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.methods.base import Method
-from patchtrain.microbatch import Encoded, Inputs
-from patchtrain.readers import Pass
+from patchtrain.step.encoder import Encoded, Inputs
+from patchtrain.tasks import Pass
 
 
 class Downsampled(Method):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.methods.base import MethodTools

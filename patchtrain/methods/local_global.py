@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.methods.patchgd import PatchGd
-from patchtrain.microbatch import Inputs
+from patchtrain.step.encoder import Inputs
 
 
 class LocalGlobal(PatchGd):

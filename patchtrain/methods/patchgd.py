@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from patchtrain.batch import HostBatch
-from patchtrain.latent import LatentBlock
+from patchtrain.step.batch import HostBatch
+from patchtrain.grid.latent import LatentBlock
 from patchtrain.memory.meter import LATENT
 from patchtrain.methods.sampled import SampledPatches
-from patchtrain.microbatch import Inputs
+from patchtrain.step.encoder import Inputs
 
 
 class PatchGd(SampledPatches):

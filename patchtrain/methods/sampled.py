@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
-from patchtrain.latent import LatentBlock
+from patchtrain.grid.latent import LatentBlock
 from patchtrain.methods.base import Method, MethodTools
-from patchtrain.microbatch import Encoded, Inputs
-from patchtrain.patches import PatchGrid
-from patchtrain.randomness import unseen
-from patchtrain.readers import Pass
+from patchtrain.step.encoder import Encoded, Inputs
+from patchtrain.grid.patches import PatchGrid
+from patchtrain.step.randomness import unseen
+from patchtrain.tasks import Pass
 
 
 class SampledPatches(Method):

@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from patchtrain.batch import HostBatch
+from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.methods.base import MethodTools
 from patchtrain.methods.sampled import SampledPatches
-from patchtrain.microbatch import Inputs, chunks_of
-from patchtrain.patches import tile_corners
-from patchtrain.readers import PatchReader
+from patchtrain.step.encoder import Inputs, chunks_of
+from patchtrain.grid.patches import tile_corners
+from patchtrain.tasks import PatchReader
 
 
 class Tiled(SampledPatches):

@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 from patchtrain.config import LATENT_METHODS, PATCH_METHODS, TASK_OF, TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.models.aggregators import build_aggregator, check_aggregator, resolve_name
+from patchtrain.tasks.classification.aggregators import (
+    build_aggregator,
+    check_aggregator,
+    resolve_name,
+)
 from patchtrain.models.backbones import (
     build_backbone,
     check_name,
@@ -23,14 +27,19 @@ from patchtrain.models.backbones import (
     norms_over_inputs,
     use_group_norm,
 )
-from patchtrain.models.detectors import DetectionHead, Pyramid, build_pyramid, check_detector
-from patchtrain.models.segmenters import (
+from patchtrain.tasks.detection.detectors import (
+    DetectionHead,
+    Pyramid,
+    build_pyramid,
+    check_detector,
+)
+from patchtrain.tasks.segmentation.segmenters import (
     Segmenter,
     build_segmenter,
     check_segmenter,
     encoder_name,
 )
-from patchtrain.tasks.segmentation import outputs_for
+from patchtrain.tasks.segmentation.metrics import outputs_for
 
 CONV1X1 = "conv1x1"
 """The aggregator of segmentation and detection: one convolution that sees a cell at a time."""

@@ -2,9 +2,9 @@
 
 from patchtrain.config import TrialConfig
 from patchtrain.tasks.base import Task
-from patchtrain.tasks.classification import Classification
-from patchtrain.tasks.detection import Detection
-from patchtrain.tasks.segmentation import Segmentation
+from patchtrain.tasks.classification.metrics import Classification
+from patchtrain.tasks.detection.metrics import Detection
+from patchtrain.tasks.segmentation.metrics import Segmentation
 
 __all__ = ["Classification", "Detection", "Segmentation", "Task", "build_task"]
 

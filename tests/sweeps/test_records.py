@@ -8,7 +8,7 @@ import torch
 from made_up_sweep import Predicted
 
 from patchtrain.config import TrialConfig
-from patchtrain.errors import BudgetExceeded
+from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.record import TrialRecord, TrialStatus, read_json, read_rows, write_json, write_rows
 from sweeps.records import infeasible_record, unstarted_record
 

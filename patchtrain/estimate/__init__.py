@@ -1,0 +1,1 @@
+"""What a trial will hold, known before it is launched. Runs the engine, without its memory."""

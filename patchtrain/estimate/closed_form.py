@@ -1,0 +1,278 @@
+"""What a configuration allocates, from few dry runs: cached on disk, and in closed form in between.
+
+Configurations of one family (equal but for the sampled patches k and the chunk c, and with the same
+number of passes) run the same events; only sizes differ, and each block's size is an affine
+function of k and c. So a few members of a family give every other one, exactly. A fit that does
+not reproduce what was run, or that makes no sense, is not used.
+
+Shapes: E events, P points (members run so far), V variables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import patchtrain
+from patchtrain.cache import cache_dir
+from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.estimate.dry_run import dry_run, shortened
+from patchtrain.memory.meter import CATEGORIES
+from patchtrain.memory.trace import Trace
+from patchtrain.step.encoder import chunks_of
+from patchtrain.models import check_network
+from patchtrain.tasks.detection.reader import windows_at_once
+from patchtrain.tasks.segmentation.reader import cells_at_once
+from patchtrain.record import atomic_path
+
+_MAX_POINTS = 5
+
+_NOT_OF_MEMORY = (
+    "data_dir", "split_file", "split_seed", "val_fraction", "test_fraction", "skip_bad_images",
+    "sample_num_images", "sample_seed", "foreground", "num_classes", "augment", "weights", "epochs",
+    "max_detections", "area_ranges", "mosaic_seed", "learning_rate", "weight_decay", "budget",
+    "device", "num_workers", "seed", "sampling_rate", "patch_microbatch",
+)  # fmt: skip
+"""Settings on which no size and no event depends, and those that are variables."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a configuration stands in its family."""
+
+    family: str
+    """Name of the family: a hash of all that it depends on."""
+    variables: tuple[int, ...]
+    """[V]"""
+
+
+def member_of(
+    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int
+) -> Member:
+    """Return the family of `config`, which has a chunk that is not `auto`, and its place in it."""
+    values = asdict(shortened(config))
+    for name in _NOT_OF_MEMORY:
+        del values[name]
+    variables, passes = _variables_and_passes(config, num_validated)
+    described = [values, passes, num_classes, target.type, num_validated, _versions()]
+    name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+    return Member(name, variables)
+
+
+def trace_of(
+    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
+) -> tuple[Trace, str]:
+    """Return what `config` allocates and frees, and where that was had from: `cache` (this very one
+    was run before), `closed form` or `dry run`.
+
+    Args:
+        num_validated: images of a validation batch; None: `config.batch_size`.
+
+    Raises:
+        ConfigError: the network cannot be built or trained.
+    """
+    num_validated = num_validated or config.batch_size
+    member = member_of(config, num_classes, target, num_validated)
+    family = _families.get(member.family)
+    if family is None:
+        family = _families[member.family] = _Family.load(member.family)
+    known = family.get(member.variables)
+    if known is not None:
+        return known
+    try:
+        trace = dry_run(config, num_classes, target, num_validated)
+    except Exception:
+        check_network(config)  # says what is wrong with it
+        raise
+    family.add(member.variables, trace)
+    family.merge(_Family.load(member.family))  # other processes learn too
+    family.save(member.family)
+    return trace, "dry run"
+
+
+class _Family:
+    """Members that were run: one list of events, and for each its variables and sizes."""
+
+    def __init__(self, events: Trace | None, points: dict[tuple[int, ...], np.ndarray]) -> None:
+        self._events = events
+        self._points = points
+        self._sizes_at = _fit(points)
+
+    @classmethod
+    def load(cls, name: str) -> _Family:
+        """Return the family as it is on disk; an empty one where it is not or cannot be read."""
+        try:
+            with np.load(_path(name), allow_pickle=False) as saved:
+                columns = {key: saved[key] for key in ("kind", "block", "category", "phase")}
+                phases = tuple(json.loads(str(saved["phases"])))
+                variables, sizes = saved["variables"], saved["sizes"]
+            events = Trace(num_bytes=sizes[0], phases=phases, **columns)
+            events.check(len(CATEGORIES))
+            if sizes.shape != (len(variables), len(events)):
+                raise ValueError("sizes and events do not belong together")
+            points = {
+                tuple(int(v) for v in variable): size
+                for variable, size in zip(variables, sizes, strict=True)
+            }
+            return cls(events, points)
+        except Exception:  # whatever is wrong with it, it can be made again
+            return cls(None, {})
+
+    def get(self, variables: tuple[int, ...]) -> tuple[Trace, str] | None:
+        """Return the events of the member at `variables`, and where they were had from."""
+        if self._events is None:
+            return None
+        if variables in self._points:
+            return self._events.with_sizes(self._points[variables]), "cache"
+        sizes = None if self._sizes_at is None else self._sizes_at(variables)
+        return None if sizes is None else (self._events.with_sizes(sizes), "closed form")
+
+    def add(self, variables: tuple[int, ...], trace: Trace) -> None:
+        """Take in a member that was run."""
+        if self._events is None or not self._events.same_events(trace):
+            self._events, self._points = trace, {}
+        if len(self._points) >= _MAX_POINTS:
+            del self._points[next(iter(self._points))]
+        self._points[variables] = trace.num_bytes
+        self._sizes_at = _fit(self._points)
+
+    def merge(self, other: _Family) -> None:
+        """Take in the members of `other` that are not known here, as far as there is room."""
+        if self._events is None or other._events is None:
+            return
+        if self._events.same_events(other._events):
+            unknown = {v: sizes for v, sizes in other._points.items() if v not in self._points}
+            room = _MAX_POINTS - len(self._points)
+            self._points |= dict(list(unknown.items())[:room])
+            self._sizes_at = _fit(self._points)
+
+    def save(self, name: str) -> None:
+        """Write the family to disk; that it cannot be is no reason to stop."""
+        assert self._events is not None
+        events = self._events
+        try:
+            path = _path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(
+                    file,
+                    kind=events.kind,
+                    block=events.block,
+                    category=events.category,
+                    phase=events.phase,
+                    phases=np.array(json.dumps(events.phases)),
+                    variables=np.array(list(self._points), dtype=np.int64),
+                    sizes=np.stack(list(self._points.values())),
+                )
+        except OSError:
+            return
+
+
+_LIBRARIES = ("torch", "timm", "torchvision", "segmentation-models-pytorch", "numpy")
+
+_families: dict[str, _Family] = {}
+
+
+def _fit(
+    points: dict[tuple[int, ...], np.ndarray],
+) -> Callable[[tuple[int, ...]], np.ndarray | None] | None:
+    """Return the function variables -> sizes [E] that goes through all `points`, if they determine
+    one of whole bytes per step of a variable; None where they do not.
+
+    One variable: two points, where every block then has a size of at least 0 at 0, as no curve
+    bent upwards has. More variables: one point more than determines the function, to try it.
+    """
+    places = np.array(list(points), dtype=np.float64)
+    if not len(places) or not places.shape[1]:
+        return None
+    matrix = np.hstack([np.ones((len(places), 1)), places])
+    num_variables = places.shape[1]
+    if np.linalg.matrix_rank(matrix) <= num_variables:
+        return None
+    if num_variables > 1 and len(places) < num_variables + 2:
+        return None
+    sizes = np.stack(list(points.values()))
+    solved = np.linalg.lstsq(matrix, sizes.astype(np.float64), rcond=None)[0]
+    whole = np.rint(solved).astype(np.int64)
+    if not np.array_equal(matrix.astype(np.int64) @ whole, sizes):
+        return None
+    if num_variables == 1 and (whole < 0).any():
+        return None
+
+    def sizes_at(variables: tuple[int, ...]) -> np.ndarray | None:
+        at = np.array([1, *variables], dtype=np.int64) @ whole
+        return None if (at < 0).any() else at
+
+    return sizes_at
+
+
+def _variables_and_passes(
+    config: TrialConfig, num_validated: int
+) -> tuple[tuple[int, ...], list[int]]:
+    """Return the variables of `config`, and what tells configurations apart that run other events.
+
+    Whether the backbone has batch norm is not known here, so chunks are told apart both as they are
+    and in whole groups.
+    """
+    images, group = config.batch_size, config.inputs_per_group
+    num_inputs = images * config.inputs_per_image
+    variables = [config.num_sampled] if config.method in PATCH_METHODS else []
+    wanted, groups = num_inputs, images
+    if isinstance(config.patch_microbatch, int) and config.patch_microbatch < num_inputs:
+        wanted = config.patch_microbatch
+        groups = wanted // group
+        variables.append(wanted)
+    passes = [_few(group), groups]
+    for num_images in (
+        1,
+        min(2, images),
+        images,
+        num_validated,
+    ):  # `dry_run` starts with one or two
+        inputs = num_images * config.inputs_per_image
+        for at_once in (wanted, max(group, wanted // group * group)):
+            at_once = min(at_once, inputs) if wanted < num_inputs else inputs
+            for total in (inputs, num_images * config.num_patches, num_images):
+                passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
+                passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
+    if config.task != "classification" and config.method in PATCH_METHODS:
+        passes += _passes_of_head(config)
+    return tuple(variables), passes
+
+
+def _passes_of_head(config: TrialConfig) -> list[int]:
+    """Return what tells apart how the readers of segmentation and detection go through an image."""
+    of_maps = cells_at_once if config.task == "segmentation" else windows_at_once
+    at_once = of_maps(config.patch_size)
+    passes = []
+    for total in (config.num_sampled, config.num_patches - config.num_sampled):
+        chunks = chunks_of(total, at_once) if total else []
+        passes += [min(len(chunks), 3), *(_few(stop - start) for start, stop in chunks[-2:])]
+    return passes
+
+
+def _few(num: int) -> int:
+    """Return `num` up to 2: one input alone lies in memory like both layouts at once."""
+    return min(num, 2)
+
+
+def _path(name: str) -> Path:
+    return cache_dir() / "estimates" / f"{name}.npz"
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return what the events depend on beside the configuration: our code and the libraries."""
+    sources = hashlib.sha256()
+    for path in sorted(Path(patchtrain.__file__).parent.rglob("*.py")):
+        sources.update(path.read_bytes())
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"patchtrain": sources.hexdigest(), **libraries}

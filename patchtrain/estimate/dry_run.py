@@ -1,0 +1,330 @@
+"""A trial's step without data and without memory: what it would allocate, event by event.
+
+The engine that trains runs here too, under torch's `FakeTensorMode` (tensors without content) and
+the meter. Left out is what repeats: of equal chunks the third and later ones, of equal inner
+iterations all but those that find something new in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from patchtrain.step.batch import DeviceFeeder, HostBatch
+from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.datasets.base import FittedTarget
+from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.engine import Engine
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.memory.meter import PARAMETERS
+from patchtrain.memory.trace import Trace, TraceRecorder
+from patchtrain.step.encoder import Part
+from patchtrain.models import Network, build_network, memory_layout
+from patchtrain.grid.patches import PatchGrid
+
+
+def shortened(config: TrialConfig) -> TrialConfig:
+    """Return `config` with as few inner iterations as show all that happens in memory.
+
+    The first batch must end after an optimizer step, and the second must meet all that a batch can
+    meet: gradients held from the batch before, where they can be, and from the iteration before.
+    """
+    iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
+    if config.accumulation_steps == 1:
+        wanted, accumulation = 1, 1
+    elif iterations % config.accumulation_steps == 0:
+        wanted, accumulation = 2, 2
+    else:
+        wanted, accumulation = 3, 2
+    return replace(config, inner_iterations=wanted, accumulation_steps=accumulation)
+
+
+_ATEN = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class ShapeBatch(HostBatch):
+    """A batch of which only the shapes are known: every pixel is the same byte."""
+
+    @classmethod
+    def of(cls, num_images: int, config: TrialConfig) -> ShapeBatch:
+        """Return a batch as `config` has them."""
+        side_px = config.image_size
+        nothing = Annotation(Objects.none(), np.zeros(0), side_px, side_px, Path())
+        targets: dict[str, FittedTarget] = {
+            "classification": 0,
+            "segmentation": _blank(side_px, side_px),
+            "detection": FittedObjects(nothing.objects, nothing),
+        }
+        return cls([_blank(side_px, side_px, 3)] * num_images, [targets[config.task]] * num_images)
+
+    def whole(self) -> np.ndarray:
+        """Return every image at full size, uint8 [B, H, W, 3]."""
+        return _blank(len(self), *self.images[0].shape)
+
+    def sampled(self, grid: PatchGrid, positions: np.ndarray, *, with_whole: bool) -> np.ndarray:
+        """Return the patches at `positions` [B, k] and the images, uint8 [N, p, p, 3]."""
+        num = positions.size + with_whole * len(self)
+        return _blank(num, grid.patch_size, grid.patch_size, 3)
+
+    def cells(self, grid: PatchGrid, start: int, stop: int) -> np.ndarray:
+        """Return the patches `start` to `stop`, uint8 [N, p, p, 3]."""
+        return _blank(stop - start, grid.patch_size, grid.patch_size, 3)
+
+    def tiles(self, places: np.ndarray, side_px: int) -> np.ndarray:
+        """Return the patches at `places` [N, 3], uint8 [N, p, p, 3]."""
+        return _blank(len(places), side_px, side_px, 3)
+
+    def masks(self, image: int, grid: PatchGrid, cells: np.ndarray) -> np.ndarray:
+        """Return the classes in `cells` [c], uint8 [c, p, p]."""
+        return _blank(len(cells), grid.patch_size, grid.patch_size)
+
+    def resized(self, side_px: int) -> np.ndarray:
+        """Return the images resized, uint8 [B, side, side, 3]."""
+        return _blank(len(self), side_px, side_px, 3)
+
+
+class _ShapeFeeder(DeviceFeeder):
+    """Feeds shapes."""
+
+    def _on_host(self, array: np.ndarray) -> Tensor:
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        return torch.empty(array.shape, dtype=dtype)
+
+
+class _DryEngine(Engine):
+    """The engine, with nothing to read from its tensors."""
+
+    _feeder_type = _ShapeFeeder
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        num_classes: int,
+        guard: MemoryGuard,
+        network: Network,
+        fake_mode: FakeTensorMode,
+        target: torch.device,
+    ) -> None:
+        self._ready = network
+        self._fake_mode = fake_mode
+        self._target = target
+        super().__init__(config, num_classes, guard, batches_per_epoch=1, epochs=1)
+
+    def _build_network(self, num_classes: int) -> Network:
+        for module in self._ready.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        tensors[name] = self._fake_mode.from_tensor(tensor)  # type: ignore[assignment]
+        network, self._ready = self._ready, None  # type: ignore[assignment]
+        self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
+        return network
+
+    def _layout(self) -> torch.memory_format:
+        return memory_layout(self._config, self._target)
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(super()._autocast())
+            if self._target.type == "cuda" and self._config.precision != "fp32":
+                stack.enter_context(_AutocastOfCuda())
+            yield
+
+    def _representative(self, parts: Sequence[Part], /) -> Sequence[Part]:
+        # one finds no gradients, the next does, and all after it find the same
+        return parts[-2:]
+
+    def _read_loss(self, loss: Tensor) -> float:
+        return 0.0
+
+    def _to_host(self, outputs: Tensor) -> np.ndarray:
+        return _blank(*outputs.shape)
+
+
+class _TracingGuard(MemoryGuard):
+    """Enforces nothing and takes down what is allocated and freed."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"), None)
+        self.recorder = self._meter.trace = TraceRecorder()
+
+
+class _AutocastOfCuda(TorchFunctionMode):
+    """Runs in fp32 what autocast runs in fp32 on CUDA and in 16 bits on the CPU."""
+
+    _IN_FP32 = frozenset(
+        {
+            functional.group_norm,
+            functional.layer_norm,
+            functional.log_softmax,
+            functional.softmax,
+            torch.log_softmax,
+            torch.softmax,
+            Tensor.log_softmax,
+            Tensor.softmax,
+        }
+    )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in self._IN_FP32 and args and args[0].element_size() < 4:
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+class _NoRandomFills(TorchDispatchMode):
+    """Leaves out the random numbers of new weights: the time and memory that they would take."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags and func._schema.name.endswith("_"):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+class _AsKernelsDo(TorchDispatchMode):
+    """Results as kernels give them, where torch's own fake ones differ: the statistics of norms in
+    fp32 whatever the inputs are, and values and gradients laid out as the inputs, which those of
+    norms also take long to work out.
+    """
+
+    _backward = {
+        _ATEN.native_batch_norm_backward.default: (2, 9),
+        _ATEN.native_group_norm_backward.default: (4, 9),
+    }
+    """Places of the weight and of the mask of what is wanted among the arguments."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as in `MemoryMeter`
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is _ATEN.native_batch_norm.default:
+            pixels, training = args[0], args[5]
+            num_statistics = pixels.shape[1] if training else 0
+            statistics = (torch.empty(num_statistics, dtype=torch.float32) for _ in range(2))
+            return _normalised_like(pixels), *statistics
+        if func is _ATEN.native_group_norm.default:
+            pixels, num_images, num_groups = args[0], args[3], args[6]
+            shape = (num_images, num_groups)
+            statistics = (torch.empty(shape, dtype=torch.float32) for _ in range(2))
+            return torch.empty_like(pixels), *statistics
+        backward = self._backward.get(func)
+        if backward is not None:
+            at_weight, at_mask = backward
+            pixels, weight = args[1], args[at_weight]
+            scale = pixels.new_empty(0) if weight is None else weight
+            of_batch_norm = func is _ATEN.native_batch_norm_backward.default
+            first = _normalised_like(pixels) if of_batch_norm else torch.empty_like(pixels)
+            results = (first, torch.empty_like(scale), torch.empty_like(scale))
+            return tuple(
+                r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
+            )
+        result = func(*args, **(kwargs or {}))
+        if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
+            output, *statistics = result
+            return output, *(value.to(torch.float32) for value in statistics)
+        if torch.Tag.pointwise in func.tags and isinstance(result, Tensor):
+            return _as_pointwise(result, func, args)
+        return result
+
+
+def dry_run(
+    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
+) -> Trace:
+    """Return what training and validation of `config` allocate and free.
+
+    Args:
+        target: the device to be trained on, which need not be there.
+        num_validated: images of a validation batch; None: `config.batch_size`.
+
+    Raises:
+        ConfigError: the network cannot be built or trained.
+    """
+    config = shortened(replace(config, weights="none", budget=None, device="cpu"))
+    num_validated = num_validated or config.batch_size
+    try:
+        return _run(config, num_classes, target, 1, num_validated)
+    except ValueError:  # batch norm over a batch of pooled values wants two images
+        return _run(config, num_classes, target, min(2, config.batch_size), num_validated)
+
+
+def _run(
+    config: TrialConfig,
+    num_classes: int,
+    target: torch.device,
+    num_first: int,
+    num_validated: int,
+) -> Trace:
+    """Run a batch of `num_first` images, which only brings the optimizer's state into being, a
+    whole batch and its validation; as many batches as a step takes where each is one iteration.
+    """
+    guard = _TracingGuard()
+    with torch.random.fork_rng(devices=[]):
+        with _NoRandomFills():
+            network = build_network(config, num_classes).train()
+        fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with fake_mode, _AsKernelsDo(), guard:
+            engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
+            del network
+            generator = torch.Generator()
+            first = ShapeBatch.of(num_first, config)
+            whole = ShapeBatch.of(config.batch_size, config)
+            times = 1 if config.method in PATCH_METHODS else config.accumulation_steps
+            for batch in (first,) * times + (whole,) * times:
+                engine.train_batch(batch, generator)
+            engine.finish_epoch()
+            engine.predict(ShapeBatch.of(num_validated, config))
+            return guard.recorder.trace()
+
+
+_KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)
+"""Their kernels allocate like their input."""
+
+
+def _as_pointwise(result: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor:
+    """Return `result` laid out as kernels lay it out that work on single values: see
+    `_normalised_like`; one that also reads a number keeps the layout.
+    """
+    lies_like_both = result.is_contiguous() and result.is_contiguous(
+        memory_format=torch.channels_last
+    )
+    if not lies_like_both or result is args[0] or func in _KEEP_THE_LAYOUT:
+        return result
+    read = [
+        value
+        for argument, value in zip(func._schema.arguments, args, strict=False)
+        if isinstance(argument.type, torch.TensorType)
+    ]
+    if not all(getattr(value, "shape", None) == result.shape for value in read):
+        return result
+    return torch.empty_like(result, memory_format=torch.contiguous_format)
+
+
+def _normalised_like(pixels: Tensor) -> Tensor:
+    """Return a tensor laid out as batch norm lays its result out: maps of one pixel, which lie in
+    memory like both layouts, come out with channels first.
+    """
+    layout = torch.contiguous_format if pixels.is_contiguous() else torch.preserve_format
+    return torch.empty_like(pixels, memory_format=layout)
+
+
+def _blank(*shape: int) -> np.ndarray:
+    return np.broadcast_to(np.uint8(0), shape)

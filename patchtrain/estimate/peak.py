@@ -1,0 +1,128 @@
+"""`Estimate`: what a trial will hold at most, when, and for what.
+
+On the CPU the predicted peak is the one that the meter will measure; on CUDA torch's allocator is
+simulated on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from patchtrain.config import TrialConfig
+from patchtrain.estimate.allocator import AllocatorPeak, simulate
+from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
+from patchtrain.memory.trace import Trace, TracePeak
+
+WORKSPACE = "workspace"
+"""What libraries take beside tensors, on CUDA; a key of `Estimate.attribution`."""
+
+CUDA_WORKSPACE_BYTES = 96 * 2**20
+"""Allowance for cuBLAS (32 MiB on Hopper, less before) and the convolutions' scratch memory, which
+torch's allocator serves too. An assumption, not yet held against a device."""
+
+CUDA_CONTEXT_BYTES = 600 * 2**20
+"""Allowance for CUDA's context and loaded kernels, which count against a budget. An assumption; a
+trial on a device measures its own."""
+
+_ALLOCATOR_PAGE_BYTES = 20 * 2**20
+"""By which torch's allocator grows for large blocks."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What training and validation of `config` will hold at most."""
+
+    config: TrialConfig
+    """With `patch_microbatch` chosen, where it was `auto`."""
+    source: str
+    """`dry run`, `closed form` or `cache`."""
+    seconds: float
+    """That it took."""
+    _trace: Trace
+    _target: torch.device
+
+    @cached_property
+    def predicted_peak_bytes(self) -> int:
+        """The most that tensors and, on CUDA, libraries' workspace take at a time."""
+        return sum(self.attribution.values())
+
+    @property
+    def device(self) -> str:
+        """Kind of the device that it is for: `cpu` or `cuda`."""
+        return self._target.type
+
+    @property
+    def phase(self) -> str:
+        """Part of the step in which the peak is reached: `fill`, `inner_iteration` (the backbone),
+        `head`, `optimizer` or `validation`.
+        """
+        return self._peak.phase
+
+    @cached_property
+    def attribution(self) -> Mapping[str, int]:
+        """Bytes at the peak by what they are for; they add up to `predicted_peak_bytes`."""
+        by_category = dict(zip(CATEGORIES, self._peak.by_category, strict=True))
+        return {**by_category, WORKSPACE: self._workspace_bytes}
+
+    @cached_property
+    def predicted_reserved_bytes(self) -> int:
+        """What torch's CUDA allocator will hold for it, cached blocks and gaps included."""
+        return self._simulated(None).reserved_bytes
+
+    @cached_property
+    def needed_bytes(self) -> int:
+        """A budget that is sure to hold it; on CUDA with an allowance for the context, and with the
+        room that torch's allocator wants to see before it grows.
+        """
+        if self.device == "cpu":
+            return self.predicted_peak_bytes
+        _, num_bytes = self._requests()
+        room_bytes = max(max(num_bytes) + 2 * 2**20, _ALLOCATOR_PAGE_BYTES)
+        return self.predicted_reserved_bytes + room_bytes + CUDA_CONTEXT_BYTES
+
+    def fits(self, budget_bytes: int) -> bool:
+        """Whether a budget holds it. On CUDA it may do so below `needed_bytes`: torch's allocator
+        gives unused cache back before it fails.
+        """
+        if self.device == "cpu" or self.needed_bytes <= budget_bytes:
+            return self.needed_bytes <= budget_bytes
+        # the allocator may overshoot its limit by less than a page
+        limit_bytes = budget_bytes - CUDA_CONTEXT_BYTES - _ALLOCATOR_PAGE_BYTES
+        return limit_bytes > 0 and self._simulated(limit_bytes).fits
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "predicted_peak_bytes": self.predicted_peak_bytes,
+            "predicted_reserved_bytes": self.predicted_reserved_bytes,
+            "needed_bytes": self.needed_bytes,
+            "attribution": dict(self.attribution),
+            "phase": self.phase,
+            "patch_microbatch": self.config.patch_microbatch,
+            "device": self.device,
+            "source": self.source,
+            "seconds": round(self.seconds, 4),
+        }
+
+    @cached_property
+    def _peak(self) -> TracePeak:
+        return self._trace.peak(BLOCK_BYTES, len(CATEGORIES))
+
+    @property
+    def _workspace_bytes(self) -> int:
+        return 0 if self.device == "cpu" else CUDA_WORKSPACE_BYTES
+
+    def _simulated(self, limit_bytes: int | None) -> AllocatorPeak:
+        return simulate(*self._requests(), limit_bytes=limit_bytes)
+
+    def _requests(self) -> tuple[list[int], list[int]]:
+        """Return what the allocator is asked (see `Trace.requests`), workspace first."""
+        blocks, num_bytes = self._trace.requests()
+        if not self._workspace_bytes:
+            return blocks, num_bytes
+        return [-1, *blocks], [self._workspace_bytes, *num_bytes]

@@ -1,0 +1,93 @@
+"""Predicts the peak of a trial before its launch, without data set, device or the memory itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.datasets import num_classes
+from patchtrain.device import target_device
+from patchtrain.errors import ConfigError
+from patchtrain.estimate.closed_form import trace_of
+from patchtrain.estimate.largest import largest_number
+from patchtrain.estimate.peak import CUDA_CONTEXT_BYTES, Estimate
+from patchtrain.memory.meter import BLOCK_BYTES, rounded
+from patchtrain.models import build_on_meta, mixes_inputs
+from patchtrain.units import format_bytes
+
+
+def estimate(config: TrialConfig, num_validated: int | None = None) -> Estimate:
+    """Predict the peak of `config`; `patch_microbatch: auto` is chosen for its budget.
+
+    Args:
+        num_validated: images of a validation batch; None: `config.batch_size`.
+
+    Raises:
+        ConfigError: the networks cannot be built or trained.
+    """
+    started = time.perf_counter()
+    target = target_device(config.device)
+    if config.patch_microbatch == "auto":
+        config = _with_largest_chunk(config, num_validated)
+    trace, source = trace_of(config, num_classes(config), target, num_validated)
+    return Estimate(config, source, time.perf_counter() - started, trace, target)
+
+
+def fixed_bytes(config: TrialConfig) -> int:
+    """Return what any training of `config`'s networks holds: parameters, gradients and AdamW's
+    state. Patches, batches and chunks change nothing about it.
+    """
+    network = build_on_meta(config, num_classes(config))
+    sizes = [rounded(p.numel() * p.element_size()) for p in network.parameters()]
+    buffers = [rounded(b.numel() * b.element_size()) for b in network.buffers()]
+    # parameter, gradient, two moments, and the number of steps that AdamW counts for each
+    return 4 * sum(sizes) + sum(buffers) + BLOCK_BYTES * len(sizes)
+
+
+def check_budget(config: TrialConfig) -> None:
+    """Refuse a budget that cannot hold the networks and their optimizer, whatever else is set.
+
+    Raises:
+        ConfigError: says what is needed.
+    """
+    if config.budget is None:
+        return
+    least = fixed_bytes(config)
+    if target_device(config.device).type == "cuda":
+        least += CUDA_CONTEXT_BYTES
+    if config.budget < least:
+        raise ConfigError(
+            f"budget={format_bytes(config.budget)} is below the {format_bytes(least)} ({least} "
+            f"bytes) that parameters, gradients and optimizer state of backbone="
+            f"{config.backbone} and aggregator={config.aggregator} take alone; raise it, or use "
+            "smaller networks"
+        )
+
+
+def _with_largest_chunk(config: TrialConfig, num_validated: int | None) -> TrialConfig:
+    """Return `config` with the largest chunk that fits its budget, or the smallest if none does."""
+    whole = replace(config, patch_microbatch="none")
+    budget_bytes = config.budget
+    if budget_bytes is None:
+        return whole
+    all_at_once = estimate(whole, num_validated)
+    if all_at_once.fits(budget_bytes):
+        return whole
+    num_inputs = config.batch_size * config.inputs_per_image
+    if mixes_inputs(config):
+        if config.method not in PATCH_METHODS:
+            return whole  # the batch is the smallest chunk
+        step, most = config.inputs_per_image, config.batch_size - 1
+    else:
+        step, most = 1, num_inputs - 1
+    if most < 1:
+        return whole
+    num = largest_number(
+        lambda n: estimate(replace(config, patch_microbatch=n * step), num_validated),
+        budget_bytes,
+        1,
+        most,
+        beyond=all_at_once,
+    )
+    return replace(config, patch_microbatch=(num or 1) * step)

@@ -1,0 +1,1 @@
+"""How an image is cut into patches, and how their features lie: geometry, no model."""

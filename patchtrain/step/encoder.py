@@ -1,0 +1,310 @@
+"""`Encoder`: patches through the backbone a chunk at a time, with the gradient of all at once.
+
+Two passes: all chunks without gradient give the features; after the head's backward pass has given
+dL/dfeatures, each chunk runs again with gradient and passes its part of it on. So the activations
+of one chunk are alive at a time, and no more time is spent than one more forward pass. The second
+run draws the same random numbers and leaves running statistics alone.
+
+Batch norm takes its statistics over a group of inputs (one image's sampled patches), so a chunk of
+a network with batch norm is a whole number of groups, and results depend on no batch and no chunk.
+
+Knows nothing of methods, latent blocks or budgets.
+
+Shapes: N inputs, p patch side in px; F features of an input: d numbers, or a map d x h x w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from patchtrain.step.batch import DeviceFeeder
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.memory.meter import ACTIVATIONS
+from patchtrain.models.backbones import norms_over_inputs
+from patchtrain.step.randomness import PerInputRandomness, draw_seed
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of the backbone, still on the host."""
+
+    num: int
+    """N."""
+    take: Callable[[int, int], np.ndarray]
+    """take(start, stop) gives these inputs as uint8 [stop - start, p, p, 3]."""
+    group: int
+    """Consecutive inputs over which batch norm takes its statistics; divides N."""
+
+
+class Chunk(NamedTuple):
+    """Inputs `start` to `stop` (not included) of a pass."""
+
+    start: int
+    stop: int
+
+
+Part = TypeVar("Part")
+
+
+class Representative(Protocol):
+    """Returns which of alike parts, in their order, to go through."""
+
+    def __call__(self, parts: Sequence[Part], /) -> Sequence[Part]:
+        """Return some of `parts`, or all."""
+        ...
+
+
+def chunks_of(num: int, size: int) -> list[Chunk]:
+    """Return `num` inputs cut into chunks of `size`, the first one perhaps smaller.
+
+    The first chunk finds no gradients in memory, the others do; with the smaller one first, what
+    is held grows with the size of a chunk.
+    """
+    first = num % size or size
+    return [Chunk(max(0, stop - size), stop) for stop in range(first, num + 1, size)]
+
+
+def normalises_over_inputs(backbone: nn.Module) -> bool:
+    """Return whether a training pass of `backbone` mixes its inputs by statistics over them."""
+    return any(module.training for module in norms_over_inputs(backbone))
+
+
+class Encoded:
+    """Features of a training pass, and the way back from them."""
+
+    def __init__(self, encoder: Encoder, features: Tensor, second_run: SecondRun | None) -> None:
+        self.features = features
+        """[N, F]: a leaf that collects dL/dfeatures, or still attached to the backbone."""
+        self._encoder = encoder
+        self._second_run = second_run
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of `loss`, a scalar made from `features`, to all parameters'."""
+        if self._second_run is None:
+            with self._encoder.recomputing():
+                loss.backward()
+        else:
+            with self._encoder.guard.doing("head"):
+                loss.backward()
+            gradient = self.features.grad
+            assert gradient is not None, "the loss does not depend on the features"
+            self.features.grad = None
+            self._encoder.run_again(self._second_run, gradient)
+
+    def backward_from(self, gradient: Tensor) -> None:
+        """Add the gradients of the backbone's parameters, given dL/dfeatures [N, F]."""
+        if self._second_run is None:
+            with self._encoder.recomputing():
+                self.features.backward(gradient)
+        else:
+            self._encoder.run_again(self._second_run, gradient)
+
+
+class SecondRun(NamedTuple):
+    """What a training pass in chunks needs to run again with gradient."""
+
+    inputs: Inputs
+    chunks: Sequence[Chunk]
+    seed: int
+
+
+class Encoder:
+    """Runs a backbone, which is in training mode when it comes, over inputs from the host.
+
+    Args:
+        microbatch: inputs at once in a training pass; None: all.
+        whole_batch: inputs of a whole batch, and of a group in it. If they do not run at once, a
+            smaller last batch takes two passes too: in one it could hold more than a whole batch.
+        autocast: makes the context of mixed precision.
+        representative: returns which of a list of chunks to run; whoever only counts memory leaves
+            out those that repeat others.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        feeder: DeviceFeeder,
+        guard: MemoryGuard,
+        *,
+        microbatch: int | None,
+        whole_batch: tuple[int, int],
+        autocast: Callable[[], AbstractContextManager[object]],
+        representative: Representative,
+    ) -> None:
+        self._backbone = backbone
+        self._feeder = feeder
+        self.guard = guard
+        self._microbatch = microbatch
+        self._autocast = autocast
+        self._representative = representative
+        self._grouped = normalises_over_inputs(backbone)
+        num_inputs, group = whole_batch
+        self._at_once = self.chunk_size(num_inputs, group) == num_inputs
+        self._draws_random_numbers = True  # until a training pass has shown that it does not
+        self._last_pass: tuple[int, range] | None = None
+        """Seed and inputs of the last forward pass that drew random numbers."""
+
+    def chunk_size(self, num: int, group: int) -> int:
+        """Return how many of the `num` inputs of a training pass run at once."""
+        return chunk_size(num, group, self._microbatch, grouped=self._grouped)
+
+    def encode(self, inputs: Inputs, at_once: int, category: str = ACTIVATIONS) -> Tensor:
+        """Return the features [N, F], without gradient and in evaluation mode.
+
+        Args:
+            at_once: inputs that run at once.
+            category: what the memory of the features is for.
+        """
+        with torch.no_grad(), _evaluating(self._backbone):
+            return self._by_chunks(inputs, chunks_of(inputs.num, at_once), None, category)
+
+    def encode_for_training(self, inputs: Inputs, generator: torch.Generator) -> Encoded:
+        """Return the features [N, F] in training mode, ready for `Encoded.backward`.
+
+        Args:
+            generator: on the host; seeds what the backbone draws.
+        """
+        seed = draw_seed(generator)
+        chunks = chunks_of(inputs.num, self.chunk_size(inputs.num, inputs.group))
+        if self._at_once:
+            return Encoded(self, self._forward(inputs, chunks[0], seed), None)
+        with torch.no_grad():
+            features = self._by_chunks(inputs, chunks, seed, ACTIVATIONS)
+        return Encoded(self, features.requires_grad_(), SecondRun(inputs, chunks, seed))
+
+    def run_again(self, run: SecondRun, gradient: Tensor) -> None:
+        """Add the gradients of the backbone, given dL/dfeatures [N, F]."""
+        for chunk in self._representative(run.chunks):
+            with _statistics_kept(self._backbone):
+                part = self._forward(run.inputs, chunk, run.seed)
+            with self.recomputing():
+                part.backward(gradient[chunk.start : chunk.stop])
+            del part
+
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """Context of a backward pass: activations that the backbone computes again inside (see the
+        method `checkpointed`) come out as in the last forward pass.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(_statistics_kept(self._backbone))
+            if self._last_pass is not None:
+                seed, numbers = self._last_pass
+                stack.enter_context(PerInputRandomness(seed, numbers, self.guard.device))
+            yield
+
+    def _by_chunks(
+        self, inputs: Inputs, chunks: Sequence[Chunk], seed: int | None, category: str
+    ) -> Tensor:
+        features: Tensor | None = None
+        for chunk in self._representative(chunks):
+            part = self._forward(inputs, chunk, seed)
+            if len(chunks) == 1:
+                self.guard.adopt([part], category)
+                return part
+            if features is None:
+                with self.guard.allocating(category):
+                    features = part.new_empty((inputs.num, *part.shape[1:]))
+            features[chunk.start : chunk.stop] = part
+            del part
+        assert features is not None, "no inputs"
+        return features
+
+    def _forward(self, inputs: Inputs, chunk: Chunk, seed: int | None) -> Tensor:
+        """Return the features of `chunk`; where batch norm needs it, each group by itself.
+
+        Args:
+            seed: of a training pass; None in evaluation mode.
+        """
+        size = chunk.stop - chunk.start
+        grouped = self._grouped and seed is not None
+        passes = chunks_of(size, inputs.group if grouped else size)
+        num_groups = inputs.num // inputs.group if grouped else 1
+        parts = []
+        with self._autocast(), _momentum(self._backbone, lambda m: _share(m, num_groups)):
+            for start, stop in passes:
+                numbers = range(chunk.start + start, chunk.start + stop)
+                with self._randomness(seed, numbers):
+                    pixels = self._feeder.pixels(inputs.take(numbers.start, numbers.stop))
+                    parts.append(self._backbone(pixels))
+                    del pixels
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @contextmanager
+    def _randomness(self, seed: int | None, numbers: range) -> Iterator[None]:
+        """Context: what is drawn inside depends on `seed` and the input's number alone."""
+        if seed is None or not self._draws_random_numbers:
+            yield
+            return
+        with PerInputRandomness(seed, numbers, self.guard.device) as randomness:
+            yield
+        self._draws_random_numbers = randomness.was_needed
+        self._last_pass = (seed, numbers) if randomness.was_needed else None
+
+
+def chunk_size(num: int, group: int, wanted: int | None, *, grouped: bool) -> int:
+    """Return how many of the `num` inputs of a training pass run at once.
+
+    Args:
+        wanted: what was asked for; None: all.
+        grouped: whether groups must stay whole.
+    """
+    if wanted is None or wanted >= num:
+        return num
+    return max(group, wanted // group * group) if grouped else wanted
+
+
+@contextmanager
+def _statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Context: training passes inside leave the running statistics of `network` as they are."""
+    norms = norms_over_inputs(network)
+    counts = [norm._buffers.get("num_batches_tracked") for norm in norms]
+    for norm in norms:
+        if "num_batches_tracked" in norm._buffers:
+            norm._buffers["num_batches_tracked"] = None
+    try:
+        with _momentum(network, lambda _: 0.0):
+            yield
+    finally:
+        for norm, count in zip(norms, counts, strict=True):
+            if "num_batches_tracked" in norm._buffers:
+                norm._buffers["num_batches_tracked"] = count
+
+
+@contextmanager
+def _momentum(
+    network: nn.Module, changed: Callable[[float | None], float | None]
+) -> Iterator[None]:
+    """Context: running statistics move by `changed(momentum)`."""
+    norms = norms_over_inputs(network)
+    before = [norm.momentum for norm in norms]
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = changed(momentum)  # type: ignore[assignment,arg-type]
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
+def _share(momentum: float | None, num_groups: int) -> float | None:
+    """Return the momentum with which `num_groups` updates forget as much as one with `momentum`."""
+    return None if momentum is None else 1 - (1 - momentum) ** (1 / num_groups)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Context: `network` is in evaluation mode; its mode before is put back."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)

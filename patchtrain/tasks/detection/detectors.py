@@ -1,0 +1,149 @@
+"""Feature pyramids and FCOS heads from names (detection).
+
+Knows nothing of grids, methods or budgets.
+
+Shapes: N inputs, p side in px, d channels, L cells of all levels, h w cells of a level, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import timm
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.fcos import FCOSHead
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from patchtrain.errors import ConfigError
+from patchtrain.models.backbones import blamed_on, check_name, prepare
+from patchtrain.tasks.detection.fcos import HeadOutputs
+
+STRIDES = (8, 16, 32, 64, 128)
+"""Of FCOS's levels P3 to P7, in px."""
+
+_OF_BACKBONE = STRIDES[:3]
+
+NUM_TOWER_CONVS = 4
+HALO_CELLS = NUM_TOWER_CONVS + 1
+"""How far a location's output looks: one cell for each 3x3 convolution on its way."""
+
+_NORM_GROUPS = 32
+"""Of the heads' group norm."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of a pyramid over a square of `side_px`: those whose cells cover it exactly."""
+
+    side_px: int
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """In px, the finest first."""
+        return tuple(stride for stride in STRIDES if self.side_px % stride == 0)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Cells along a side of each level."""
+        return tuple(self.side_px // stride for stride in self.strides)
+
+    @property
+    def num_cells(self) -> int:
+        """L"""
+        return sum(side**2 for side in self.sides)
+
+
+def check_detector(backbone: str, latent_channels: int) -> None:
+    """Refuse names and numbers that make no detector.
+
+    Raises:
+        ConfigError: names the field and the remedy.
+    """
+    check_name("backbone", backbone)
+    if latent_channels % _NORM_GROUPS or latent_channels < 2 * _NORM_GROUPS:
+        raise ConfigError(
+            f"latent_channels={latent_channels} must be a multiple of {_NORM_GROUPS} from "
+            f"{2 * _NORM_GROUPS} up in detection: the heads have group norm; e.g. 256, FCOS's"
+        )
+
+
+class Pyramid(nn.Module):
+    """Backbone and FPN: N x 3 x p x p -> N x L x d, level by level, in each row by row.
+
+    Cells that lie together have their channels together, so that a window of any place and levels
+    is a choice of rows.
+    """
+
+    def __init__(self, body: nn.Module, channels: Sequence[int], num_features: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(
+            list(channels), num_features, extra_blocks=LastLevelP6P7(num_features, num_features)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features [N, L, d]."""
+        maps = {str(number): level for number, level in enumerate(self.body(images))}
+        num_levels = len(Levels(images.shape[-1]).strides)
+        levels = list(self.fpn(maps).values())[:num_levels]
+        return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1)
+
+
+class DetectionHead(nn.Module):
+    """Reads maps: joins what is known of a cell by one convolution, if that is more than its own
+    features, and runs FCOS's head.
+    """
+
+    def __init__(self, num_features: int, num_classes: int, num_joined: int) -> None:
+        """Args:
+        num_features: d, of the maps that FCOS's head reads.
+        num_joined: channels of what is joined; 0: nothing is.
+        """
+        super().__init__()
+        self.join = nn.Conv2d(num_joined, num_features, 1) if num_joined else None
+        self.fcos = FCOSHead(num_features, 1, num_classes, NUM_TOWER_CONVS)
+
+    def forward(self, levels: Sequence[Tensor]) -> HeadOutputs:
+        """Return the outputs of locations, given maps N x d x h x w of each level."""
+        outputs = self.fcos(list(levels))
+        return HeadOutputs(
+            outputs["cls_logits"], outputs["bbox_regression"], outputs["bbox_ctrness"]
+        )
+
+
+def build_pyramid(
+    backbone: str, *, num_features: int, weights: str, norm: str, drop_rate: float = 0.0
+) -> Pyramid:
+    """Return the network N x 3 x p x p -> N x L x d.
+
+    Args:
+        num_features: d.
+        weights, norm, drop_rate: see `TrialConfig`.
+
+    Raises:
+        ConfigError: unknown name, one without maps of these strides, or weights that cannot be had.
+    """
+    check_detector(backbone, num_features)
+    if drop_rate:
+        raise ConfigError(f"drop_rate={drop_rate}: detectors have no dropout; use 0")
+    body = _body(backbone, weights)
+    reductions = tuple(body.feature_info.reduction())  # type: ignore[operator,union-attr]
+    channels = body.feature_info.channels()  # type: ignore[operator,union-attr]
+    if reductions != _OF_BACKBONE:
+        raise ConfigError(
+            f"backbone={backbone!r} has maps of strides {reductions}, not {_OF_BACKBONE} px; use "
+            "another, e.g. resnet50"
+        )
+    prepare(body, weights, norm)
+    return Pyramid(body, channels, num_features)
+
+
+def _body(backbone: str, weights: str) -> nn.Module:
+    pretrained = weights == "pretrained"
+    with blamed_on("backbone", backbone, weights, "gives no maps", instead="resnet50"):
+        return timm.create_model(
+            backbone, pretrained=pretrained, features_only=True, out_indices=(-3, -2, -1)
+        )
