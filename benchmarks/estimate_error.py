@@ -34,18 +34,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchtrain.step.batch import HostBatch
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain import catalog
+from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
-from patchtrain.memory.budget import MemoryGuard
 from patchtrain.estimate.predict import estimate
+from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import BLOCK_BYTES
 from patchtrain.memory.trace import ALLOCATE, FREE, Trace
-from patchtrain.models import check_network
-from patchtrain.models.network import aggregator_name, own_encoder
+from patchtrain.step.batch import HostBatch
+from patchtrain.tasks import check_network, parts_of
 
 BACKBONES = ("resnet18", "resnet50", "mobilenetv2_100", "convnext_tiny")
 
@@ -264,7 +264,7 @@ def _whole_images(draw: random.Random, method: str, backbone: str) -> TrialConfi
 def _of_maps(draw: random.Random, method: str, shape: tuple[int, int, int, int]) -> dict[str, Any]:
     """Return the settings of tasks whose features are maps."""
     image, patch, k, batch = shape
-    cut = method in PATCH_METHODS
+    cut = catalog.method(method).samples_patches
     return {
         "image_size": image if cut else 256,
         "patch_size": patch if cut else 128,
@@ -373,15 +373,15 @@ class Row:
         config = self.config
         name = config.backbone
         if config.task == "segmentation":
-            name = f"{name} {own_encoder(config) or ''} ({config.dataset})"
+            name = f"{name} {parts_of(config).encoder_name(config) or ''} ({config.dataset})"
         elif config.task == "detection":
             name = f"{name}, {config.latent_channels} channels, {config.layout}"
         cells: list[Any] = [config.method, name]
-        if config.method in PATCH_METHODS:
+        if config.samples_patches:
             shape = f"{config.image_size}/{config.patch_size}"
             fusion = config.fusion if config.method == "local_global" else ""
             cells += [
-                aggregator_name(config) or "",
+                parts_of(config).aggregator_name(config) or "",
                 shape,
                 config.num_sampled,
                 config.inner_iterations,
@@ -488,7 +488,7 @@ def _num_batches(config: TrialConfig) -> int:
     """Return how many batches show all: optimizer state, and gradients held while the next are
     made, both at once in the fullest group of inner iterations.
     """
-    iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
+    iterations = config.inner_iterations if config.samples_patches else 1
     return max(2, -(-2 * config.accumulation_steps // iterations))
 
 

@@ -27,14 +27,14 @@ import numpy as np
 import torch
 
 from analysis.reference import ReferencePoint, load_reference
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.engine import Engine
-from patchtrain.memory.budget import MemoryGuard, Peak
-from patchtrain.units import parse_budget
 from patchtrain.estimate.peak import Estimate
 from patchtrain.estimate.predict import estimate, fixed_bytes
+from patchtrain.memory.budget import MemoryGuard, Peak
+from patchtrain.step.batch import HostBatch
+from patchtrain.units import parse_budget
 
 BACKWARD_IN_FORWARDS = 2
 """What a backward pass costs, assumed: the gradient of inputs and that of weights."""

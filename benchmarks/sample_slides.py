@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from patchtrain.config import TrialConfig
-from patchtrain.units import parse_budget
 from patchtrain.record import TrialRecord, write_rows
-from patchtrain.units import format_bytes
+from patchtrain.units import format_bytes, parse_budget
 
 METHODS = ("downsampled", "patchgd", "local_global")
 

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from measured_trials import measured, parser_of, settings_of, versions_of
 
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain import catalog
+from patchtrain.config import TrialConfig
 from patchtrain.units import format_bytes
 
 METHODS = ("full", "downsampled", "patchgd", "local_global", "tiled")
@@ -188,7 +189,7 @@ def _line(group: Sequence[Mapping[str, Any]], of_full: float | None) -> str:
         first["norm"],
         _started_from(first),
         first["method"],
-        str(first["inner_iterations"]) if first["method"] in PATCH_METHODS else "",
+        str(first["inner_iterations"]) if catalog.method(first["method"]).samples_patches else "",
         str(first["epochs"]),
         str(len(group)),
         *shown,

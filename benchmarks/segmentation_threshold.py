@@ -23,7 +23,7 @@ from torch import Tensor
 
 import patchtrain.engine
 from patchtrain.config import TrialConfig, parse_overrides
-from patchtrain.tasks import Segmentation
+from patchtrain.tasks.segmentation.metrics import Segmentation
 from patchtrain.trainer import Trainer
 
 VARIANTS = (

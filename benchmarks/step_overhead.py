@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
 from patchtrain.memory.guards import guard_for
+from patchtrain.step.batch import HostBatch
 
 NUM_CLASSES = 6
 

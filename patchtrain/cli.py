@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.errors import ConfigError, DataError
+from patchtrain.memory.exceeded import BudgetExceeded
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 

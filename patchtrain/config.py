@@ -1,6 +1,8 @@
 """`TrialConfig`: everything that decides how one trial runs, checked before any work starts.
 
+Bounds of a setting stand at its field; rules of a method, a task or a data set in the catalog.
 Knows nothing of models or files; names of backbones are checked where models are built.
+Longer than 400 lines because each setting is documented under its field.
 """
 
 from __future__ import annotations
@@ -10,73 +12,65 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 
+from patchtrain import catalog
+from patchtrain.catalog import DatasetFacts, MethodFacts, Range, Role, Search
 from patchtrain.errors import ConfigError
+from patchtrain.settings import (
+    MAX_INTEGER,
+    check_value,
+    converted,
+    facts_of,
+    finite,
+    must,
+    setting,
+    whole,
+)
 from patchtrain.units import parse_budget
 
-Task = Literal["classification", "segmentation", "detection"]
-Dataset = Literal["panda", "drive", "aerial", "image_masks", "coco", "coco_mosaic", "soda", "tju"]
-MethodName = Literal["local_global", "patchgd", "tiled", "downsampled", "full", "checkpointed"]
 Fusion = Literal["add", "concat"]
 Layout = Literal["tile", "stack"]
 AreaRanges = Literal["coco", "soda"]
 Norm = Literal["batch", "frozen", "group"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Microbatch = Literal["auto", "none"]
 OptimizerKernel = Literal["auto", "fused", "foreach", "loop"]
-
-LATENT_METHODS: frozenset[str] = frozenset({"local_global", "patchgd"})
-"""Methods that keep a latent block of all patches."""
-
-PATCH_METHODS: frozenset[str] = LATENT_METHODS | {"tiled"}
-"""Methods that cut the image into a grid of patches and learn from sampled ones."""
-
-TASK_OF: Mapping[str, str] = {
-    "panda": "classification",
-    "drive": "segmentation",
-    "aerial": "segmentation",
-    "image_masks": "segmentation",
-    "coco": "detection",
-    "coco_mosaic": "detection",
-    "soda": "detection",
-    "tju": "detection",
-}
-"""Data set -> its task."""
-
-_TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "classification": {},
-    "segmentation": {
-        "backbone": "unet",
-        "aggregator": "conv1x1",
-        "fusion": "concat",
-        "learning_rate": 1e-4,
-    },
-    "detection": {
-        "aggregator": "conv1x1",
-        "fusion": "concat",
-        "latent_channels": 256,
-        "tile_overlap": 0.2,
-        "learning_rate": 1e-4,
-    },
-}
-"""What `TrialConfig.from_mapping` takes where nothing is said, before the fields' own defaults."""
-
-_DATASET_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "coco_mosaic": {"max_detections": 1000, "image_size": 4096, "patch_size": 512},
-    "soda": {"max_detections": 1000, "image_size": 4096, "patch_size": 512},
-    "tju": {"image_size": 4096, "patch_size": 512},
-}
-"""The same for single data sets; these come before those of the task."""
 
 AUGMENTATIONS = ("flip", "rotate", "colour")
 
-PLACEMENT_SETTINGS = ("device", "num_workers")
-"""Settings that decide where a trial runs, not what it does: they may change when it goes on."""
+_MICROBATCH = "use auto, none or the number of patches at once, e.g. 8"
+_AUGMENT = f"use none, or some of {', '.join(AUGMENTATIONS)} with commas between"
+
+_NO_MEMORY = {"affects_memory": False}
+
+
+def _or_none(value: Any) -> Any:
+    """Return the text `none` for YAML's null."""
+    return "none" if value is None else value
+
+
+def _with_underscores(dataset: Any) -> Any:
+    """Return the name of one of our data sets that was written with hyphens."""
+    name = str(dataset).replace("-", "_")
+    return name if name in catalog.DATASETS else dataset
+
+
+def _check_microbatch(name: str, value: int | str) -> None:
+    if not (value in ("auto", "none") if isinstance(value, str) else 1 <= value <= MAX_INTEGER):
+        raise ConfigError(f"{name}={value!r} is not accepted; {_MICROBATCH}")
+
+
+def _check_augmentations(name: str, value: str) -> None:
+    unknown = [each for each in _listed(value) if each not in AUGMENTATIONS]
+    if unknown:
+        raise ConfigError(f"{name}={value!r} names {unknown[0]!r}; {_AUGMENT}")
+
+
+def _listed(augment: str) -> tuple[str, ...]:
+    return () if augment == "none" else tuple(name.strip() for name in augment.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,235 +81,251 @@ class TrialConfig:
         ConfigError: a field has a wrong value, or fields contradict each other.
     """
 
-    task: Task = "classification"
+    task: str = setting("classification")
     """What is predicted; decided by the data set."""
 
-    dataset: Dataset = "panda"
+    dataset: str = setting(
+        "panda", wanted=f"use one of {', '.join(catalog.DATASETS)}", **_NO_MEMORY
+    )
     """`panda`: grades of slides; `drive`: retina vessels; `aerial`: land use seen from above;
     `image_masks`: any folder of images and folder of masks; `coco`: objects in COCO's layout;
     `coco_mosaic`: the same, 36 images on a canvas of 4096 px; `soda`: SODA-D, small objects seen
     while driving; `tju`: TJU-DHD's pedestrians in traffic."""
 
-    data_dir: str | None = None
+    data_dir: str | None = setting(None, **_NO_MEMORY)
     """Folder of the data set in its published layout. None: small generated sample data, which is
     recorded as `data_is_sample`."""
 
-    split_file: str | None = None
+    split_file: str | None = setting(None, **_NO_MEMORY)
     """CSV with columns image_id and split (train, val or test). None: a stratified random split."""
 
-    split_seed: int = 0
+    split_seed: int = setting(0, whole(0), **_NO_MEMORY)
     """Seed of the random split; not `seed`, so that trials with other seeds see the same split."""
 
-    val_fraction: float = 0.2
+    val_fraction: float = setting(
+        0.2, must("lie between 0 and 1", lambda value: 0 < value < 1, "e.g. 0.2"), **_NO_MEMORY
+    )
     """Share of the images that validate. The paper: 1,000 of 10,616."""
 
-    test_fraction: float = 0.0
+    test_fraction: float = setting(0.0, **_NO_MEMORY)
     """Share of the images kept out of both training and validation. The paper: 1,000 of 10,616."""
 
-    skip_bad_images: bool = False
+    skip_bad_images: bool = setting(False, **_NO_MEMORY)
     """Go on without images that cannot be read; how many is recorded. False: they are an error."""
 
-    sample_num_images: int = 48
+    sample_num_images: int = setting(48, whole(), **_NO_MEMORY)
     """Images of generated sample data (only without `data_dir`)."""
 
-    sample_seed: int = 0
+    sample_seed: int = setting(0, whole(0), **_NO_MEMORY)
     """Seed of generated sample data (only without `data_dir`)."""
 
-    foreground: str | None = None
+    foreground: str | None = setting(None, **_NO_MEMORY)
     """Segmentation with more than two classes as a binary one: the class that counts, all others
     being background (`aerial`: e.g. `building`). None: all classes."""
 
-    num_classes: int | None = None
+    num_classes: int | None = setting(None, **_NO_MEMORY)
     """Classes of `image_masks`, background included (None: 2), or categories of `coco` and
     `coco_mosaic` (None: COCO's 80), or of `tju` (None: 1). Other data sets have their own."""
 
-    mosaic_seed: int = 0
+    mosaic_seed: int = setting(0, whole(0), **_NO_MEMORY)
     """Seed of which images share a mosaic of `coco_mosaic`."""
 
-    augment: str = "none"
+    augment: str = setting(
+        "none", _check_augmentations, wanted=f"{_AUGMENT}, as text", **_NO_MEMORY
+    )
     """Random changes of training images, and of their masks: `none`, or some of `flip`, `rotate`
     and `colour` with commas between."""
 
-    image_size: int = 512
+    image_size: int = setting(512, whole())
     """Side in px of the square that each image is fitted into. The paper: 512, 2048, 4096."""
 
-    method: MethodName = "local_global"
+    method: str = setting(
+        "local_global",
+        wanted=f"use one of {', '.join(catalog.METHODS)}",
+        search=Search(role=Role.SCIENTIFIC, values=("local_global", "patchgd", "downsampled")),
+    )
     """How an image is trained on. `local_global` is the paper's."""
 
-    patch_size: int = 128
+    patch_size: int = setting(128, whole(), search=Search(role=Role.SCIENTIFIC, always=True))
     """Side in px of a patch; of the global patch and of the downsampled image too.
     The paper: 128 and 256."""
 
-    sampling_rate: float = 0.2
+    sampling_rate: float = setting(
+        0.2,
+        must(
+            "be above 0 and at most 1",
+            lambda value: 0 < value <= 1,
+            "it is the share of patches that get gradients, e.g. 0.2",
+        ),
+        search=Search(role=Role.SCIENTIFIC, values=Range(low=0.05, high=0.5), always=True),
+    )
     """Share of the patches that get gradients in one inner iteration. The paper: 0.07 to 0.25."""
 
-    inner_iterations: int = 4
+    inner_iterations: int = setting(4, whole(), search=Search(role=Role.NUISANCE, always=True))
     """Inner iterations per batch (J). The paper: 3, 4 and 11."""
 
-    fusion: Fusion = "add"
+    fusion: Fusion = setting(
+        "add", search=Search(role=Role.SCIENTIFIC, values=("add", "concat"), always=True)
+    )
     """How the global feature joins the latent block (`local_global` only). The paper: add for
     classification, concat for segmentation."""
 
-    layout: Layout = "tile"
+    layout: Layout = setting("tile")
     """How Z of detection is laid out: `tile`, the maps of all patches side by side; `stack`, the
     paper's, over each other."""
 
-    backbone: str = "resnet50"
+    backbone: str = setting("resnet50", search=Search(role=Role.SCIENTIFIC))
     """Feature extractor (theta1). Classification: its timm name; detection too, with a feature
     pyramid on top. Segmentation: `unet` or `deeplabv3` (of segmentation-models-pytorch, around
     `encoder`), or `unet_plain` (the paper's, 64 to 1,024 channels)."""
 
-    encoder: str = "resnet34"
+    encoder: str = setting("resnet34", search=Search(role=Role.SCIENTIFIC))
     """Encoder of `unet` and `deeplabv3` by its name in segmentation-models-pytorch; `tu-<name>`
     is timm's."""
 
-    latent_channels: int = 8
+    latent_channels: int = setting(8, whole())
     """Channels of the latent block in segmentation (the paper: 8), and of the feature pyramid in
     detection (256, FCOS's)."""
 
-    aggregator: str = "same"
+    aggregator: str = setting("same")
     """Reader of the latent block (theta2). Classification: `same` (a CNN of the backbone's name,
     the paper's), another timm name, `small_cnn` (PatchGD's) or `attention` (gated attention
     pooling). Segmentation and detection: `conv1x1`, the paper's."""
 
-    weights: str = "none"
+    weights: str = setting("none", parse=_or_none, **_NO_MEMORY)
     """Start of the backbone: `none` (random), `pretrained` (downloaded: timm's, or for
     segmentation that of the encoder) or the path of a safetensors file."""
 
-    norm: Norm = "batch"
+    norm: Norm = setting("batch")
     """`batch`: as the backbone has it, with statistics over one image's sampled patches (over the
     batch for methods without patches); `frozen`: batch norm with fixed statistics; `group`: batch
     norm replaced by group norm."""
 
-    max_detections: int = 100
+    max_detections: int = setting(
+        100,
+        whole(
+            most=100_000,
+            why_most="this many are held for every image; COCO keeps 100, e.g. 1000 for mosaics",
+        ),
+        **_NO_MEMORY,
+    )
     """Surest detections that are kept of an image, and that count in average precision. COCO: 100;
     mosaics hold more objects, so 1,000 there where nothing is said."""
 
-    area_ranges: AreaRanges = "coco"
+    area_ranges: AreaRanges = setting("coco", **_NO_MEMORY)
     """Sizes of objects whose average precision is measured apart: COCO's three or SODA-D's four."""
 
-    tile_overlap: float = 0.0
+    tile_overlap: float = setting(
+        0.0, must("be 0 to 0.75", lambda value: 0 <= value <= 0.75, "e.g. 0.2")
+    )
     """Share of a patch that it has in common with the next one where `tiled` detects; more finds
     what patches cut. 0.2 where nothing is said in detection; segmentation has none."""
 
-    drop_rate: float = 0.0
+    drop_rate: float = setting(
+        0.0, must("be at least 0 and below 1", lambda value: 0 <= value < 1, "e.g. 0.2")
+    )
     """Dropout of features before classifiers (timm's `drop_rate`), in backbone and aggregator; in
     segmentation that of DeepLabV3's pyramid, and of no use to the U-Nets, which refuse it."""
 
-    batch_size: int = 4
+    batch_size: int = setting(4, whole())
     """Images per batch. The paper: at most 4."""
 
-    accumulation_steps: int = 1
+    accumulation_steps: int = setting(1, whole())
     """Inner iterations per optimizer step. The paper: at most 3 for classification, 2 for
     segmentation."""
 
-    epochs: int = 100
+    epochs: int = setting(100, whole(), **_NO_MEMORY)
     """The paper: 100."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = setting(
+        1e-3,
+        finite("positive", 0, "1e-3", above=True),
+        search=Search(role=Role.NUISANCE, values=Range(low=1e-4, high=1e-2)),
+        **_NO_MEMORY,
+    )
     """Peak learning rate of AdamW. The paper: 1e-3, for segmentation 1e-4."""
 
-    weight_decay: float = 0.01
+    weight_decay: float = setting(0.01, finite("0 or positive", 0, "0.01"), **_NO_MEMORY)
 
-    precision: Precision = "fp32"
+    precision: Precision = setting(
+        "fp32", search=Search(role=Role.SCIENTIFIC, values=("fp32", "bf16"))
+    )
     """`bf16`, `fp16`: the forward passes run under autocast; parameters stay in fp32. `fp16` scales
     the loss."""
 
-    channels_last: bool | Literal["auto"] = "auto"
+    channels_last: bool | Literal["auto"] = setting("auto", wanted="use auto, true or false")
     """Memory layout of images and convolutions: channels together (faster on tensor cores and,
     for most networks, on CPUs). `auto`: on the CPU."""
 
-    optimizer_kernel: OptimizerKernel = "auto"
+    optimizer_kernel: OptimizerKernel = setting("auto")
     """How AdamW runs: `fused` (no temporaries), `foreach` (fast without it, holds temporaries of
     all parameters), `loop` (those of one). `auto`: `fused`, the least memory."""
 
-    patch_microbatch: int | Microbatch = "none"
+    patch_microbatch: int | Literal["auto", "none"] = setting(
+        "none",
+        _check_microbatch,
+        parse=_or_none,
+        wanted=_MICROBATCH,
+        search=Search(role=Role.NUISANCE, values=("none", "auto")),
+    )
     """Patches pushed through the backbone at once; changes memory and time, never the gradient.
     `none`: all that get gradients; `auto`: as many as the budget holds. With `norm: batch` at least
     one image's (for methods without patches, which it then does not change, the batch)."""
 
-    budget: int | None = None
+    budget: int | None = setting(
+        None,
+        must("be positive", lambda value: value > 0, "e.g. 8GB"),
+        parse=lambda value: None if value is None else parse_budget(value),
+        **_NO_MEMORY,
+    )
     """Memory in bytes that the trial may hold on its device; in YAML also `4GB`, `512MiB`.
     None: no limit, peaks are still recorded."""
 
-    device: str = "auto"
+    device: str = setting("auto", is_placement=True, **_NO_MEMORY)
     """`cpu`, `cuda`, `cuda:N` or `auto` (CUDA where there is one)."""
 
-    num_workers: int = 0
+    num_workers: int = setting(
+        0, whole(0, 256, "a few are enough"), is_placement=True, **_NO_MEMORY
+    )
     """Processes that read images ahead; 0 reads in the training process."""
 
-    seed: int = 0
+    seed: int = setting(0, whole(0), **_NO_MEMORY)
     """Of weights, sampling and order; two trials with equal configs and seeds are equal."""
 
     def __post_init__(self) -> None:
-        for name, choices in _choices().items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(choices)}")
-        self._check_microbatch()
-        for name in (*_POSITIVE_INTEGERS, *_SEEDS):
-            if getattr(self, name) > _MAX_INTEGER:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at most {_MAX_INTEGER}")
-        if self.num_workers > _MAX_WORKERS:
-            raise ConfigError(
-                f"num_workers={self.num_workers} must be at most {_MAX_WORKERS}; a few are enough"
-            )
-        for name in _POSITIVE_INTEGERS:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1; raise it")
-        for name in ("num_workers", *_SEEDS):
-            if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"{name}={getattr(self, name)} must not be negative; use 0 or more"
-                )
-        self._check_numbers()
-        self._check_geometry()
+        for field in dataclasses.fields(self):
+            check_value(type(self), field.name, getattr(self, field.name))
+        self._check_split()
         self._check_task()
+        self._check_geometry()
+        for facts in (self.method_facts, catalog.task(self.task), self.dataset_facts):
+            facts.check(self)
 
-    def _check_microbatch(self) -> None:
-        value = self.patch_microbatch
-        known = (
-            value in get_args(Microbatch) if isinstance(value, str) else 1 <= value <= _MAX_INTEGER
-        )
-        if not known:
-            raise ConfigError(
-                f"patch_microbatch={value!r} is not accepted; use auto, none or the number of "
-                "patches at once, e.g. 8"
-            )
-
-    def _check_numbers(self) -> None:
-        if not 0 <= self.drop_rate < 1:
-            raise ConfigError(
-                f"drop_rate={self.drop_rate} must be at least 0 and below 1; e.g. 0.2"
-            )
-        if not 0 <= self.tile_overlap <= _MAX_OVERLAP:
-            raise ConfigError(
-                f"tile_overlap={self.tile_overlap} must be 0 to {_MAX_OVERLAP}; e.g. 0.2"
-            )
-        if not 0 < self.sampling_rate <= 1:
-            raise ConfigError(
-                f"sampling_rate={self.sampling_rate} must be above 0 and at most 1; "
-                "it is the share of patches that get gradients, e.g. 0.2"
-            )
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ConfigError(
-                f"learning_rate={self.learning_rate} must be positive and finite; e.g. 1e-3"
-            )
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ConfigError(
-                f"weight_decay={self.weight_decay} must be 0 or positive and finite; e.g. 0.01"
-            )
-        if not 0 < self.val_fraction < 1:
-            raise ConfigError(
-                f"val_fraction={self.val_fraction} must lie between 0 and 1; e.g. 0.2"
-            )
+    def _check_split(self) -> None:
         if not (self.test_fraction >= 0 and self.val_fraction + self.test_fraction < 1):
             raise ConfigError(
                 f"test_fraction={self.test_fraction} with val_fraction={self.val_fraction} "
                 "leaves nothing to train on; together they must stay below 1"
             )
-        if self.budget is not None and self.budget < 1:
-            raise ConfigError(f"budget={self.budget} must be positive; e.g. 8GB")
+
+    def _check_task(self) -> None:
+        task = self.dataset_facts.task
+        if self.task != task:
+            raise ConfigError(
+                f"task={self.task!r} does not go with dataset={self.dataset}; use task={task}"
+            )
+        if task in self.method_facts.refuses:
+            raise ConfigError(f"method={self.method!r} {self.method_facts.refuses[task]}")
+        for name, reason in _DATASET_SETTINGS.items():
+            value = getattr(self, name)
+            if value is not None and name not in self.dataset_facts.reads:
+                raise ConfigError(
+                    f"{name}={value!r}: dataset={self.dataset} {reason}; leave it out"
+                )
+        if self.tile_overlap and "tile_overlap" not in catalog.task(task).reads:
+            raise ConfigError(
+                f"tile_overlap={self.tile_overlap}: only detection has overlapping patches; use 0"
+            )
 
     def _check_geometry(self) -> None:
         if self.patch_size > self.image_size:
@@ -323,95 +333,49 @@ class TrialConfig:
                 f"patch_size={self.patch_size} is larger than image_size={self.image_size}; "
                 f"use at most {self.image_size}"
             )
-        if self.method in PATCH_METHODS and self.patch_size == self.image_size:
+        if not self.samples_patches:
+            return
+        if self.patch_size == self.image_size:
             raise ConfigError(
                 f"patch_size={self.patch_size} is the whole image_size={self.image_size}, so there "
                 f"is no grid for method={self.method}; use smaller patches, or method=full"
             )
-        if self.method in PATCH_METHODS and self.image_size % self.patch_size:
+        if self.image_size % self.patch_size:
             near = _divisors_near(self.image_size, self.patch_size)
-            remedy = f"use one of {_join(near)}, or an image_size" if near else "use an image_size"
+            remedy = (
+                f"use one of {', '.join(map(str, near))}, or an image_size"
+                if near
+                else "use an image_size"
+            )
             raise ConfigError(
                 f"patch_size={self.patch_size} does not divide image_size={self.image_size}; "
                 f"{remedy} that is a multiple of {self.patch_size}"
             )
 
-    def _check_task(self) -> None:
-        task = TASK_OF[self.dataset]
-        if self.task != task:
-            raise ConfigError(
-                f"task={self.task!r} does not go with dataset={self.dataset}; use task={task}"
-            )
-        if task == "classification" and self.method == "tiled":
-            raise ConfigError(
-                "method='tiled' needs a label for every patch, which classification has not; use "
-                "method=patchgd or local_global"
-            )
-        if task != "classification" and self.method == "checkpointed":
-            raise ConfigError(
-                "method='checkpointed' is for classification; use full, or local_global for less "
-                "memory"
-            )
-        if self.foreground is not None and self.dataset != "aerial":
-            raise ConfigError(
-                f"foreground={self.foreground!r}: dataset={self.dataset} has no named classes to "
-                "choose from; leave it out"
-            )
-        if self.num_classes is not None:
-            if self.dataset not in ("image_masks", "coco", "coco_mosaic", "tju"):
-                raise ConfigError(
-                    f"num_classes={self.num_classes}: dataset={self.dataset} has its own; leave it "
-                    "out"
-                )
-            if task == "detection":
-                if not 1 <= self.num_classes <= _MAX_CATEGORIES:
-                    raise ConfigError(
-                        f"num_classes={self.num_classes} must be 1 to {_MAX_CATEGORIES}"
-                    )
-            elif not 2 <= self.num_classes <= _MAX_CLASSES:
-                raise ConfigError(
-                    f"num_classes={self.num_classes} must be 2 (background and one class) to "
-                    f"{_MAX_CLASSES}; count the values that a pixel of a mask can have"
-                )
-        unknown = [name for name in self.augmentations if name not in AUGMENTATIONS]
-        if unknown:
-            raise ConfigError(
-                f"augment={self.augment!r} names {unknown[0]!r}; use none, or some of "
-                f"{', '.join(AUGMENTATIONS)} with commas between"
-            )
-        if task == "detection":
-            self._check_detection()
-        elif self.tile_overlap:
-            raise ConfigError(
-                f"tile_overlap={self.tile_overlap}: only detection has overlapping patches; use 0"
-            )
+    @property
+    def method_facts(self) -> MethodFacts:
+        """What the catalog says of the method."""
+        return catalog.method(self.method)
 
-    def _check_detection(self) -> None:
-        if self.max_detections > _MOST_DETECTIONS:
-            raise ConfigError(
-                f"max_detections={self.max_detections} must be at most {_MOST_DETECTIONS}: so many "
-                "are held for every image; COCO keeps 100, e.g. 1000 for mosaics"
-            )
-        if "rotate" in self.augmentations:
-            raise ConfigError(
-                f"augment={self.augment!r}: rotated boxes are no boxes any more; use flip, colour "
-                "or both"
-            )
-        name = "image_size" if self.method == "full" else "patch_size"
-        side = getattr(self, name)
-        if side % _COARSEST_STRIDE:
-            raise ConfigError(
-                f"{name}={side} must be a multiple of {_COARSEST_STRIDE} in detection with "
-                f"method={self.method}: so coarse are the maps of the backbone; use "
-                f"{max(1, round(side / _COARSEST_STRIDE)) * _COARSEST_STRIDE}"
-            )
+    @property
+    def dataset_facts(self) -> DatasetFacts:
+        """What the catalog says of the data set."""
+        return catalog.dataset(self.dataset)
+
+    @property
+    def samples_patches(self) -> bool:
+        """Whether the method cuts the image into a grid and learns from sampled patches."""
+        return self.method_facts.samples_patches
+
+    @property
+    def input_side_px(self) -> int:
+        """Side in px of what enters the backbone: a patch, or the whole image."""
+        return int(getattr(self, self.method_facts.input_side))
 
     @property
     def augmentations(self) -> tuple[str, ...]:
         """Names of the random changes of training images."""
-        if self.augment == "none":
-            return ()
-        return tuple(name.strip() for name in self.augment.split(","))
+        return _listed(self.augment)
 
     @property
     def grid_size(self) -> int:
@@ -432,14 +396,12 @@ class TrialConfig:
     @property
     def inputs_per_image(self) -> int:
         """Inputs of the backbone per image and inner iteration: sampled patches and global one."""
-        if self.method not in PATCH_METHODS:
-            return 1
-        return self.num_sampled + (self.method == "local_global")
+        return self.num_sampled + self.method_facts.has_global if self.samples_patches else 1
 
     @property
     def inputs_per_group(self) -> int:
         """Inputs of the backbone over which batch norm takes its statistics in a whole batch."""
-        return self.inputs_per_image if self.method in PATCH_METHODS else self.batch_size
+        return self.inputs_per_image if self.samples_patches else self.batch_size
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TrialConfig:
@@ -448,50 +410,7 @@ class TrialConfig:
         Raises:
             ConfigError: an unknown key, a value of the wrong type, or a broken rule.
         """
-        from pydantic import ValidationError
-
-        values = dict(values)
-        names = [f.name for f in dataclasses.fields(cls)]
-        for key in values:
-            if key not in names:
-                near = difflib.get_close_matches(str(key), names, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
-                raise ConfigError(f"{key}={values[key]!r} is no setting of a trial; {hint}")
-        if values.get("budget") is not None:
-            values["budget"] = parse_budget(values["budget"])
-        for name in ("weights", "patch_microbatch"):
-            if name in values and values[name] is None:
-                values[name] = "none"
-        dataset = str(values.get("dataset", "panda")).replace("-", "_")
-        values["dataset"] = dataset if dataset in TASK_OF else values.get("dataset", "panda")
-        task = TASK_OF.get(dataset, "classification")
-        values = {
-            "task": task,
-            **_TASK_DEFAULTS[task],
-            **_DATASET_DEFAULTS.get(dataset, {}),
-            **values,
-        }
-        for key, value in values.items():
-            if isinstance(value, bool) and "bool" not in str(cls.__dataclass_fields__[key].type):
-                raise ConfigError(f"{key}={value!r} is a truth value; give {_wanted(key)}")
-        try:
-            return _adapter().validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0])
-            if name in _choices():
-                wanted = f"use one of {', '.join(_choices()[name])}"
-            elif name == "patch_microbatch":
-                wanted = "use auto, none or the number of patches at once, e.g. 8"
-            elif name == "augment":
-                wanted = (
-                    f"use none, or some of {', '.join(AUGMENTATIONS)} with commas between, as text"
-                )
-            elif name == "channels_last":
-                wanted = "use auto, true or false"
-            else:
-                wanted = f"give {_wanted(name)}"
-            raise ConfigError(f"{name}={first['input']!r} is not accepted; {wanted}") from None
+        return cls(**settings_of(values))
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrialConfig:
@@ -563,59 +482,61 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-_MAX_INTEGER = 2**31 - 1
-_MAX_WORKERS = 256
-_MAX_CLASSES = 255
-_COARSEST_STRIDE = 32
-"""Of a backbone's maps, in px."""
+def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that `values` (YAML keys) give, with the defaults of their data set and
+    its task, each of its type and within its bounds. Rules between settings are not checked.
 
-_MAX_CATEGORIES = 10_000
-_MOST_DETECTIONS = 100_000
-_MAX_OVERLAP = 0.75
-
-_SEEDS = ("seed", "split_seed", "sample_seed", "mosaic_seed")
-
-_POSITIVE_INTEGERS = (
-    "image_size",
-    "patch_size",
-    "inner_iterations",
-    "batch_size",
-    "accumulation_steps",
-    "epochs",
-    "sample_num_images",
-    "latent_channels",
-    "max_detections",
-)
-
-
-@cache
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(TrialConfig)
-
-
-@cache
-def _choices() -> dict[str, tuple[str, ...]]:
-    """Field name -> allowed values, for the fields that have a closed list."""
-    return {
-        "task": get_args(Task),
-        "dataset": get_args(Dataset),
-        "method": get_args(MethodName),
-        "fusion": get_args(Fusion),
-        "layout": get_args(Layout),
-        "area_ranges": get_args(AreaRanges),
-        "norm": get_args(Norm),
-        "precision": get_args(Precision),
-        "optimizer_kernel": get_args(OptimizerKernel),
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type or out of bounds.
+    """
+    names = [field.name for field in dataclasses.fields(TrialConfig)]
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+            raise ConfigError(f"{key}={values[key]!r} is no setting of a trial; {hint}")
+    dataset = checked_setting("dataset", values.get("dataset", TrialConfig.dataset))
+    facts = catalog.dataset(dataset)
+    defaults = {
+        "task": facts.task,
+        **catalog.task(facts.task).defaults,
+        **facts.defaults,
     }
+    given = {**defaults, **values, "dataset": dataset}
+    return {name: checked_setting(name, value) for name, value in given.items()}
 
 
-def _wanted(name: str) -> str:
-    type_name = str(TrialConfig.__dataclass_fields__[name].type).removesuffix(" | None")
-    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-        type_name, "text"
-    )
+def checked_setting(name: str, value: Any) -> Any:
+    """Return the setting `name` as `TrialConfig` has it, from what a person wrote.
+
+    Raises:
+        ConfigError: it is of the wrong type or out of bounds.
+    """
+    checked = converted(TrialConfig, name, value)
+    check_value(TrialConfig, name, checked)
+    return checked
+
+
+def memory_settings() -> tuple[str, ...]:
+    """Return the settings on which sizes and events of a training step depend."""
+    names = (field.name for field in dataclasses.fields(TrialConfig))
+    return tuple(name for name in names if facts_of(TrialConfig, name).affects_memory)
+
+
+def searched_settings() -> dict[str, Search]:
+    """Return the settings that a sweep can vary, and how."""
+    found = {
+        field.name: facts_of(TrialConfig, field.name).search
+        for field in dataclasses.fields(TrialConfig)
+    }
+    return {name: search for name, search in found.items() if search is not None}
+
+
+_DATASET_SETTINGS: Mapping[str, str] = {
+    "foreground": "has no named classes to choose from",
+    "num_classes": "has its own",
+}
+"""Settings that are refused where the data set does not read them -> why."""
 
 
 def _divisors_near(image_size: int, patch_size: int) -> list[int]:
@@ -624,5 +545,9 @@ def _divisors_near(image_size: int, patch_size: int) -> list[int]:
     return sorted(sorted(divisors, key=lambda d: abs(math.log(d / patch_size)))[:4])
 
 
-def _join(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
+PLACEMENT_SETTINGS = tuple(
+    field.name
+    for field in dataclasses.fields(TrialConfig)
+    if facts_of(TrialConfig, field.name).is_placement
+)
+"""Settings that say where a trial runs, not what it does: they may change when it is resumed."""

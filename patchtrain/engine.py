@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import GRADIENTS, OPTIMIZER, PARAMETERS
 from patchtrain.methods import MethodTools, build_method
+from patchtrain.models import Network, lay_out, memory_layout
+from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.step.encoder import Encoder, Part
-from patchtrain.models import Network, build_network, lay_out, memory_layout
 from patchtrain.step.optimizer import LossScaler, build_optimizer
-from patchtrain.tasks import ReaderTools, build_reader
 from patchtrain.step.schedule import learning_rate_at
-from patchtrain.tasks import build_task
+from patchtrain.tasks import ReaderTools, build_network, parts_of
 
 
 class LossNotFinite(RuntimeError):
@@ -55,7 +54,8 @@ class Engine:
         assert config.patch_microbatch != "auto", "the caller chooses it, knowing the estimate"
         self._config = config
         self._guard = guard
-        self.task = build_task(config, num_classes)
+        parts = parts_of(config)
+        self.task = parts.build_task(config, num_classes)
         torch.manual_seed(config.seed)
         with guard.doing("setup"):
             self.network = self._build_network(num_classes)
@@ -83,7 +83,7 @@ class Engine:
             to_host=self._to_host,
             representative=self._representative,
         )
-        reader = build_reader(config, reader_tools, self.task)
+        reader = parts.build_reader(config, reader_tools, self.task)
         self._method = build_method(
             config, MethodTools(self.network, encoder, reader, guard, self._representative)
         )

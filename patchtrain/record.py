@@ -18,6 +18,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from patchtrain.config import TrialConfig
+from patchtrain.settings import column_type
+
 METRIC_PREFIX = "metric_"
 
 
@@ -36,7 +39,7 @@ class TrialRecord:
     """One trial: what was run, how it ended, what it reached and what it held.
 
     One row of `trials.parquet` and the content of `record.json`; `to_row` gives the columns,
-    with each entry of `metrics` as `metric_<name>`.
+    with each entry of `settings` under its name and each of `metrics` as `metric_<name>`.
     """
 
     trial_id: str
@@ -108,11 +111,15 @@ class TrialRecord:
     finished_at: datetime | None = None
     versions: str | None = None
     """JSON object: package name -> version."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Every other setting of the trial that has a value: one column each, under its name in
+    `TrialConfig`. Runs by earlier versions lack some."""
 
     def to_row(self) -> dict[str, Any]:
         """Return the trial as one flat row of `trials.parquet`."""
         row = asdict(self)
         row["status"] = self.status.value
+        row |= row.pop("settings")
         row |= {METRIC_PREFIX + name: value for name, value in row.pop("metrics").items()}
         return row
 
@@ -124,7 +131,7 @@ class TrialRecord:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> TrialRecord:
         """Return the record that `to_row` (or `record.json`) holds."""
-        known = {f.name for f in fields(cls)} - {"metrics"}
+        known = {f.name for f in fields(cls)} - {"metrics", "settings"}
         values = {key: value for key, value in row.items() if key in known}
         values["status"] = TrialStatus(values["status"])
         for name in ("started_at", "finished_at"):
@@ -135,7 +142,13 @@ class TrialRecord:
             for key, value in row.items()
             if key.startswith(METRIC_PREFIX) and key not in known
         }
-        return cls(**values, metrics=metrics)
+        others = (name for name in setting_names() if name not in known)
+        settings = {name: row[name] for name in others if row.get(name) is not None}
+        return cls(**values, metrics=metrics, settings=settings)
+
+    def setting(self, name: str) -> Any:
+        """Return the recorded setting `name`; None where it is unknown."""
+        return getattr(self, name) if hasattr(self, name) else self.settings.get(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +188,28 @@ _ARROW_TYPES = {
 }
 
 
+def setting_names() -> tuple[str, ...]:
+    """Return the settings of `TrialConfig` that are recorded under their own names: all but the
+    budget, which is in `budget_bytes`, and the device, whose column names the hardware.
+    """
+    names = (f.name for f in fields(TrialConfig))
+    return tuple(name for name in names if name not in ("budget", "device"))
+
+
 def schema_of(record_type: type, metric_names: Iterable[str] = ()) -> pa.Schema:
     """Return the Parquet schema of `TrialRecord` or `EpochRecord`, metrics as `metric_<name>`."""
     columns = [
         (f.name, _ARROW_TYPES[str(f.type).removesuffix(" | None")])
         for f in fields(record_type)
-        if f.name != "metrics"
+        if f.name not in ("metrics", "settings")
     ]
+    if record_type is TrialRecord:
+        taken = {name for name, _ in columns}
+        columns += [
+            (name, _ARROW_TYPES[column_type(TrialConfig, name)])
+            for name in setting_names()
+            if name not in taken
+        ]
     columns += [(METRIC_PREFIX + name, pa.float64()) for name in sorted(metric_names)]
     return pa.schema(columns)
 

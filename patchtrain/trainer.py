@@ -21,26 +21,25 @@ import torch
 from torch.utils.data import DataLoader
 
 import patchtrain
-from patchtrain.step.batch import HostBatch
 from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import Example, ImageData, ImageDataset, load_dataset
 from patchtrain.datasets.augment import Augmentation
 from patchtrain.device import resolve_device
 from patchtrain.engine import Engine
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.errors import ConfigError
-from patchtrain.memory.budget import MemoryGuard, Peak
-from patchtrain.memory.guards import guard_for
-from patchtrain.estimate.peak import Estimate
 from patchtrain.estimate.advice import check_fits
+from patchtrain.estimate.peak import Estimate
 from patchtrain.estimate.predict import estimate
+from patchtrain.memory.budget import MemoryGuard, Peak
+from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.memory.guards import guard_for
 from patchtrain.memory.meter import TimelinePoint
-from patchtrain.step.encoder import chunk_size
-from patchtrain.models import check_network, mixes_inputs
-from patchtrain.models.network import aggregator_name, layout_name, own_encoder
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
-from patchtrain.tasks import build_task
+from patchtrain.recording import new_record
+from patchtrain.step.batch import HostBatch
+from patchtrain.step.encoder import chunk_size
+from patchtrain.tasks import build_task, check_network, mixes_inputs
 
 _RECORDED_BATCHES = 2
 """The optimizer's state appears with the first step, so the second batch shows the steady state."""
@@ -287,67 +286,59 @@ class Trainer:
 
     def record(self, error: BaseException | None = None) -> TrialRecord:
         """Return what the trial left behind, with its status from `error` and `finished`."""
-        config, peak = self.config, self.peak
-        predicted: Estimate | None = self.__dict__.get("estimate")  # if it was asked for
-        if self._guard is not None and peak is None:  # it ended while the network was built
-            peak = self._guard.peak()
-        by_category: Mapping[str, Any] = {} if peak is None else peak.by_category
-        metric_name = build_task(config, len(self.data.class_names)).metric_name
-        done = self._status(error) is TrialStatus.COMPLETED or self.epochs_done > 0
-        return TrialRecord(
+        config, engine = self.config, self._engine
+        num_classes = len(self.data.class_names)
+        status = self._status(error)
+        metric_name = build_task(config, num_classes).metric_name
+        is_measured = status is TrialStatus.COMPLETED or self.epochs_done > 0
+        return new_record(
+            config,
             trial_id=self.trial_id,
             sweep=self.sweep,
-            status=self._status(error),
-            task=config.task,
-            dataset=config.dataset,
+            status=status,
+            num_classes=num_classes,
             data_is_sample=self.data.is_sample,
-            method=config.method,
-            image_size=config.image_size,
-            patch_size=config.patch_size,
-            sampling_rate=config.sampling_rate,
-            num_sampled=config.num_sampled,
-            inner_iterations=config.inner_iterations,
-            fusion=config.fusion,
-            backbone=config.backbone,
-            encoder=own_encoder(config),
-            aggregator=aggregator_name(config),
-            layout=layout_name(config),
-            norm=config.norm,
-            precision=config.precision,
-            batch_size=config.batch_size,
-            accumulation_steps=config.accumulation_steps,
-            learning_rate=config.learning_rate,
-            patch_microbatch=str(config.patch_microbatch),
             patch_microbatch_used=self._patches_at_once(),
-            predicted_peak_bytes=None if predicted is None else predicted.predicted_peak_bytes,
-            predicted_reserved_bytes=None
-            if predicted is None
-            else predicted.predicted_reserved_bytes,
-            budget_bytes=config.budget,
-            peak_allocated_bytes=None if peak is None else peak.allocated_bytes,
-            peak_reserved_bytes=None if peak is None else peak.reserved_bytes,
-            peak_process_bytes=None if peak is None else peak.process_bytes,
-            peak_phase=None if peak is None else peak.phase,
-            **{f"peak_{name}_bytes": value for name, value in by_category.items()},
             cap_level=None if self._guard is None else self._guard.cap_level,
-            metric_name=metric_name,
-            metric=self._metrics.get(metric_name) if done else None,
+            metric=self._metrics.get(metric_name) if is_measured else None,
             metrics=self._metrics,
-            epochs=config.epochs,
             epochs_done=self.epochs_done,
             train_time_s=self._train_time_s if self.epochs_done else None,
             images_per_s=self._images_trained / self._train_time_s if self.epochs_done else None,
-            num_parameters=None if self._engine is None else self._engine.num_parameters,
+            num_parameters=None if engine is None else engine.num_parameters,
             num_train_images=len(self.data.train),
             num_val_images=len(self.data.val),
             num_skipped_images=self.data.num_skipped,
-            seed=config.seed,
             device=_device_name(self.device),
             error=None if error is None else _one_line(error),
             started_at=self._started_at,
-            finished_at=datetime.now(timezone.utc),
             versions=json.dumps(_versions()),
+            **self._recorded_prediction(),
+            **self._recorded_peak(),
         )
+
+    def _recorded_prediction(self) -> dict[str, Any]:
+        """Return the columns of the estimate, if one was made."""
+        predicted: Estimate | None = self.__dict__.get("estimate")
+        if predicted is None:
+            return {}
+        names = ("predicted_peak_bytes", "predicted_reserved_bytes")
+        return {name: getattr(predicted, name) for name in names}
+
+    def _recorded_peak(self) -> dict[str, Any]:
+        """Return the columns of the peak, if anything ran."""
+        peak = self.peak
+        if self._guard is not None and peak is None:  # it ended while the network was built
+            peak = self._guard.peak()
+        if peak is None:
+            return {}
+        return {
+            "peak_allocated_bytes": peak.allocated_bytes,
+            "peak_reserved_bytes": peak.reserved_bytes,
+            "peak_process_bytes": peak.process_bytes,
+            "peak_phase": peak.phase,
+            **{f"peak_{name}_bytes": value for name, value in peak.by_category.items()},
+        }
 
     def close(self) -> None:
         """Free the device and lift the cap; the trainer is not used any more."""

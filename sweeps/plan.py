@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from patchtrain.config import PLACEMENT_SETTINGS, TrialConfig, parse_overrides
 from patchtrain.errors import ConfigError
-from patchtrain.units import parse_budget
 from patchtrain.estimate.predict import check_budget, fixed_bytes
+from patchtrain.units import parse_budget
 from sweeps import cluster
 from sweeps.paper import paper_points
 from sweeps.samplers import SAMPLERS

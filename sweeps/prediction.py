@@ -13,8 +13,8 @@ from optuna.distributions import FloatDistribution
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.peak import Estimate
 from patchtrain.estimate.advice import knobs
+from patchtrain.estimate.peak import Estimate
 from patchtrain.trainer import estimate_trial
 from patchtrain.units import format_bytes
 from sweeps.spaces import Space

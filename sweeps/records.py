@@ -6,16 +6,15 @@ Knows nothing of search, files and Ray.
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timezone
+from datetime import datetime
 
 import torch
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.errors import ConfigError
-from patchtrain.models.network import aggregator_name, layout_name, own_encoder
 from patchtrain.record import TrialRecord, TrialStatus
-from patchtrain.tasks import build_task
+from patchtrain.recording import new_record
 from patchtrain.units import format_bytes
 from sweeps.prediction import Prediction
 
@@ -63,23 +62,11 @@ def one_line(error: BaseException) -> str:
 def _record(
     config: TrialConfig, trial_id: str, sweep: str | None, status: TrialStatus
 ) -> TrialRecord:
-    settings = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(TrialRecord)
-        if hasattr(config, field.name)
-    } | {
-        "encoder": own_encoder(config),
-        "aggregator": aggregator_name(config),
-        "layout": layout_name(config),
-        "patch_microbatch": str(config.patch_microbatch),
-    }
-    return TrialRecord(
-        **settings,
+    return new_record(
+        config,
         trial_id=trial_id,
         sweep=sweep,
         status=status,
+        num_classes=num_classes(config),
         data_is_sample=config.data_dir is None,
-        budget_bytes=config.budget,
-        metric_name=build_task(config, num_classes(config)).metric_name,
-        finished_at=datetime.now(timezone.utc),
     )

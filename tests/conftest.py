@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
+from patchtrain.step.batch import HostBatch
 
 NUM_CLASSES = 3
 

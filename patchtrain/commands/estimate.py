@@ -10,12 +10,11 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.units import parse_budget
-from patchtrain.estimate.peak import Estimate
 from patchtrain.estimate.advice import Knob, check_maximised, knobs, largest
-from patchtrain.estimate.predict import fixed_bytes
+from patchtrain.estimate.peak import Estimate
 from patchtrain.estimate.predict import estimate as estimate_of
-from patchtrain.units import format_bytes
+from patchtrain.estimate.predict import fixed_bytes
+from patchtrain.units import format_bytes, parse_budget
 
 
 def estimate(

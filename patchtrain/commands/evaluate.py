@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from patchtrain.commands.predictions import (
-    BoxPredictions,
-    ClassPredictions,
-    MaskPredictions,
-    Predictions,
-)
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
-from patchtrain.datasets import ImageData, list_images, load_all
+from patchtrain.datasets import list_images, load_all
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import ConfigError, DataError
+from patchtrain.tasks import parts_of
 from patchtrain.trainer import Trainer
 
 FREE_SETTINGS = ("batch_size", "budget", "device", "num_workers", "skip_bad_images")
@@ -64,7 +59,7 @@ def evaluate(
         config, trial_id=folder.resolve().name, data=replace(data, val=examples, test=())
     )
     trainer.load_weights(folder / "checkpoint")
-    with _predictions_of(config, data, folder, split) as predictions:
+    with parts_of(config).open_predictions(data, folder, split) as predictions:
         metrics = trainer.predict(examples, predictions.add)
     trainer.close()
     if as_json:
@@ -103,11 +98,3 @@ def _choose(
     if split is None:
         return "all", everything
     raise DataError(f"--split {split}: none of its images are in {where}; use --split all")
-
-
-def _predictions_of(config: TrialConfig, data: ImageData, folder: Path, split: str) -> Predictions:
-    if config.task == "segmentation":
-        return MaskPredictions(folder, split, data.class_names)
-    if config.task == "detection":
-        return BoxPredictions(folder, split, data.class_names, data.category_numbers)
-    return ClassPredictions(folder, split)

@@ -11,12 +11,12 @@ import pyarrow as pa
 import torch
 
 from patchtrain.checkpoint import has_checkpoint
+from patchtrain.commands.memory_figure import draw_timeline, timeline_info
 from patchtrain.commands.progress import TrialProgress, metrics_text
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.estimate.predict import check_budget
-from patchtrain.commands.memory_figure import draw_timeline, timeline_info
 from patchtrain.output import check_writable
 from patchtrain.record import (
     EpochRecord,

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain import catalog
+from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import Example, ImageData
 from patchtrain.datasets.listing import Listing
 from patchtrain.datasets.split import SPLITS, complete_split, read_split
@@ -107,8 +108,8 @@ def smallest_side_px(config: TrialConfig) -> int:
     Every image is resized to `image_size` before it is cut; only a slide that shows less than one
     patch of it at full resolution is taken for a mistake.
     """
-    cut = config.task == "classification" and config.method in PATCH_METHODS
-    return config.patch_size if cut else 1
+    needs_patch = catalog.task(config.task).needs_patch_of_original and config.samples_patches
+    return config.patch_size if needs_patch else 1
 
 
 def _check_test_fraction(config: TrialConfig, data_dir: Path, listing: Listing) -> None:

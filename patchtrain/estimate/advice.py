@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.estimate.largest import largest_number
 from patchtrain.estimate.peak import Estimate
@@ -63,14 +63,7 @@ def check_maximised(config: TrialConfig, name: str) -> None:
     """
     if name not in MAXIMISED:
         raise ConfigError(f"--max {name}: unknown; use one of {', '.join(MAXIMISED)}")
-    patches = config.method in PATCH_METHODS
-    influences = {
-        "sampling_rate": patches,
-        "patch_size": patches or config.method == "downsampled",
-        "image_size": config.method != "downsampled",
-        "batch_size": True,
-    }
-    if not influences[name]:
+    if not _influences(config, name):
         raise ConfigError(
             f"--max {name}: it does not change the memory of method={config.method}; use another "
             "setting"
@@ -85,7 +78,7 @@ def largest(config: TrialConfig, name: str, budget_bytes: int) -> Any | None:
         ConfigError: see `check_maximised`.
     """
     check_maximised(config, name)
-    patches = config.method in PATCH_METHODS
+    patches = config.samples_patches
     if config.patch_microbatch == "auto":  # fits where the smallest chunk does
         config = replace(config, patch_microbatch=1)
 
@@ -151,14 +144,14 @@ def _remedy(config: TrialConfig, budget_bytes: int) -> str:
 
 def _lower_values(config: TrialConfig, name: str) -> Iterator[Any]:
     """Yield values of the setting `name` that may lower the peak of `config`, nearest first."""
-    patches = config.method in PATCH_METHODS
+    patches = config.samples_patches
     if name == "sampling_rate" and patches and config.num_sampled > 1:
         yield config.num_sampled // 2 / config.num_patches
     elif name == "batch_size" and config.batch_size > 1:
         yield config.batch_size // 2
-    elif name == "patch_size" and config.method not in ("full", "checkpointed"):
+    elif name == "patch_size" and _influences(config, name):
         yield from (size for size in _divisors(config.image_size) if size < config.patch_size)
-    elif name == "image_size" and config.method != "downsampled":
+    elif name == "image_size" and _influences(config, name):
         step = config.patch_size if patches else 1
         yield config.image_size // 2 // step * step
     elif name == "patch_microbatch":
@@ -167,12 +160,21 @@ def _lower_values(config: TrialConfig, name: str) -> Iterator[Any]:
         yield (min(at_once, num_inputs) if isinstance(at_once, int) else num_inputs) // 2
     elif name == "precision" and config.precision == "fp32":
         yield "bf16"
-    elif name == "fusion" and config.fusion == "concat" and config.method == "local_global":
+    elif name == "fusion" and config.fusion == "concat" and config.method_facts.has_global:
         yield "add"
-    elif name == "method" and config.method == "full":
-        yield "checkpointed"
+    elif name == "method" and config.method_facts.leaner is not None:
+        yield config.method_facts.leaner
     elif name == "optimizer_kernel" and config.optimizer_kernel in ("foreach", "loop"):
         yield "fused"
+
+
+def _influences(config: TrialConfig, name: str) -> bool:
+    """Return whether the memory of the method depends on the setting `name`."""
+    if name == "sampling_rate":
+        return config.samples_patches
+    if name in ("patch_size", "image_size"):
+        return config.samples_patches or config.method_facts.input_side == name
+    return True
 
 
 def _divisors(image_size: int) -> list[int]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,26 +22,20 @@ import numpy as np
 import torch
 
 import patchtrain
+from patchtrain import catalog
 from patchtrain.cache import cache_dir
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import TrialConfig, memory_settings
 from patchtrain.estimate.dry_run import dry_run, shortened
 from patchtrain.memory.meter import CATEGORIES
 from patchtrain.memory.trace import Trace
-from patchtrain.step.encoder import chunks_of
-from patchtrain.models import check_network
-from patchtrain.tasks.detection.reader import windows_at_once
-from patchtrain.tasks.segmentation.reader import cells_at_once
 from patchtrain.record import atomic_path
+from patchtrain.step.encoder import chunks_of
+from patchtrain.tasks import check_network, parts_of
 
 _MAX_POINTS = 5
 
-_NOT_OF_MEMORY = (
-    "data_dir", "split_file", "split_seed", "val_fraction", "test_fraction", "skip_bad_images",
-    "sample_num_images", "sample_seed", "foreground", "num_classes", "augment", "weights", "epochs",
-    "max_detections", "area_ranges", "mosaic_seed", "learning_rate", "weight_decay", "budget",
-    "device", "num_workers", "seed", "sampling_rate", "patch_microbatch",
-)  # fmt: skip
-"""Settings on which no size and no event depends, and those that are variables."""
+_VARIABLES = ("sampling_rate", "patch_microbatch")
+"""Settings that are variables of a family's formula."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,8 @@ def member_of(
     config: TrialConfig, num_classes: int, target: torch.device, num_validated: int
 ) -> Member:
     """Return the family of `config`, which has a chunk that is not `auto`, and its place in it."""
-    values = asdict(shortened(config))
-    for name in _NOT_OF_MEMORY:
-        del values[name]
+    short = shortened(config)
+    values = {name: getattr(short, name) for name in memory_settings() if name not in _VARIABLES}
     variables, passes = _variables_and_passes(config, num_validated)
     described = [values, passes, num_classes, target.type, num_validated, _versions()]
     name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
@@ -81,9 +74,12 @@ def trace_of(
     """
     num_validated = num_validated or config.batch_size
     member = member_of(config, num_classes, target, num_validated)
+    # code of the user's own may change while its name stays, so nothing of it is kept on disk
+    keeps = not any(catalog.is_own(value) for value in vars(config).values())
     family = _families.get(member.family)
     if family is None:
-        family = _families[member.family] = _Family.load(member.family)
+        family = _Family.load(member.family) if keeps else _Family(None, {})
+        _families[member.family] = family
     known = family.get(member.variables)
     if known is not None:
         return known
@@ -93,8 +89,9 @@ def trace_of(
         check_network(config)  # says what is wrong with it
         raise
     family.add(member.variables, trace)
-    family.merge(_Family.load(member.family))  # other processes learn too
-    family.save(member.family)
+    if keeps:
+        family.merge(_Family.load(member.family))  # other processes learn too
+        family.save(member.family)
     return trace, "dry run"
 
 
@@ -224,7 +221,7 @@ def _variables_and_passes(
     """
     images, group = config.batch_size, config.inputs_per_group
     num_inputs = images * config.inputs_per_image
-    variables = [config.num_sampled] if config.method in PATCH_METHODS else []
+    variables = [config.num_sampled] if config.samples_patches else []
     wanted, groups = num_inputs, images
     if isinstance(config.patch_microbatch, int) and config.patch_microbatch < num_inputs:
         wanted = config.patch_microbatch
@@ -243,15 +240,14 @@ def _variables_and_passes(
             for total in (inputs, num_images * config.num_patches, num_images):
                 passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
                 passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
-    if config.task != "classification" and config.method in PATCH_METHODS:
-        passes += _passes_of_head(config)
+    at_once = parts_of(config).patches_read_at_once(config)
+    if at_once is not None and config.samples_patches:
+        passes += _passes_of_head(config, at_once)
     return tuple(variables), passes
 
 
-def _passes_of_head(config: TrialConfig) -> list[int]:
-    """Return what tells apart how the readers of segmentation and detection go through an image."""
-    of_maps = cells_at_once if config.task == "segmentation" else windows_at_once
-    at_once = of_maps(config.patch_size)
+def _passes_of_head(config: TrialConfig, at_once: int) -> list[int]:
+    """Return what tells apart how a reader of `at_once` patches goes through an image."""
     passes = []
     for total in (config.num_sampled, config.num_patches - config.num_sampled):
         chunks = chunks_of(total, at_once) if total else []

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,16 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from patchtrain.step.batch import DeviceFeeder, HostBatch
-from patchtrain.config import PATCH_METHODS, TrialConfig
-from patchtrain.datasets.base import FittedTarget
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
+from patchtrain.grid.patches import PatchGrid
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import PARAMETERS
 from patchtrain.memory.trace import Trace, TraceRecorder
+from patchtrain.models import Network, memory_layout
+from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.step.encoder import Part
-from patchtrain.models import Network, build_network, memory_layout
-from patchtrain.grid.patches import PatchGrid
+from patchtrain.tasks import build_network, parts_of
 
 
 def shortened(config: TrialConfig) -> TrialConfig:
@@ -40,7 +38,7 @@ def shortened(config: TrialConfig) -> TrialConfig:
     The first batch must end after an optimizer step, and the second must meet all that a batch can
     meet: gradients held from the batch before, where they can be, and from the iteration before.
     """
-    iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
+    iterations = config.inner_iterations if config.samples_patches else 1
     if config.accumulation_steps == 1:
         wanted, accumulation = 1, 1
     elif iterations % config.accumulation_steps == 0:
@@ -61,13 +59,8 @@ class ShapeBatch(HostBatch):
     def of(cls, num_images: int, config: TrialConfig) -> ShapeBatch:
         """Return a batch as `config` has them."""
         side_px = config.image_size
-        nothing = Annotation(Objects.none(), np.zeros(0), side_px, side_px, Path())
-        targets: dict[str, FittedTarget] = {
-            "classification": 0,
-            "segmentation": _blank(side_px, side_px),
-            "detection": FittedObjects(nothing.objects, nothing),
-        }
-        return cls([_blank(side_px, side_px, 3)] * num_images, [targets[config.task]] * num_images)
+        target = parts_of(config).blank_target(side_px)
+        return cls([_blank(side_px, side_px, 3)] * num_images, [target] * num_images)
 
     def whole(self) -> np.ndarray:
         """Return every image at full size, uint8 [B, H, W, 3]."""
@@ -287,7 +280,7 @@ def _run(
             generator = torch.Generator()
             first = ShapeBatch.of(num_first, config)
             whole = ShapeBatch.of(config.batch_size, config)
-            times = 1 if config.method in PATCH_METHODS else config.accumulation_steps
+            times = 1 if config.samples_patches else config.accumulation_steps
             for batch in (first,) * times + (whole,) * times:
                 engine.train_batch(batch, generator)
             engine.finish_epoch()

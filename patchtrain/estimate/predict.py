@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.device import target_device
 from patchtrain.errors import ConfigError
@@ -13,7 +13,7 @@ from patchtrain.estimate.closed_form import trace_of
 from patchtrain.estimate.largest import largest_number
 from patchtrain.estimate.peak import CUDA_CONTEXT_BYTES, Estimate
 from patchtrain.memory.meter import BLOCK_BYTES, rounded
-from patchtrain.models import build_on_meta, mixes_inputs
+from patchtrain.tasks import build_on_meta, mixes_inputs
 from patchtrain.units import format_bytes
 
 
@@ -76,7 +76,7 @@ def _with_largest_chunk(config: TrialConfig, num_validated: int | None) -> Trial
         return whole
     num_inputs = config.batch_size * config.inputs_per_image
     if mixes_inputs(config):
-        if config.method not in PATCH_METHODS:
+        if not config.samples_patches:
             return whole  # the batch is the smallest chunk
         step, most = config.inputs_per_image, config.batch_size - 1
     else:

@@ -1,7 +1,7 @@
 """`MemoryGuard`: enforces a trial's budget and reports its peak; this one on the CPU.
 
-There the `MemoryMeter` raises at the block that crosses the budget. `memory.cuda` has the guard of a
-GPU behind the same interface; `memory.guards` chooses. Knows nothing of models or training.
+There the `MemoryMeter` raises at the block that crosses the budget. `memory.cuda` has the guard of
+a GPU behind the same interface; `memory.guards` chooses. Knows nothing of models or training.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ from types import TracebackType
 
 import torch
 
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.driver import MIG, MPS, DriverError, Gpu
+from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.watchdog import Sighting, Watchdog
 from patchtrain.units import format_bytes
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
-from patchtrain.step.encoder import Encoded, Encoder, Representative
 from patchtrain.models import Network
+from patchtrain.step.batch import HostBatch
+from patchtrain.step.encoder import Encoded, Encoder, Representative
 from patchtrain.tasks import Pass, Reader
 
 

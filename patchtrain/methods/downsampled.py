@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.methods.base import Method
+from patchtrain.step.batch import HostBatch
 from patchtrain.step.encoder import Encoded, Inputs
 from patchtrain.tasks import Pass
 

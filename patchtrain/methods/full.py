@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.methods.base import MethodTools
 from patchtrain.methods.downsampled import Downsampled
+from patchtrain.step.batch import HostBatch
 
 
 class Full(Downsampled):

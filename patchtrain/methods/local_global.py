@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.methods.patchgd import PatchGd
+from patchtrain.step.batch import HostBatch
 from patchtrain.step.encoder import Inputs
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.memory.meter import LATENT
 from patchtrain.methods.sampled import SampledPatches
+from patchtrain.step.batch import HostBatch
 from patchtrain.step.encoder import Inputs
 
 

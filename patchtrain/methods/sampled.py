@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.grid.latent import LatentBlock
-from patchtrain.methods.base import Method, MethodTools
-from patchtrain.step.encoder import Encoded, Inputs
 from patchtrain.grid.patches import PatchGrid
+from patchtrain.methods.base import Method, MethodTools
+from patchtrain.step.batch import HostBatch
+from patchtrain.step.encoder import Encoded, Inputs
 from patchtrain.step.randomness import unseen
 from patchtrain.tasks import Pass
 

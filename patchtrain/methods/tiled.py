@@ -9,12 +9,12 @@ from functools import partial
 
 import numpy as np
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
+from patchtrain.grid.patches import tile_corners
 from patchtrain.methods.base import MethodTools
 from patchtrain.methods.sampled import SampledPatches
+from patchtrain.step.batch import HostBatch
 from patchtrain.step.encoder import Inputs, chunks_of
-from patchtrain.grid.patches import tile_corners
 from patchtrain.tasks import PatchReader
 
 

@@ -1,21 +1,5 @@
-"""Networks from names: the one builder that training, evaluation and checks share."""
+"""Backbones from names, and the network of a trial."""
 
-from patchtrain.models.network import (
-    Network,
-    build_network,
-    build_on_meta,
-    check_network,
-    lay_out,
-    memory_layout,
-    mixes_inputs,
-)
+from patchtrain.models.network import Network, lay_out, memory_layout
 
-__all__ = [
-    "Network",
-    "build_network",
-    "build_on_meta",
-    "check_network",
-    "lay_out",
-    "memory_layout",
-    "mixes_inputs",
-]
+__all__ = ["Network", "lay_out", "memory_layout"]

@@ -1,6 +1,7 @@
-"""Backbones (theta1): timm networks that turn patches into feature vectors.
+"""Backbones (theta1): networks that turn patches into features, by name. All of timm is used here.
 
-Knows nothing of grids, methods or budgets.
+A name is one of timm's or `package.module:Name` of the user's own. Knows nothing of grids, methods
+or budgets.
 
 Shapes: B batch, c channels, p patch side in px, d features.
 """
@@ -27,13 +28,23 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """What batch norm has and group norm has not."""
 
 
+def is_timm_name(name: object) -> bool:
+    """Whether timm has a network of this name."""
+    return isinstance(name, str) and timm.is_model(name)
+
+
+def timm_network(name: str, **settings: Any) -> nn.Module:
+    """Return timm's network `name`; `settings` are those of `timm.create_model`."""
+    return timm.create_model(name, **settings)
+
+
 def check_name(field: str, name: str) -> None:
     """Refuse a name that timm does not know.
 
     Raises:
         ConfigError: names `field` and the nearest known names.
     """
-    if not isinstance(name, str) or not timm.is_model(name):
+    if not is_timm_name(name):
         near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
         raise ConfigError(f"{field}={name!r} is no network of timm; {hint}")

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from patchtrain.datasets.boxes import FittedObjects, Objects
 from patchtrain.datasets.masks import IGNORED
+from patchtrain.grid.patches import PatchGrid
 from patchtrain.images import fit_labels
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import INPUT
-from patchtrain.grid.patches import PatchGrid
 
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
 CHANNEL_STD = (0.229, 0.224, 0.225)

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patchtrain.step.batch import DeviceFeeder
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import ACTIVATIONS
 from patchtrain.models.backbones import norms_over_inputs
+from patchtrain.step.batch import DeviceFeeder
 from patchtrain.step.randomness import PerInputRandomness, draw_seed
 
 

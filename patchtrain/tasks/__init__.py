@@ -1,23 +1,114 @@
-"""Tasks: what is predicted, its loss and its metrics."""
+"""Tasks: what is predicted. One folder a task, one contract (`base.TaskParts`).
 
+The one builder of networks, which training, estimates, evaluation and checks share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from patchtrain import catalog
 from patchtrain.config import TrialConfig
-from patchtrain.tasks.base import Task
-from patchtrain.tasks.classification.metrics import Classification
-from patchtrain.tasks.detection.metrics import Detection
-from patchtrain.tasks.segmentation.metrics import Segmentation
+from patchtrain.models.backbones import norms_over_inputs
+from patchtrain.models.network import Network
+from patchtrain.tasks.base import Pass, PatchReader, Reader, ReaderTools, Task, TaskParts
+from patchtrain.tasks.probe import probe
 
-__all__ = ["Classification", "Detection", "Segmentation", "Task", "build_task"]
+__all__ = [
+    "Pass",
+    "PatchReader",
+    "Reader",
+    "ReaderTools",
+    "Task",
+    "TaskParts",
+    "build_network",
+    "build_on_meta",
+    "build_task",
+    "check_network",
+    "mixes_inputs",
+    "parts_of",
+]
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def parts_of(config: TrialConfig) -> TaskParts:
+    """Return everything that is particular to the task of `config`."""
+    return _parts(config.task)
+
+
+@cache
+def _parts(task: str) -> TaskParts:
+    return catalog.implementation("task", task, TaskParts)()
 
 
 def build_task(config: TrialConfig, num_classes: int) -> Task:
-    """Return the task of `config`, into `num_classes` classes."""
-    if config.task == "detection":
-        return Detection(
-            num_classes,
-            image_size=config.image_size,
-            area_ranges=config.area_ranges,
-            max_detections=config.max_detections,
-        )
-    if config.task == "segmentation":
-        return Segmentation(num_classes)
-    return Classification(num_classes)
+    """Return predictions and metrics of `config`, for `num_classes` classes."""
+    return parts_of(config).build_task(config, num_classes)
+
+
+def build_network(config: TrialConfig, num_classes: int) -> Network:
+    """Return the network of `config`, its weights drawn from torch's global random state.
+
+    Raises:
+        ConfigError: unknown names, or weights that cannot be loaded.
+    """
+    return parts_of(config).build_network(config, num_classes)
+
+
+def build_on_meta(config: TrialConfig, num_classes: int) -> Network:
+    """Return the network without memory; built with it first where timm computes on tensors."""
+    config = replace(config, weights="none")
+    return _on_meta(lambda: build_network(config, num_classes))
+
+
+def _on_meta(build: Callable[[], Module]) -> Module:
+    try:
+        with torch.device("meta"):
+            return build().to("meta")
+    except RuntimeError:
+        return build().to("meta")
+
+
+def mixes_inputs(config: TrialConfig) -> bool:
+    """Return whether a training pass of the backbone takes statistics over its inputs."""
+    key = (config.task, config.backbone, config.encoder, config.norm)
+    if key not in _MIXES_INPUTS:
+        without = replace(config, weights="none")
+        backbone = _on_meta(lambda: parts_of(config).load_backbone(without))
+        _MIXES_INPUTS[key] = any(layer.training for layer in norms_over_inputs(backbone.train()))
+    return _MIXES_INPUTS[key]
+
+
+_MIXES_INPUTS: dict[tuple[str, ...], bool] = {}
+"""By the settings that decide it."""
+
+
+def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
+    """Find out without data or memory whether the network of `config` can be built and trained.
+
+    Args:
+        batch_size: images of the smallest batch; default `config.batch_size`.
+
+    Raises:
+        ConfigError: names the setting, the reason and the remedy.
+    """
+    batch_size = batch_size or config.batch_size
+    parts = parts_of(config)
+    parts.check_names(config)
+    if config.weights != "none":  # they are loaded or refused now
+        parts.load_backbone(config)
+    network = build_on_meta(config, num_classes=2).train()
+    with torch.device("meta"), torch.no_grad():
+        # what batch norm sees at a time
+        num_inputs = config.inputs_per_image if config.samples_patches else batch_size
+        shape = (num_inputs, 3, config.input_side_px, config.input_side_px)
+        features = probe(network.backbone, shape, "backbone", config.backbone)
+        parts.check_features(config, network, features, batch_size)

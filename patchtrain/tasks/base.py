@@ -1,9 +1,8 @@
-"""The two contracts of a task: `Task` (predictions and the metrics they earn) and `Reader` (from
-features to a loss, gradients and outputs).
+"""The contract of a task: `TaskParts` gives its network, `Reader`, `Task` and predictions.
 
-A method decides what runs through the backbone; a reader decides what happens to the features: where
-they lie, how the global ones join them, which loss they give. One reader a task. Knows nothing of
-optimizers, epochs or files.
+A method decides what runs through the backbone; a reader decides what happens to the features:
+where they lie, how the global ones join them, which loss they give. One reader a task. Knows
+nothing of optimizers and epochs.
 
 Shapes: B batch, N inputs of a pass, m n grid, k sampled, p patch side in px, d features; F features
 of an input: d numbers in classification, d x h x w maps in segmentation, L cells x d in detection;
@@ -16,19 +15,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
-from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.memory.budget import MemoryGuard
+from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.step.encoder import Encoded, Representative
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from patchtrain.datasets.base import FittedTarget, ImageData
     from patchtrain.models import Network
+    from patchtrain.tasks.predictions import Predictions
 
 Scaled = Callable[[Tensor], Tensor]
 """Makes of a loss what is differentiated."""
@@ -141,3 +145,83 @@ class PatchReader(Reader):
     @abstractmethod
     def put_together(self, parts: Sequence[Any], num_images: int) -> np.ndarray:
         """Return the outputs [B, O] of images, given what `read_patches` said of their patches."""
+
+
+class TaskParts(ABC):
+    """Everything of one task, for the code that is the same for all tasks. Stateless."""
+
+    @abstractmethod
+    def check_names(self, config: TrialConfig) -> None:
+        """Refuse names of networks that are unknown or do not go together.
+
+        Raises:
+            ConfigError: names the setting, its value and the remedy.
+        """
+
+    @abstractmethod
+    def load_backbone(self, config: TrialConfig) -> nn.Module:
+        """Return the backbone with the weights that `config` starts from and its kind of norm.
+
+        Raises:
+            ConfigError: unknown names, or weights that cannot be loaded.
+        """
+
+    @abstractmethod
+    def build_network(self, config: TrialConfig, num_classes: int) -> Network:
+        """Return the network of `config`, its weights drawn from torch's global random state.
+
+        Raises:
+            ConfigError: unknown names, or weights that cannot be loaded.
+        """
+
+    def check_features(  # noqa: B027
+        self, config: TrialConfig, network: Network, features: Tensor, batch_size: int
+    ) -> None:
+        """Refuse a network whose head cannot read `features`, the backbone's on the meta device.
+
+        Raises:
+            ConfigError: names the setting, the reason and the remedy.
+        """
+
+    def aggregator_name(self, config: TrialConfig) -> str | None:
+        """Return the name of the aggregator that is trained; None for methods without one."""
+        return CONV1X1 if config.method_facts.has_latent else None
+
+    def encoder_name(self, config: TrialConfig) -> str | None:
+        """Return the encoder inside the backbone; None where the backbone has none of a name."""
+        return None
+
+    def layout_name(self, config: TrialConfig) -> str | None:
+        """Return the layout of Z; None where there is no choice."""
+        return None
+
+    @abstractmethod
+    def build_task(self, config: TrialConfig, num_classes: int) -> Task:
+        """Return predictions and metrics, for `num_classes` classes."""
+
+    @abstractmethod
+    def build_reader(self, config: TrialConfig, tools: ReaderTools, task: Task) -> Reader:
+        """Return the reader of `task`, which `build_task` gave."""
+
+    @abstractmethod
+    def blank_target(self, side_px: int) -> FittedTarget:
+        """Return the target of an image of `side_px` that shows nothing, to run a step without
+        data.
+        """
+
+    def patches_read_at_once(self, config: TrialConfig) -> int | None:
+        """Return how many patches of an image the reader goes through at once; None: all."""
+        return None
+
+    @abstractmethod
+    def open_predictions(self, data: ImageData, folder: Path, split: str) -> Predictions:
+        """Return what writes the predictions for the images of `split` into `folder`."""
+
+
+CONV1X1 = "conv1x1"
+"""The aggregator of segmentation and detection: one convolution that sees a cell at a time."""
+
+
+def features_of_cell(config: TrialConfig) -> int:
+    """Return how many features the aggregator reads of a cell, as a multiple of d."""
+    return 2 if config.method_facts.has_global and config.fusion == "concat" else 1

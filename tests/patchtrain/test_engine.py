@@ -9,8 +9,8 @@ import torch
 from conftest import build_engine, generator, random_batch, tiny
 
 from patchtrain.engine import Engine, LossNotFinite
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.budget import MemoryGuard
+from patchtrain.memory.exceeded import BudgetExceeded
 
 METHODS = ["local_global", "patchgd", "downsampled", "full"]
 

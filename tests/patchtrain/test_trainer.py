@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import tiny, tiny_masks
 
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.errors import ConfigError, DataError
+from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.record import TrialStatus
 from patchtrain.trainer import Progress, Trainer, check
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import check_name, dropout
+from patchtrain.models.backbones import check_name, dropout, timm_network
 
 SMALL_CNN = "small_cnn"
 ATTENTION = "attention"
@@ -52,7 +51,7 @@ def build_aggregator(
     if name == ATTENTION:
         return AttentionPooling(in_features, num_classes, drop_rate)
     try:
-        network = timm.create_model(
+        network = timm_network(
             name, in_chans=in_features, num_classes=num_classes, **dropout(drop_rate)
         )
         paths = layers_to_unstride(name, allowed_reduction(grid_size))
@@ -132,7 +131,7 @@ def layers_to_unstride(name: str, max_reduction: int) -> tuple[str, ...]:
     shrink the same map (a block's convolution and its shortcut) are known by the size of their
     input and treated alike.
     """
-    strided = _strided_layers(timm.create_model(name).to("meta").eval())
+    strided = _strided_layers(timm_network(name).to("meta").eval())
     kept: set[int] = set()
     reduction = 1
     for side in sorted({layer.input_side for layer in strided}):

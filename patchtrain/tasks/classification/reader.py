@@ -14,7 +14,7 @@ from patchtrain.grid.latent import LatentBlock
 from patchtrain.memory.meter import INPUT
 from patchtrain.step.encoder import Encoded
 from patchtrain.tasks.base import Pass, Reader, ReaderTools, Scaled
-from patchtrain.tasks import Classification
+from patchtrain.tasks.classification.metrics import Classification
 
 
 class ClassificationReader(Reader):

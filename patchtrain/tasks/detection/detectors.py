@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.fcos import FCOSHead
@@ -18,7 +17,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import blamed_on, check_name, prepare
+from patchtrain.models.backbones import blamed_on, check_name, prepare, timm_network
 from patchtrain.tasks.detection.fcos import HeadOutputs
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -144,6 +143,6 @@ def build_pyramid(
 def _body(backbone: str, weights: str) -> nn.Module:
     pretrained = weights == "pretrained"
     with blamed_on("backbone", backbone, weights, "gives no maps", instead="resnet50"):
-        return timm.create_model(
+        return timm_network(
             backbone, pretrained=pretrained, features_only=True, out_indices=(-3, -2, -1)
         )

@@ -19,18 +19,18 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from patchtrain.config import LATENT_METHODS, TrialConfig
+from patchtrain.config import TrialConfig
 from patchtrain.datasets.boxes import Objects
 from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
+from patchtrain.grid.resizing import enlargement_of_cells
 from patchtrain.memory.meter import INPUT, LATENT
 from patchtrain.step.encoder import Encoded, chunks_of
-from patchtrain.tasks.detection.detectors import DetectionHead, Levels
 from patchtrain.tasks.base import Pass, PatchReader, ReaderTools, Scaled
-from patchtrain.tasks.detection.windows import Windows
-from patchtrain.grid.resizing import enlargement_of_cells
 from patchtrain.tasks.detection.assignment import Assigned, assign, locations
+from patchtrain.tasks.detection.detectors import DetectionHead, Levels
 from patchtrain.tasks.detection.fcos import HeadOutputs, decode, losses, scores_of
+from patchtrain.tasks.detection.windows import Windows
 
 PIECE_PX = 2**18
 """Pixels of the patches whose windows are read at once, if a patch is not larger."""
@@ -90,13 +90,13 @@ class DetectionReader(PatchReader):
         super().__init__(config, tools)
         assert isinstance(tools.network.head, DetectionHead)
         self._head = tools.network.head
-        side_px = config.image_size if config.method == "full" else config.patch_size
+        side_px = config.input_side_px
         self._levels = Levels(side_px)
-        has_latent = config.method in LATENT_METHODS
+        has_latent = config.method_facts.has_latent
         self._is_stack = has_latent and config.layout == "stack"
         self._is_tile = has_latent and not self._is_stack
-        cut = config.method == "tiled" or self._is_tile
-        self._grid_size = config.grid_size if cut else 1
+        is_cut = config.samples_patches and not self._is_stack
+        self._grid_size = config.grid_size if is_cut else 1
         self._scale = config.image_size / (self._grid_size * side_px)
         """Px of the image for each px that the locations count."""
         self._windows = Windows(self._levels, self._grid_size)
@@ -105,7 +105,7 @@ class DetectionReader(PatchReader):
         self._strides = self._feeder.constants(strides.astype(np.float32), LATENT)
         self._enlarge: list[Tensor] = []
         """Of each level [m*h, h]: from a line of the global map to one of the tiled map."""
-        if self._is_tile and config.method == "local_global":
+        if self._is_tile and config.method_facts.has_global:
             for stride, side in zip(self._levels.strides, self._levels.sides, strict=True):
                 weights = enlargement_of_cells(side, self._grid_size, stride)
                 self._enlarge.append(self._feeder.constants(weights, LATENT))

@@ -21,8 +21,8 @@ from functools import cached_property
 
 import numpy as np
 
-from patchtrain.tasks.detection.detectors import HALO_CELLS, Levels
 from patchtrain.tasks.detection.assignment import Region
+from patchtrain.tasks.detection.detectors import HALO_CELLS, Levels
 
 
 @dataclass(frozen=True)

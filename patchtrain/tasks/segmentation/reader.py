@@ -1,6 +1,6 @@
 """Reads feature maps, some patches at a time: aggregator and loss never see a whole image at once.
 
-The loss of an image follows from sums over its pixels (see `tasks.segmentation`). A first pass over
+The loss of an image follows from sums over its pixels (see `metrics`). A first pass over
 the pieces of an image adds them up without gradient; they give dL/dsums; a second pass runs each
 piece with that gradient. So what is alive is one piece, and the gradient is that of all pixels.
 
@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import TrialConfig
 from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
+from patchtrain.grid.patches import PatchGrid
+from patchtrain.grid.resizing import enlargement
 from patchtrain.memory.meter import LATENT
 from patchtrain.step.encoder import Chunk, Encoded, chunks_of
-from patchtrain.grid.patches import PatchGrid
 from patchtrain.tasks.base import Pass, PatchReader, ReaderTools, Scaled
-from patchtrain.grid.resizing import enlargement
-from patchtrain.tasks import Segmentation
+from patchtrain.tasks.segmentation.metrics import Segmentation
 
 PIECE_PX = 2**16
 """Pixels of a piece, if a patch is not larger: enough to keep a device busy, and less memory than
@@ -52,13 +52,13 @@ class SegmentationReader(PatchReader):
     def __init__(self, config: TrialConfig, tools: ReaderTools, task: Segmentation) -> None:
         super().__init__(config, tools)
         self._task = task
-        side_px = config.patch_size if config.method == "downsampled" else config.image_size
-        cell_px = config.patch_size if config.method in PATCH_METHODS else side_px
+        cell_px = config.input_side_px
+        side_px = config.image_size if config.samples_patches else cell_px
         self._cells = PatchGrid(side_px, side_px, cell_px)
         self._cells_at_once = cells_at_once(self._cells.patch_size)
         self._enlarge: Tensor | None = None
         """[M, p]: from a line of the resized image to a line of the image."""
-        if config.method in ("local_global", "downsampled"):
+        if config.method_facts.has_global or side_px < config.image_size:
             weights = enlargement(config.patch_size, config.image_size)
             self._enlarge = self._feeder.constants(weights, LATENT)
 

@@ -11,12 +11,11 @@ import difflib
 from typing import Any, NamedTuple
 
 import segmentation_models_pytorch as smp
-import timm
 from segmentation_models_pytorch.base import SegmentationHead
 from torch import nn
 
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import blamed_on, prepare
+from patchtrain.models.backbones import blamed_on, is_timm_name, prepare
 from patchtrain.tasks.segmentation.unet import PlainUnet
 
 PLAIN = "unet_plain"
@@ -46,7 +45,7 @@ def check_segmenter(backbone: str, encoder: str) -> None:
         return
     known = smp.encoders.get_encoder_names()
     if encoder in known or (
-        encoder.startswith(_TIMM_PREFIX) and timm.is_model(encoder.removeprefix(_TIMM_PREFIX))
+        encoder.startswith(_TIMM_PREFIX) and is_timm_name(encoder.removeprefix(_TIMM_PREFIX))
     ):
         return
     near = difflib.get_close_matches(encoder, known, n=3)

@@ -21,12 +21,12 @@ from conftest import (
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.estimate.dry_run import _AsKernelsDo, dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace
-from patchtrain.models import build_network
+from patchtrain.tasks import build_network
 from patchtrain.tasks.detection import reader as detection
 from patchtrain.tasks.segmentation import reader as segmentation
 
@@ -53,7 +53,7 @@ def measured(config: TrialConfig) -> Held:
     """What a run on random images holds: so many batches that gradients of every group of inner
     iterations have met the optimizer's state, and a validation.
     """
-    iterations = config.inner_iterations if config.method in PATCH_METHODS else 1
+    iterations = config.inner_iterations if config.samples_patches else 1
     engine, guard = build_engine(config)
     if config.precision == "fp16":  # else the first steps may be left out
         engine._scaler.load_state_dict({**engine._scaler.state_dict(), "scale": 1.0})

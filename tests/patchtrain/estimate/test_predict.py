@@ -15,13 +15,13 @@ from conftest import generator, random_batch, tiny
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.engine import Engine
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.errors import ConfigError
+from patchtrain.estimate.advice import KNOBS, MAXIMISED, check_fits, check_maximised, knobs, largest
+from patchtrain.estimate.peak import CUDA_CONTEXT_BYTES, CUDA_WORKSPACE_BYTES, WORKSPACE
+from patchtrain.estimate.predict import check_budget, estimate, fixed_bytes
 from patchtrain.memory import estimate as estimate_module
 from patchtrain.memory.budget import MemoryGuard
-from patchtrain.estimate.peak import CUDA_CONTEXT_BYTES, CUDA_WORKSPACE_BYTES, WORKSPACE
-from patchtrain.estimate.advice import KNOBS, MAXIMISED, check_fits, check_maximised, knobs, largest
-from patchtrain.estimate.predict import check_budget, estimate, fixed_bytes
+from patchtrain.memory.exceeded import BudgetExceeded
 
 # 2 sampled patches and the global one of each of 2 images: 6 inputs
 SMALL = tiny(

@@ -13,8 +13,8 @@ from conftest import generator, random_batch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.engine import Engine
-from patchtrain.memory.guards import guard_for
 from patchtrain.estimate.predict import estimate
+from patchtrain.memory.guards import guard_for
 
 BASE = TrialConfig(
     image_size=1024, patch_size=128, inner_iterations=2, backbone="resnet50", device="cuda"

@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import MemoryGuard, Peak
+from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.guards import guard_for
-from patchtrain.units import parse_budget
-from patchtrain.units import format_bytes
+from patchtrain.units import format_bytes, parse_budget
 
 
 @pytest.mark.parametrize(

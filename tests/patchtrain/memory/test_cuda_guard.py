@@ -14,11 +14,11 @@ import pytest
 import torch
 from fake_cuda import GIB, MIB, FakeCuda
 
-from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.errors import ConfigError
 from patchtrain.memory import cuda as cuda_module
-from patchtrain.memory.guards import guard_for
 from patchtrain.memory.cuda import CudaGuard
+from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.memory.guards import guard_for
 
 DEVICE = torch.device("cuda", 0)
 BUDGET = 4 * GIB

@@ -9,12 +9,12 @@ from conftest import build_engine, generator, random_batch, tiny
 from gradients import relative_error
 from torch import Tensor, nn
 
-from patchtrain.step.batch import HostBatch
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
 from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.grid.patches import PatchGrid
+from patchtrain.step.batch import HostBatch
 
 AGGREGATORS = ["same", "small_cnn", "attention"]
 

@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from patchtrain.errors import ConfigError
-from patchtrain.models import build_network, build_on_meta, check_network
+from patchtrain.models.backbones import build_backbone, feature_dim
+from patchtrain.tasks import build_network, build_on_meta, check_network
 from patchtrain.tasks.classification.aggregators import (
     allowed_reduction,
     build_aggregator,
     layers_to_unstride,
 )
-from patchtrain.models.backbones import build_backbone, feature_dim
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "mobilenetv3_small_050"])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from patchtrain.step.batch import CHANNEL_MEAN, CHANNEL_STD, DeviceFeeder, HostBatch
 from patchtrain.memory.budget import MemoryGuard
+from patchtrain.step.batch import CHANNEL_MEAN, CHANNEL_STD, DeviceFeeder, HostBatch
 
 
 def test_pixels_are_normalised_per_channel_and_counted_as_input():

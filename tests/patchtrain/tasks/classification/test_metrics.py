@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchtrain.tasks import Classification
+from patchtrain.tasks.classification.metrics import Classification
 
 
 def metrics_of(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from patchtrain.tasks.detection.picture import FALSE, FOUND, IGNORED, MISSED, draw_boxes, judged
 from patchtrain.datasets.boxes import ANY_CLASS, Objects
+from patchtrain.tasks.detection.picture import FALSE, FOUND, IGNORED, MISSED, draw_boxes, judged
 
 OBJECTS = Objects(
     np.array([[0, 0, 10, 10], [20, 20, 40, 40], [60, 60, 99, 99]], np.float32),

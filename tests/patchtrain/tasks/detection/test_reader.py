@@ -10,16 +10,16 @@ from gradients import relative_error
 from torch import Tensor, nn
 from torch.nn import functional
 
-from patchtrain.step.batch import HostBatch
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import TrialConfig
 from patchtrain.datasets.boxes import Objects
 from patchtrain.engine import Engine
-from patchtrain.tasks.detection.detectors import Levels
 from patchtrain.grid.patches import PatchGrid
+from patchtrain.step.batch import HostBatch
 from patchtrain.tasks.detection import reader as detection
-from patchtrain.tasks.detection.reader import visible
 from patchtrain.tasks.detection.assignment import Region, assign, locations
+from patchtrain.tasks.detection.detectors import Levels
 from patchtrain.tasks.detection.fcos import HeadOutputs, losses
+from patchtrain.tasks.detection.reader import visible
 
 COMBINATIONS = [
     {"method": "local_global", "layout": "tile", "fusion": "concat"},
@@ -179,7 +179,7 @@ def read_stack(network, config, cells, around, objects, sampled):
 
 
 def sampled(engine: Engine, config: TrialConfig) -> np.ndarray | None:
-    if config.method not in PATCH_METHODS:
+    if not config.samples_patches:
         return None
     return engine._method._sample(config.batch_size, generator())
 

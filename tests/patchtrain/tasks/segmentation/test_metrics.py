@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchmetrics.functional import classification as reference
 
 from patchtrain.datasets.masks import IGNORED
-from patchtrain.tasks import Segmentation
+from patchtrain.tasks.segmentation.metrics import Segmentation
 from patchtrain.tasks.segmentation.confusion import image_metrics, pooled_metrics
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from patchtrain.datasets.masks import IGNORED
 from patchtrain.tasks.segmentation.picture import (
     BACKGROUND,
     FALSE,
@@ -15,7 +16,6 @@ from patchtrain.tasks.segmentation.picture import (
     difference,
     draw_masks,
 )
-from patchtrain.datasets.masks import IGNORED
 
 
 def test_the_difference_of_two_classes_is_right_false_and_missed():

@@ -12,15 +12,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from patchtrain.step.batch import HostBatch
-from patchtrain.config import PATCH_METHODS, TrialConfig
+from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import Example
 from patchtrain.datasets.masks import IGNORED, MaskFiles, ThresholdMask
 from patchtrain.engine import Engine
-from patchtrain.images import unfit_square
 from patchtrain.grid.patches import PatchGrid
+from patchtrain.images import unfit_square
+from patchtrain.step.batch import HostBatch
+from patchtrain.tasks.segmentation.metrics import Segmentation
 from patchtrain.tasks.segmentation import reader as segmentation
-from patchtrain.tasks import Segmentation
 
 COMBINATIONS = [
     {"method": "local_global", "fusion": "concat"},
@@ -41,7 +41,7 @@ def gradients(network: nn.Module) -> list[Tensor]:
 
 def sampled(engine: Engine, config: TrialConfig) -> np.ndarray | None:
     """The positions that the first inner iteration of `generator()` draws."""
-    if config.method not in PATCH_METHODS:
+    if not config.samples_patches:
         return None
     return engine._method._sample(config.batch_size, generator())
 

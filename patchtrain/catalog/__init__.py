@@ -1,0 +1,51 @@
+"""Facts about methods, tasks, data sets and settings, each declared once. Imports no torch.
+
+Does a method sample patches, which settings does a task read, what are the defaults of a data set:
+the rest of the code asks here and compares no names. A name is one of ours, listed in `methods`,
+`tasks` or `datasets`, or `package.module:Name` of the user's own class, which carries its facts as
+the class attribute `facts`.
+"""
+
+from patchtrain.catalog.datasets import DATASETS
+from patchtrain.catalog.facts import (
+    DatasetFacts,
+    MethodFacts,
+    Range,
+    Role,
+    Search,
+    TaskFacts,
+    Values,
+)
+from patchtrain.catalog.lookup import (
+    dataset,
+    implementation,
+    is_own,
+    known_method,
+    method,
+    method_names,
+    task,
+    unread_settings,
+)
+from patchtrain.catalog.methods import METHODS
+from patchtrain.catalog.tasks import TASKS
+
+__all__ = [
+    "DATASETS",
+    "METHODS",
+    "TASKS",
+    "DatasetFacts",
+    "MethodFacts",
+    "Range",
+    "Role",
+    "Search",
+    "TaskFacts",
+    "Values",
+    "dataset",
+    "implementation",
+    "is_own",
+    "known_method",
+    "method",
+    "method_names",
+    "task",
+    "unread_settings",
+]

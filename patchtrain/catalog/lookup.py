@@ -1,0 +1,111 @@
+"""From a name to its facts and its class: one of ours, or the user's own `package.module:Name`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from patchtrain.catalog.datasets import DATASETS
+from patchtrain.catalog.facts import DatasetFacts, MethodFacts, TaskFacts
+from patchtrain.catalog.methods import METHODS
+from patchtrain.catalog.tasks import TASKS
+from patchtrain.errors import ConfigError
+from patchtrain.extension import FORM, is_named, load_named
+
+
+def is_own(name: object) -> bool:
+    """Whether `name` means a part of the user's own and not one of ours."""
+    return isinstance(name, str) and is_named(name)
+
+
+def method(name: str) -> MethodFacts:
+    """Return the facts of the method `name`.
+
+    Raises:
+        ConfigError: unknown, or a class of the user's that cannot be imported or has no facts.
+    """
+    return _facts("method", name, METHODS, MethodFacts)
+
+
+def dataset(name: str) -> DatasetFacts:
+    """Return the facts of the data set `name`.
+
+    Raises:
+        ConfigError: unknown, or a class of the user's that cannot be imported or has no facts.
+    """
+    return _facts("dataset", name, DATASETS, DatasetFacts)
+
+
+def task(name: str) -> TaskFacts:
+    """Return the facts of the task `name`.
+
+    Raises:
+        ConfigError: unknown.
+    """
+    return _facts("task", name, TASKS, TaskFacts)
+
+
+def known_method(name: object) -> MethodFacts | None:
+    """Return the facts of one of our methods; None for any other name, which is not imported."""
+    return METHODS.get(name) if isinstance(name, str) else None
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of our methods."""
+    return tuple(METHODS)
+
+
+def unread_settings(name: object) -> frozenset[str]:
+    """Return the settings that some method reads but not `name`; none for an unknown method."""
+    facts = known_method(name)
+    return frozenset() if facts is None else _METHOD_SETTINGS - set(facts.reads)
+
+
+def implementation(field: str, name: str, contract: type) -> Any:
+    """Return the class behind the data set, method or task `name`.
+
+    Args:
+        field: `dataset`, `method` or `task`.
+        contract: what the class must be a subclass of.
+
+    Raises:
+        ConfigError: a class of the user's that cannot be imported or is no `contract`.
+    """
+    path = name if is_own(name) else _BUILTIN[field][name].implementation
+    found = load_named(path, field)
+    if not (isinstance(found, type) and issubclass(found, contract)):
+        raise ConfigError(
+            f"{field}={name!r}: is no subclass of {contract.__module__}.{contract.__qualname__}; "
+            "derive the class from it"
+        )
+    return found
+
+
+_BUILTIN: Mapping[str, Mapping[str, Any]] = {
+    "dataset": DATASETS,
+    "method": METHODS,
+    "task": TASKS,
+}
+
+_METHOD_SETTINGS = frozenset(name for facts in METHODS.values() for name in facts.reads)
+
+
+def _facts(field: str, name: str, known: Mapping[str, Any], kind: type) -> Any:
+    if name in known:
+        return known[name]
+    if not is_own(name) or kind is TaskFacts:
+        own = "" if kind is TaskFacts else f", or {FORM} of your own"
+        raise ConfigError(f"{field}={name!r} is not accepted; use one of {', '.join(known)}{own}")
+    return _own_facts(field, name, kind)
+
+
+@cache
+def _own_facts(field: str, name: str, kind: type) -> Any:
+    facts = getattr(load_named(name, field), "facts", None)
+    if not isinstance(facts, kind):
+        raise ConfigError(
+            f"{field}={name!r}: has no facts; give the class an attribute "
+            f"`facts = {kind.__name__}(...)` (patchtrain.catalog)"
+        )
+    return facts

@@ -1,0 +1,57 @@
+"""The methods: how an image is trained on. Each is one entry here and one class in `methods/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from patchtrain.catalog.facts import MethodFacts
+
+GRID_SETTINGS = ("patch_size", "sampling_rate", "inner_iterations")
+"""Read by every method that samples patches."""
+
+METHODS: Mapping[str, MethodFacts] = {
+    "local_global": MethodFacts(
+        implementation="patchtrain.methods.local_global:LocalGlobal",
+        input_side="patch_size",
+        samples_patches=True,
+        has_latent=True,
+        has_global=True,
+        reads=(*GRID_SETTINGS, "aggregator", "layout", "fusion"),
+    ),
+    "patchgd": MethodFacts(
+        implementation="patchtrain.methods.patchgd:PatchGd",
+        input_side="patch_size",
+        samples_patches=True,
+        has_latent=True,
+        reads=(*GRID_SETTINGS, "aggregator", "layout"),
+    ),
+    "tiled": MethodFacts(
+        implementation="patchtrain.methods.tiled:Tiled",
+        input_side="patch_size",
+        samples_patches=True,
+        may_overlap=True,
+        reads=(*GRID_SETTINGS, "tile_overlap"),
+        refuses={
+            "classification": "needs a label for every patch, which classification has not; use "
+            "method=patchgd or local_global"
+        },
+    ),
+    "downsampled": MethodFacts(
+        implementation="patchtrain.methods.downsampled:Downsampled",
+        input_side="patch_size",
+        reads=("patch_size",),
+    ),
+    "full": MethodFacts(
+        implementation="patchtrain.methods.full:Full",
+        input_side="image_size",
+        leaner="checkpointed",
+    ),
+    "checkpointed": MethodFacts(
+        implementation="patchtrain.methods.full:Checkpointed",
+        input_side="image_size",
+        refuses=dict.fromkeys(
+            ("segmentation", "detection"),
+            "is for classification; use full, or local_global for less memory",
+        ),
+    ),
+}

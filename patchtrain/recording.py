@@ -1,0 +1,66 @@
+"""Fills a `TrialRecord`: the only place that turns a configuration and an outcome into a row.
+
+Knows nothing of how a trial ran, of files or of who asks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timezone
+from typing import Any
+
+from patchtrain.config import TrialConfig
+from patchtrain.record import TrialRecord, TrialStatus, setting_names
+from patchtrain.tasks import parts_of
+
+
+def new_record(
+    config: TrialConfig,
+    *,
+    trial_id: str,
+    sweep: str | None,
+    status: TrialStatus,
+    num_classes: int,
+    data_is_sample: bool,
+    **outcome: Any,
+) -> TrialRecord:
+    """Return the record of a trial of `config` that ended now.
+
+    Args:
+        num_classes: classes that it tells apart.
+        outcome: further fields of `TrialRecord`.
+    """
+    settings = _recorded_settings(config)
+    own_fields = {field.name for field in dataclasses.fields(TrialRecord)}
+    return TrialRecord(
+        **{name: value for name, value in settings.items() if name in own_fields},
+        settings={
+            name: value
+            for name, value in settings.items()
+            if name not in own_fields and value is not None
+        },
+        trial_id=trial_id,
+        sweep=sweep,
+        status=status,
+        data_is_sample=data_is_sample,
+        num_sampled=config.num_sampled,
+        budget_bytes=config.budget,
+        metric_name=parts_of(config).build_task(config, num_classes).metric_name,
+        finished_at=datetime.now(timezone.utc),
+        **{"device": config.device, **outcome},
+    )
+
+
+def _recorded_settings(config: TrialConfig) -> dict[str, Any]:
+    """Return the settings as they took effect: `same` and `auto` by what they stood for, and None
+    where the task or the method has no such part.
+    """
+    parts = parts_of(config)
+    settings = {name: getattr(config, name) for name in setting_names()}
+    return settings | {
+        "encoder": parts.encoder_name(config),
+        "aggregator": parts.aggregator_name(config),
+        "layout": parts.layout_name(config),
+        "patch_microbatch": str(config.patch_microbatch),
+        "channels_last": str(config.channels_last).lower(),
+    }

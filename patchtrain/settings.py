@@ -1,0 +1,164 @@
+"""How a setting of `TrialConfig` is declared: its bounds, how text becomes its value, and how a
+sweep varies it, all beside its default. Knows nothing of any one setting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from patchtrain.catalog import Search
+from patchtrain.errors import ConfigError
+
+MAX_INTEGER = 2**31 - 1
+
+Check = Callable[[str, Any], None]
+"""Takes a setting's name and value; raises ConfigError where the value breaks its rule."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SettingFacts:
+    """What is declared with a setting beside its type and default."""
+
+    check: Check
+    parse: Callable[[Any], Any] = lambda value: value
+    """From what a person wrote to a value of the setting's type."""
+    wanted: str = ""
+    """How to write it, for messages; default: by its type."""
+    choices: tuple[str, ...] = ()
+    """Names that are accepted; empty where the list is open."""
+    search: Search | None = None
+    """How a sweep varies it; None: no sweep does."""
+    affects_memory: bool = True
+    """Whether any size or event of a training step depends on it."""
+    is_placement: bool = False
+    """Whether it says where a trial runs and not what it does: such settings may change when a
+    trial is resumed."""
+
+
+def setting(default: Any, check: Check | None = None, **facts: Any) -> Any:
+    """Return a field of `TrialConfig` with its default; see `SettingFacts` for the rest."""
+    declared = SettingFacts(check=check or (lambda name, value: None), **facts)
+    return dataclasses.field(default=default, metadata={"facts": declared})
+
+
+def must(rule: str, holds: Callable[[Any], bool], remedy: str) -> Check:
+    """Return a check whose message reads `name=value must RULE; REMEDY`."""
+
+    def check(name: str, value: Any) -> None:
+        if not holds(value):
+            raise ConfigError(f"{name}={value} must {rule}; {remedy}")
+
+    return check
+
+
+def whole(least: int = 1, most: int = MAX_INTEGER, why_most: str = "lower it") -> Check:
+    """Return the check of a whole number from `least` to `most`."""
+
+    def check(name: str, value: int) -> None:
+        if value > most:
+            raise ConfigError(f"{name}={value} must be at most {most}; {why_most}")
+        if value < least:
+            if least == 0:
+                raise ConfigError(f"{name}={value} must not be negative; use 0 or more")
+            raise ConfigError(f"{name}={value} must be at least {least}; raise it")
+
+    return check
+
+
+def finite(rule: str, least: float, example: str, *, above: bool = False) -> Check:
+    """Return the check of a finite number from `least` on, or above it."""
+    return must(
+        f"be {rule} and finite",
+        lambda value: math.isfinite(value) and (value > least if above else value >= least),
+        f"e.g. {example}",
+    )
+
+
+@cache
+def facts_of(config_type: type, name: str) -> SettingFacts:
+    """Return what is declared with the setting `name`."""
+    field = config_type.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    facts = field.metadata["facts"]
+    choices = _closed_list(config_type, name)
+    return dataclasses.replace(facts, choices=choices) if choices else facts
+
+
+def check_value(config_type: type, name: str, value: Any) -> None:
+    """Raise ConfigError where `value`, of the setting's type, is not one that it takes."""
+    facts = facts_of(config_type, name)
+    if facts.choices and value not in facts.choices:
+        raise ConfigError(
+            f"{name}={value!r} is not accepted; use one of {', '.join(facts.choices)}"
+        )
+    if value is not None:
+        facts.check(name, value)
+
+
+def converted(config_type: type, name: str, value: Any) -> Any:
+    """Return `value`, as a person wrote it in YAML, as a value of the setting's type.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    from pydantic import ValidationError
+
+    facts = facts_of(config_type, name)
+    value = facts.parse(value)
+    hint = _hints(config_type)[name]
+    if isinstance(value, bool) and bool not in _members(hint):
+        raise ConfigError(f"{name}={value!r} is a truth value; {_wanted(config_type, name)}")
+    try:
+        return _adapter(config_type, name).validate_python(value)
+    except ValidationError:
+        raise ConfigError(
+            f"{name}={value!r} is not accepted; {_wanted(config_type, name)}"
+        ) from None
+
+
+def column_type(config_type: type, name: str) -> str:
+    """Return the kind of column that records the setting: `str`, `int`, `float` or `bool`."""
+    kinds = {kind for kind in _members(_hints(config_type)[name]) if kind is not type(None)}
+    return next(iter(kinds)).__name__ if len(kinds) == 1 and kinds <= _PLAIN else "str"
+
+
+_PLAIN = {int, float, bool, str}
+
+
+def _wanted(config_type: type, name: str) -> str:
+    facts = facts_of(config_type, name)
+    if facts.choices:
+        return f"use one of {', '.join(facts.choices)}"
+    if facts.wanted:
+        return facts.wanted
+    kind = column_type(config_type, name)
+    named = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    return f"give {named.get(kind, 'text')}"
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a value of the type `hint` may have."""
+    if get_origin(hint) is Literal:
+        return (str,)
+    return get_args(hint) or (hint,)
+
+
+@cache
+def _closed_list(config_type: type, name: str) -> tuple[str, ...]:
+    hint = _hints(config_type)[name]
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+@cache
+def _hints(config_type: type) -> dict[str, Any]:
+    return get_type_hints(config_type)
+
+
+@cache
+def _adapter(config_type: type, name: str) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_hints(config_type)[name])

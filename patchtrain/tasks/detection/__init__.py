@@ -1,0 +1,85 @@
+"""Detection, boxes around objects: everything that is particular to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from patchtrain.config import TrialConfig
+from patchtrain.datasets.base import ImageData
+from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.models import Network
+from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
+from patchtrain.tasks.detection.detectors import (
+    DetectionHead,
+    Pyramid,
+    build_pyramid,
+    check_detector,
+)
+from patchtrain.tasks.detection.metrics import Detection
+from patchtrain.tasks.detection.predictions import BoxPredictions
+from patchtrain.tasks.detection.reader import DetectionReader, windows_at_once
+from patchtrain.tasks.maps import check_map_aggregator
+
+
+class DetectionParts(TaskParts):
+    """Feature pyramid N x 3 x p x p -> N x L x d, and FCOS's head, with a 1x1 convolution in front
+    that joins what the latent block has of a cell.
+    """
+
+    def check_names(self, config: TrialConfig) -> None:
+        """Refuse names that are unknown and numbers that make no detector."""
+        check_detector(config.backbone, config.latent_channels)
+        check_map_aggregator(config)
+
+    def layout_name(self, config: TrialConfig) -> str | None:
+        """Return how Z is laid out."""
+        return config.layout if config.method_facts.has_latent else None
+
+    def load_backbone(self, config: TrialConfig) -> Pyramid:
+        """Return the feature pyramid."""
+        return build_pyramid(
+            config.backbone,
+            num_features=config.latent_channels,
+            weights=config.weights,
+            norm=config.norm,
+            drop_rate=config.drop_rate,
+        )
+
+    def build_network(self, config: TrialConfig, num_classes: int) -> Network:
+        """Return pyramid and head."""
+        num_joined = 0
+        if config.method_facts.has_latent:
+            num_joined = features_of_cell(config)
+            if config.layout == "stack":
+                num_joined += config.num_patches - 1
+        channels = config.latent_channels
+        head = DetectionHead(channels, num_classes, channels * num_joined)
+        return Network(self.load_backbone(config), head)
+
+    def build_task(self, config: TrialConfig, num_classes: int) -> Detection:
+        """Return COCO's metrics of `num_classes` classes."""
+        return Detection(
+            num_classes,
+            image_size=config.image_size,
+            area_ranges=config.area_ranges,
+            max_detections=config.max_detections,
+        )
+
+    def build_reader(self, config: TrialConfig, tools: ReaderTools, task: Task) -> DetectionReader:
+        """Return the reader of feature pyramids."""
+        return DetectionReader(config, tools)
+
+    def blank_target(self, side_px: int) -> FittedObjects:
+        """Return an image without objects."""
+        nothing = Annotation(Objects.none(), np.zeros(0), side_px, side_px, Path())
+        return FittedObjects(nothing.objects, nothing)
+
+    def patches_read_at_once(self, config: TrialConfig) -> int:
+        """Return how many patches' windows are read at once."""
+        return windows_at_once(config.patch_size)
+
+    def open_predictions(self, data: ImageData, folder: Path, split: str) -> BoxPredictions:
+        """Return the writer of detections."""
+        return BoxPredictions(folder, split, data.class_names, data.category_numbers)
