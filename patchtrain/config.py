@@ -44,7 +44,7 @@ AUGMENTATIONS = ("flip", "rotate", "colour")
 _MICROBATCH = "use auto, none or the number of patches at once, e.g. 8"
 _AUGMENT = f"use none, or some of {', '.join(AUGMENTATIONS)} with commas between"
 
-_NO_MEMORY = {"affects_memory": False}
+_NO_MEMORY: dict[str, Any] = {"affects_memory": False}
 
 
 def _or_none(value: Any) -> Any:

@@ -240,9 +240,9 @@ def _variables_and_passes(
             for total in (inputs, num_images * config.num_patches, num_images):
                 passes += [min(-(-total // at_once), 3), _few(min(at_once, total))]
                 passes.append(_few(total - at_once) if at_once < total < 2 * at_once else 0)
-    at_once = parts_of(config).patches_read_at_once(config)
-    if at_once is not None and config.samples_patches:
-        passes += _passes_of_head(config, at_once)
+    read_at_once = parts_of(config).patches_read_at_once(config)
+    if read_at_once is not None and config.samples_patches:
+        passes += _passes_of_head(config, read_at_once)
     return tuple(variables), passes
 
 

@@ -21,7 +21,9 @@ from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from patchtrain import catalog
 from patchtrain.errors import ConfigError
+from patchtrain.extension import load_named
 
 MAX_NORM_GROUPS = 32
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -39,12 +41,14 @@ def timm_network(name: str, **settings: Any) -> nn.Module:
 
 
 def check_name(field: str, name: str) -> None:
-    """Refuse a name that timm does not know.
+    """Refuse a name that neither timm knows nor the user's own code.
 
     Raises:
         ConfigError: names `field` and the nearest known names.
     """
-    if not is_timm_name(name):
+    if catalog.is_own(name):
+        load_named(name, field)
+    elif not is_timm_name(name):
         near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
         raise ConfigError(f"{field}={name!r} is no network of timm; {hint}")
@@ -61,6 +65,11 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
         ConfigError: unknown name, or weights that cannot be had.
     """
     check_name("backbone", name)
+    if catalog.is_own(name):
+        network = build_own_backbone(name, weights, drop_rate)
+        declared(network, name, "num_features")
+        prepare(network, weights, norm)
+        return network
     with blamed_on("backbone", name, weights, "cannot be built", instead="resnet50"):
         try:
             network = timm.create_model(
@@ -75,8 +84,56 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
     return network
 
 
+def build_own(field: str, name: str, **arguments: Any) -> nn.Module:
+    """Return the network that the user's `package.module:Name` makes of `arguments`.
+
+    Raises:
+        ConfigError: it cannot be imported or called, or makes no `torch.nn.Module`.
+    """
+    make = load_named(name, field)
+    if not callable(make):
+        raise ConfigError(f"{field}={name!r}: cannot be called; name a class or a function")
+    with blamed_on(field, name, "none", "cannot be built", instead=None):
+        network = make(**arguments)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"{field}={name!r}: gives a {type(network).__name__}; it must give a torch.nn.Module"
+        )
+    return network
+
+
+def build_own_backbone(name: str, weights: str, drop_rate: float) -> nn.Module:
+    """Return the user's own backbone; what it must give depends on the task (docs/extending.md).
+
+    Raises:
+        ConfigError: see `build_own`, or there are no published weights.
+    """
+    if weights == "pretrained":
+        raise ConfigError(
+            f"weights='pretrained': none are published for backbone={name!r}; give a safetensors "
+            "file, or load them in your own code and use weights=none"
+        )
+    return build_own("backbone", name, **dropout(drop_rate))
+
+
+def declared(network: nn.Module, name: str, attribute: str) -> Any:
+    """Return what the user's own backbone `name` says of itself in `attribute`.
+
+    Raises:
+        ConfigError: it has no such attribute.
+    """
+    if not hasattr(network, attribute):
+        raise ConfigError(
+            f"backbone={name!r}: has no attribute {attribute!r}; set it in its __init__ "
+            "(docs/extending.md)"
+        )
+    return getattr(network, attribute)
+
+
 @contextmanager
-def blamed_on(field: str, name: str, weights: str, fault: str, *, instead: str) -> Iterator[None]:
+def blamed_on(
+    field: str, name: str, weights: str, fault: str, *, instead: str | None
+) -> Iterator[None]:
     """Make an error within, where a library builds a network, one that says what to change.
 
     Memory that ran out stays itself. So does a `RuntimeError` on the meta device: it may be about
@@ -86,7 +143,7 @@ def blamed_on(field: str, name: str, weights: str, fault: str, *, instead: str) 
         field, name: the setting and its value.
         weights: see `TrialConfig`.
         fault: what `name` then is said to fail in.
-        instead: a value that works.
+        instead: a value that works; None: the code is the user's own.
 
     Raises:
         ConfigError: where anything was raised within.
@@ -108,7 +165,8 @@ def blamed_on(field: str, name: str, weights: str, fault: str, *, instead: str) 
                 "weights=none"
             ) from None
         raise ConfigError(
-            f"{field}={name!r} {fault} ({reason}); use another, e.g. {instead}"
+            f"{field}={name!r} {fault} ({reason}); "
+            + (f"use another, e.g. {instead}" if instead else "mend its code")
         ) from None
 
 

@@ -65,6 +65,11 @@ class ClassificationParts(TaskParts):
     ) -> None:
         """Refuse a backbone without vectors and an aggregator that cannot read their grid."""
         _check_vectors(features, config.backbone)
+        if features.shape[1] != feature_dim(network.backbone):
+            raise ConfigError(
+                f"backbone={config.backbone!r}: gives {features.shape[1]} features, but its "
+                f"num_features is {feature_dim(network.backbone)}; make them equal"
+            )
         name = self.aggregator_name(config)
         if name is not None:
             grid = config.grid_size

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from patchtrain import catalog
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import check_name, dropout, timm_network
+from patchtrain.models.backbones import build_own, check_name, dropout, timm_network
 
 SMALL_CNN = "small_cnn"
 ATTENTION = "attention"
@@ -31,7 +32,7 @@ def check_aggregator(name: str) -> None:
     Raises:
         ConfigError: names the value and the nearest known names.
     """
-    if name not in (SMALL_CNN, ATTENTION):
+    if name not in _SMALL:
         check_name("aggregator", name)
 
 
@@ -41,15 +42,22 @@ def build_aggregator(
     """Return the network B x in_features x m x n -> B x K.
 
     Args:
-        name: `small_cnn`, `attention` or a timm name.
+        name: `small_cnn`, `attention`, a timm name or `package.module:Name` of the user's own.
         grid_size: m = n; decides how much a timm network may stride.
         drop_rate: see `TrialConfig`.
     """
     check_aggregator(name)
-    if name == SMALL_CNN:
-        return SmallCnn(in_features, num_classes, drop_rate)
-    if name == ATTENTION:
-        return AttentionPooling(in_features, num_classes, drop_rate)
+    if name in _SMALL:
+        return _SMALL[name](in_features, num_classes, drop_rate)
+    if catalog.is_own(name):
+        return build_own(
+            "aggregator",
+            name,
+            in_features=in_features,
+            grid_size=grid_size,
+            num_classes=num_classes,
+            **dropout(drop_rate),
+        )
     try:
         network = timm_network(
             name, in_chans=in_features, num_classes=num_classes, **dropout(drop_rate)
@@ -112,6 +120,9 @@ class AttentionPooling(nn.Module):
         gated = torch.tanh(self.value(cells)) * torch.sigmoid(self.gate(cells))
         weights = self.score(gated).softmax(dim=1)
         return self.classifier(self.dropout((weights * cells).sum(dim=1)))
+
+
+_SMALL = {SMALL_CNN: SmallCnn, ATTENTION: AttentionPooling}
 
 
 def allowed_reduction(grid_size: int) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import ImageData
 from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
 from patchtrain.tasks.detection.detectors import (
     DetectionHead,
+    Levels,
     Pyramid,
     build_pyramid,
     check_detector,
@@ -57,6 +60,17 @@ class DetectionParts(TaskParts):
         channels = config.latent_channels
         head = DetectionHead(channels, num_classes, channels * num_joined)
         return Network(self.load_backbone(config), head)
+
+    def check_features(
+        self, config: TrialConfig, network: Network, features: Tensor, batch_size: int
+    ) -> None:
+        """Refuse maps of other strides than FCOS's, as the user's own backbone may give."""
+        num_cells = Levels(config.input_side_px).num_cells
+        if tuple(features.shape[1:]) != (num_cells, config.latent_channels):
+            raise ConfigError(
+                f"backbone={config.backbone!r}: its maps have {features.shape[1]} cells in all, "
+                f"strides of 8, 16 and 32 px give {num_cells}; give three maps of these strides"
+            )
 
     def build_task(self, config: TrialConfig, num_classes: int) -> Detection:
         """Return COCO's metrics of `num_classes` classes."""

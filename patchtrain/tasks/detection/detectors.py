@@ -16,8 +16,16 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from patchtrain import catalog
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import blamed_on, check_name, prepare, timm_network
+from patchtrain.models.backbones import (
+    blamed_on,
+    build_own_backbone,
+    check_name,
+    declared,
+    prepare,
+    timm_network,
+)
 from patchtrain.tasks.detection.fcos import HeadOutputs
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -128,6 +136,10 @@ def build_pyramid(
     check_detector(backbone, num_features)
     if drop_rate:
         raise ConfigError(f"drop_rate={drop_rate}: detectors have no dropout; use 0")
+    if catalog.is_own(backbone):
+        body = build_own_backbone(backbone, weights, drop_rate)
+        prepare(body, weights, norm)
+        return Pyramid(body, declared(body, backbone, "feature_channels"), num_features)
     body = _body(backbone, weights)
     reductions = tuple(body.feature_info.reduction())  # type: ignore[operator,union-attr]
     channels = body.feature_info.channels()  # type: ignore[operator,union-attr]

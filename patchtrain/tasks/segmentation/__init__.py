@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import ImageData
+from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
 from patchtrain.tasks.maps import check_map_aggregator
+from patchtrain.tasks.probe import probe
 from patchtrain.tasks.segmentation.metrics import Segmentation, outputs_for
 from patchtrain.tasks.segmentation.predictions import MaskPredictions
 from patchtrain.tasks.segmentation.reader import SegmentationReader, cells_at_once
@@ -52,6 +54,20 @@ class SegmentationParts(TaskParts):
         return Network(
             nn.Sequential(segmenter.network, to_latent), nn.Conv2d(channels, num_outputs, 1)
         )
+
+    def check_features(
+        self, config: TrialConfig, network: Network, features: Tensor, batch_size: int
+    ) -> None:
+        """Refuse maps of another size than the input, as the user's own network may give."""
+        side = config.input_side_px
+        maps = features
+        if not config.method_facts.has_latent:
+            maps = probe(network.head, tuple(features.shape), "backbone", config.backbone)
+        if tuple(maps.shape[2:]) != (side, side):
+            raise ConfigError(
+                f"backbone={config.backbone!r}: gives maps of {tuple(maps.shape[2:])} px for "
+                f"inputs of {side} px; set its attribute `stride` to how many times it shrinks them"
+            )
 
     def build_task(self, config: TrialConfig, num_classes: int) -> Segmentation:
         """Return loss and metrics of `num_classes` classes."""

@@ -14,8 +14,16 @@ import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.base import SegmentationHead
 from torch import nn
 
+from patchtrain import catalog
 from patchtrain.errors import ConfigError
-from patchtrain.models.backbones import blamed_on, is_timm_name, prepare
+from patchtrain.models.backbones import (
+    blamed_on,
+    build_own_backbone,
+    check_name,
+    declared,
+    is_timm_name,
+    prepare,
+)
 from patchtrain.tasks.segmentation.unet import PlainUnet
 
 PLAIN = "unet_plain"
@@ -36,6 +44,9 @@ def check_segmenter(backbone: str, encoder: str) -> None:
     Raises:
         ConfigError: names the field and what is known.
     """
+    if catalog.is_own(backbone):
+        check_name("backbone", backbone)
+        return
     if backbone not in NAMES:
         raise ConfigError(
             f"backbone={backbone!r} is no network for segmentation; use one of {', '.join(NAMES)} "
@@ -65,6 +76,11 @@ def build_segmenter(
         ConfigError: unknown names, or weights that cannot be had.
     """
     check_segmenter(backbone, encoder)
+    if catalog.is_own(backbone):
+        network = build_own_backbone(backbone, weights, drop_rate)
+        prepare(network, weights, norm)
+        num_features = declared(network, backbone, "num_features")
+        return Segmenter(network, num_features, enlarged=getattr(network, "stride", 1))
     if drop_rate and backbone != "deeplabv3":
         raise ConfigError(f"drop_rate={drop_rate}: backbone={backbone} has no dropout; use 0")
     if backbone == PLAIN:
@@ -73,7 +89,7 @@ def build_segmenter(
                 f"weights='pretrained': there are none of backbone={PLAIN}; use none or a "
                 "safetensors file"
             )
-        network: nn.Module = PlainUnet()
+        network = PlainUnet()
         segmenter = Segmenter(network, PlainUnet.out_channels, enlarged=1)
     else:
         segmenter = _around_encoder(backbone, encoder, weights, drop_rate)

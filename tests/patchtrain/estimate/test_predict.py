@@ -19,7 +19,7 @@ from patchtrain.errors import ConfigError
 from patchtrain.estimate.advice import KNOBS, MAXIMISED, check_fits, check_maximised, knobs, largest
 from patchtrain.estimate.peak import CUDA_CONTEXT_BYTES, CUDA_WORKSPACE_BYTES, WORKSPACE
 from patchtrain.estimate.predict import check_budget, estimate, fixed_bytes
-from patchtrain.memory import estimate as estimate_module
+from patchtrain.estimate import advice as advice_module
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.exceeded import BudgetExceeded
 
@@ -33,7 +33,7 @@ DOWNSAMPLED = tiny(method="downsampled", norm="frozen")
 @pytest.fixture(autouse=True)
 def _batches_of_at_most_8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where trying all is to end."""
-    monkeypatch.setattr(estimate_module, "_MAX_BATCH_SIZE", 8)
+    monkeypatch.setattr(advice_module, "_MAX_BATCH_SIZE", 8)
 
 
 def needed(config: TrialConfig, **changes: Any) -> int:
