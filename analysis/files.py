@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from analysis.errors import InputError
-from patchtrain.record import atomic_path
+from patchtrain.files import atomic_path
 
 
 def figure_bytes(figure: Figure, file_format: str) -> bytes:

@@ -40,7 +40,7 @@ from patchtrain.datasets import num_classes
 from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.predict import estimate
+from patchtrain.estimation.predict import estimate
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import BLOCK_BYTES
 from patchtrain.memory.trace import ALLOCATE, FREE, Trace

@@ -31,7 +31,7 @@ import optuna
 import torch
 
 from patchtrain.config import TrialConfig
-from patchtrain.estimate.predict import estimate
+from patchtrain.estimation.predict import estimate
 from sweeps.panda_budget import SWEEP
 from sweeps.spaces import Space, patch_sizes, patch_space
 

@@ -30,8 +30,8 @@ from analysis.reference import ReferencePoint, load_reference
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.engine import Engine
-from patchtrain.estimate.peak import Estimate
-from patchtrain.estimate.predict import estimate, fixed_bytes
+from patchtrain.estimation.peak import Estimate
+from patchtrain.estimation.predict import estimate, fixed_bytes
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.step.batch import HostBatch
 from patchtrain.units import parse_budget

@@ -413,8 +413,14 @@ class TrialConfig:
         return cls(**settings_of(values))
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrialConfig:
-        """Return the configuration in the YAML file `path`, with `key=value` overrides on top.
+    def load(
+        cls,
+        path: str | Path,
+        overrides: Sequence[str] = (),
+        changes: Mapping[str, Any] | None = None,
+    ) -> TrialConfig:
+        """Return the configuration in the YAML file `path`, with `key=value` overrides and then
+        `changes` on top.
 
         Raises:
             ConfigError: no such file, not YAML, or see `from_mapping`.
@@ -434,7 +440,7 @@ class TrialConfig:
             values = {}
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: holds no `key: value` lines; write one a line")
-        return cls.from_mapping(values | parse_overrides(overrides))
+        return cls.from_mapping({**values, **parse_overrides(overrides), **(changes or {})})
 
     def with_absolute_paths(self) -> TrialConfig:
         """Return the configuration with paths that mean the same in every folder."""

@@ -7,7 +7,6 @@ Unknown is None, never 0 or -1; memory is in bytes, time in seconds.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from patchtrain.config import TrialConfig
+from patchtrain.files import atomic_path
 from patchtrain.settings import column_type
 
 METRIC_PREFIX = "metric_"
@@ -251,21 +251,3 @@ def write_json(path: Path, record: TrialRecord) -> None:
 def read_json(path: Path) -> TrialRecord:
     """Return the record in the file `path`."""
     return TrialRecord.from_row(json.loads(path.read_text()))
-
-
-class atomic_path:
-    """Context: a temporary file beside `path` that takes its place when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Path:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return self._temporary
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if error_type is None:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)

@@ -28,9 +28,9 @@ from patchtrain.datasets.augment import Augmentation
 from patchtrain.device import resolve_device
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.advice import check_fits
-from patchtrain.estimate.peak import Estimate
-from patchtrain.estimate.predict import estimate
+from patchtrain.estimation.advice import check_fits
+from patchtrain.estimation.peak import Estimate
+from patchtrain.estimation.predict import estimate
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.guards import guard_for

@@ -15,7 +15,7 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.record import atomic_path
+from patchtrain.files import atomic_path
 from patchtrain.units import format_bytes
 
 PROCESS_OVERHEAD_BYTES = 1_000_000_000

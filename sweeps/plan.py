@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from patchtrain.config import PLACEMENT_SETTINGS, TrialConfig, parse_overrides
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.predict import check_budget, fixed_bytes
+from patchtrain.estimation.predict import check_budget, fixed_bytes
 from patchtrain.units import parse_budget
 from sweeps import cluster
 from sweeps.paper import paper_points

@@ -13,15 +13,15 @@ from optuna.distributions import FloatDistribution
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.advice import knobs
-from patchtrain.estimate.peak import Estimate
+from patchtrain.estimation.advice import knobs
+from patchtrain.estimation.peak import Estimate
 from patchtrain.trainer import estimate_trial
 from patchtrain.units import format_bytes
 from sweeps.spaces import Space
 
 
 class Prediction(Protocol):
-    """What is said of a trial; `patchtrain.estimate.peak.Estimate` is one."""
+    """What is said of a trial; `patchtrain.estimation.peak.Estimate` is one."""
 
     @property
     def predicted_peak_bytes(self) -> int:

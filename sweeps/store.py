@@ -25,16 +25,8 @@ from typing import Any, TextIO
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.output import check_writable
-from patchtrain.record import (
-    EpochRecord,
-    TrialRecord,
-    atomic_path,
-    read_json,
-    read_rows,
-    write_json,
-    write_rows,
-)
+from patchtrain.files import atomic_path, check_writable
+from patchtrain.record import EpochRecord, TrialRecord, read_json, read_rows, write_json, write_rows
 from sweeps.joint import JointFile, Row
 from sweeps.patience import patience_s, patiently
 

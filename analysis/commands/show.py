@@ -17,7 +17,8 @@ from analysis.seeds import over_seeds
 from analysis.selection import config_name, is_on_front, train_command
 from analysis.settings import SETTINGS, foreign_settings, heading_of, used_setting
 from analysis.text import UNKNOWN, exact_size, format_metric, seeds_text
-from patchtrain.record import METRIC_PREFIX, TrialRecord, atomic_path, schema_of
+from patchtrain.files import atomic_path
+from patchtrain.record import METRIC_PREFIX, TrialRecord, schema_of
 from patchtrain.units import format_bytes
 
 BLOCKS = "\N{LOWER ONE EIGHTH BLOCK}▂▃▄▅▆▇█"

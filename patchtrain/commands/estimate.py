@@ -10,10 +10,10 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.advice import Knob, check_maximised, knobs, largest
-from patchtrain.estimate.peak import Estimate
-from patchtrain.estimate.predict import estimate as estimate_of
-from patchtrain.estimate.predict import fixed_bytes
+from patchtrain.estimation.advice import Knob, check_maximised, knobs, largest
+from patchtrain.estimation.peak import Estimate
+from patchtrain.estimation.predict import estimate as estimate_of
+from patchtrain.estimation.predict import fixed_bytes
 from patchtrain.units import format_bytes, parse_budget
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
@@ -19,6 +20,21 @@ FREE_SETTINGS = ("batch_size", "budget", "device", "num_workers", "skip_bad_imag
 """What `--set` may change: how the measurement runs, not what is measured."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What saved weights reach on some images."""
+
+    split: str
+    """Which images: `train`, `val`, `test` or `all`."""
+    num_images: int
+    is_sample: bool
+    """Whether they are generated ones."""
+    metrics: Mapping[str, float | None]
+    """By name; None where a metric is undefined."""
+    predictions: Path
+    """predictions.parquet, one row an image."""
+
+
 def evaluate(
     folder: Path,
     data_dir: Path | None,
@@ -27,26 +43,48 @@ def evaluate(
     overrides: Sequence[str],
     as_json: bool,
 ) -> int:
-    """Print the metrics of the weights in `folder` and write predictions.parquet there; for
-    segmentation also predicted masks, predictions/<image_id>.png, and predictions.png to look at;
-    for detection detections.json (COCO's format for results) and pictures with boxes,
+    """Print the metrics of the weights in `folder`, see `evaluate_folder`; return the exit status.
+
+    Raises:
+        ConfigError, DataError: bad input; nothing was written.
+    """
+    found = evaluate_folder(folder, data_dir, split=split, settings=parse_overrides(overrides))
+    if as_json:
+        print(json.dumps({"split": found.split, "num_images": found.num_images, **found.metrics}))
+    else:
+        where = " of GENERATED SAMPLE DATA" if found.is_sample else ""
+        print(
+            f"{found.split}: {found.num_images} images{where}  {metrics_text(found.metrics)}  -> "
+            f"{found.predictions}"
+        )
+    return 0
+
+
+def evaluate_folder(
+    folder: Path, data_dir: Path | None, *, split: str | None, settings: Mapping[str, Any]
+) -> Evaluation:
+    """Measure the weights in `folder` and write predictions.parquet there.
+
+    For segmentation also predicted masks, predictions/<image_id>.png, and predictions.png to look
+    at; for detection detections.json (COCO's format for results) and pictures with boxes,
     predictions/<image_id>.jpg.
 
     Args:
         data_dir: images to measure on; None: those that the trial was trained on.
         split: train, val, test or all; None: val, or all where none of val is in `data_dir`.
+        settings: some of `FREE_SETTINGS`.
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
     """
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: no config.yaml there; give a folder that `train --out` wrote")
-    for name in parse_overrides(overrides):
+    for name in settings:
         if name not in FREE_SETTINGS:
             raise ConfigError(
                 f"--set {name}: saved weights fix it; only {', '.join(FREE_SETTINGS)} may be set"
             )
-    config = TrialConfig.load(folder / "config.yaml", overrides)
+    config = TrialConfig.load(folder / "config.yaml", changes=settings)
     # the weights to start from are not those to measure
     config = replace(config, weights="none")
     if data_dir is not None:
@@ -62,15 +100,13 @@ def evaluate(
     with parts_of(config).open_predictions(data, folder, split) as predictions:
         metrics = trainer.predict(examples, predictions.add)
     trainer.close()
-    if as_json:
-        print(json.dumps({"split": split, "num_images": len(examples), **metrics}))
-    else:
-        shown = metrics_text(metrics)
-        where = " of GENERATED SAMPLE DATA" if data.is_sample else ""
-        print(
-            f"{split}: {len(examples)} images{where}  {shown}  -> {folder / 'predictions.parquet'}"
-        )
-    return 0
+    return Evaluation(
+        split=split,
+        num_images=len(examples),
+        is_sample=data.is_sample,
+        metrics=metrics,
+        predictions=folder / "predictions.parquet",
+    )
 
 
 def _choose(

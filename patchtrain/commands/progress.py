@@ -31,10 +31,11 @@ def metrics_text(metrics: Mapping[str, float | None]) -> str:
 class TrialProgress:
     """Shows batches done, images/s, loss, and current and peak memory against the budget."""
 
-    def __init__(self, num_epochs: int, budget_bytes: int | None) -> None:
+    def __init__(self, num_epochs: int, budget_bytes: int | None, *, quiet: bool = False) -> None:
         self._num_epochs = num_epochs
         self._budget = "no budget" if budget_bytes is None else format_bytes(budget_bytes)
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+        is_shown = self._console.is_terminal or self._console.is_jupyter
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -43,7 +44,7 @@ class TrialProgress:
             TextColumn("{task.fields[facts]}"),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=quiet or not is_shown,
         )
         self._task = self._bars.add_task("starting", total=None, facts="")
         self._epoch = 1

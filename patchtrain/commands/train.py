@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ from patchtrain.commands.progress import TrialProgress, metrics_text
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError, DataError
-from patchtrain.estimate.predict import check_budget
-from patchtrain.output import check_writable
+from patchtrain.estimation.predict import check_budget
+from patchtrain.files import atomic_path, check_writable
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
     TrialStatus,
-    atomic_path,
     read_json,
     read_rows,
     write_json,
@@ -35,39 +34,61 @@ _EXIT_STATUS = {TrialStatus.COMPLETED: 0, TrialStatus.FAILED: 1, TrialStatus.OUT
 
 
 def train(config_path: Path, overrides: Sequence[str], out: Path, *, resume: bool) -> int:
-    """Train the trial and write record.json, epochs.parquet, config.yaml, split.csv, checkpoint/
-    and memory.png into `out`. Returns the exit status.
+    """Train the trial of `config_path` into the folder `out`; return the exit status.
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
     """
     config = TrialConfig.load(config_path, overrides)
+    record = train_into(config, out, resume=resume)
+    if record.status is not TrialStatus.COMPLETED:
+        print(f"patchtrain: {record.status.value}: {record.error}", file=sys.stderr)
+    return _EXIT_STATUS[record.status]
+
+
+def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = False) -> TrialRecord:
+    """Train the trial and write record.json, epochs.parquet, config.yaml, split.csv, checkpoint/
+    and memory.png into `out`.
+
+    Raises:
+        ConfigError, DataError: bad input; nothing was written.
+        KeyboardInterrupt: finished epochs are saved, and `resume` goes on from there.
+    """
     config = config.with_absolute_paths()
+    say = _say_nothing if quiet else print
     check_budget(config)
     _check_out(out, resume)
     if resume:
         _check_unchanged(config, out)
         finished = _finished_record(out)
         if finished is not None:
-            print(f"nothing to resume: {out} is {finished.status.value}")
-            return _EXIT_STATUS[finished.status]
+            say(f"nothing to resume: {out} is {finished.status.value}")
+            return finished
     trainer = Trainer(config, trial_id=out.resolve().name)
-    if resume and has_checkpoint(out / "checkpoint"):
-        trainer.load(out / "checkpoint")
-    status = _run(trainer, out)
-    trainer.close()
-    return status
+    try:
+        if resume and has_checkpoint(out / "checkpoint"):
+            trainer.load(out / "checkpoint")
+        return _run(trainer, out, say)
+    finally:
+        trainer.close()
 
 
-def _run(trainer: Trainer, out: Path) -> int:
-    """Run what is left of the trial, writing as it goes; return the exit status."""
+Say = Callable[[str], None]
+
+
+def _say_nothing(line: str) -> None:
+    """Show nothing."""
+
+
+def _run(trainer: Trainer, out: Path, say: Say) -> TrialRecord:
+    """Run what is left of the trial, writing as it goes; return its record."""
     if trainer.data.is_sample:
-        print("no data_dir given: training on GENERATED SAMPLE DATA, not on real images")
+        say("no data_dir given: training on GENERATED SAMPLE DATA, not on real images")
     if trainer.data.num_skipped:
-        print(f"skipped {trainer.data.num_skipped} images that cannot be read")
+        say(f"skipped {trainer.data.num_skipped} images that cannot be read")
     error: BaseException | None = None
     try:
-        _say_prediction(trainer)
+        say(_prediction(trainer))
         trainer.check_fits()
         _ = trainer.engine  # built before anything is written: it may refuse a setting
     except torch.OutOfMemoryError as caught:
@@ -76,32 +97,34 @@ def _run(trainer: Trainer, out: Path) -> int:
     rows = [row for row in _epoch_rows(out) if row["epoch"] <= trainer.epochs_done]
     if error is None:
         try:
-            _run_epochs(trainer, out, rows)
+            _run_epochs(trainer, out, rows, quiet=say is _say_nothing)
         except KeyboardInterrupt:
-            print(f"interrupted after epoch {trainer.epochs_done}; go on with --resume")
+            say(f"interrupted after epoch {trainer.epochs_done}; go on with --resume")
             raise
         except Exception as caught:  # whatever ends a trial is recorded as its result
             error = caught
     record = trainer.record(error)
     write_json(out / "record.json", record)
     _draw_memory(trainer, out)
-    _report(record, out)
-    return _EXIT_STATUS[record.status]
+    if record.status is TrialStatus.COMPLETED:
+        peak = f"peak {format_bytes(record.peak_allocated_bytes)} ({record.peak_phase})"
+        say(f"completed  {metrics_text(record.metrics)}  {peak}  -> {out}")
+    return record
 
 
-def _say_prediction(trainer: Trainer) -> None:
+def _prediction(trainer: Trainer) -> str:
     predicted, budget_bytes = trainer.estimate, trainer.config.budget
     line = f"predicted peak {format_bytes(predicted.predicted_peak_bytes)} in {predicted.phase}"
     if trainer.config.patch_microbatch == "auto":
         line += f", patch_microbatch {predicted.config.patch_microbatch}"
     if budget_bytes is not None and not predicted.fits(budget_bytes):
         line += f", over the budget of {format_bytes(budget_bytes)}; see `patchtrain estimate`"
-    print(line)
+    return line
 
 
-def _run_epochs(trainer: Trainer, out: Path, rows: list[dict[str, Any]]) -> None:
+def _run_epochs(trainer: Trainer, out: Path, rows: list[dict[str, Any]], *, quiet: bool) -> None:
     config = trainer.config
-    with TrialProgress(config.epochs, config.budget) as progress:
+    with TrialProgress(config.epochs, config.budget, quiet=quiet) as progress:
         while not trainer.finished:
             progress.start_epoch(trainer.epochs_done + 1)
             epoch = trainer.run_epoch(progress.on_batch)
@@ -174,11 +197,3 @@ def _start_out(trainer: Trainer, out: Path) -> None:
         raise ConfigError(
             f"--out {out} cannot be written ({error.strerror}); give another"
         ) from None
-
-
-def _report(record: TrialRecord, out: Path) -> None:
-    peak = f"peak {format_bytes(record.peak_allocated_bytes)} ({record.peak_phase})"
-    if record.status is TrialStatus.COMPLETED:
-        print(f"completed  {metrics_text(record.metrics)}  {peak}  -> {out}")
-    else:
-        print(f"patchtrain: {record.status.value}: {record.error}", file=sys.stderr)

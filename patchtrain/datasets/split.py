@@ -11,7 +11,7 @@ from pathlib import Path
 from patchtrain.datasets.base import Example, ImageData
 from patchtrain.datasets.tables import read_table
 from patchtrain.errors import DataError
-from patchtrain.record import atomic_path
+from patchtrain.files import atomic_path
 
 SPLITS = ("train", "val", "test")
 

@@ -21,7 +21,7 @@ from patchtrain.cache import cache_dir
 from patchtrain.datasets.base import Example
 from patchtrain.datasets.masks import IGNORED, MaskFiles
 from patchtrain.errors import DataError
-from patchtrain.record import atomic_path
+from patchtrain.files import atomic_path
 
 _MAX_THREADS = 8
 """More would hold too many large images at once."""

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from patchtrain.datasets import Example
 from patchtrain.datasets.base import FittedTarget
 from patchtrain.errors import ConfigError
-from patchtrain.record import atomic_path
+from patchtrain.files import atomic_path
 from patchtrain.step.batch import HostBatch
 
 

@@ -126,13 +126,13 @@ def test_a_trial_stays_in_its_budget(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"augment": "flip,rotate"}, "augment='flip,rotate': rotated boxes are no boxes any more"),
+        ({"augment": "flip,rotate"}, "augment='flip,rotate': a rotated box is no longer a box"),
         ({"patch_size": 16}, "patch_size=16 must be a multiple of 32 in detection .*use 32"),
         ({"image_size": 250, "method": "full"}, "image_size=250 must be a multiple of 32"),
         ({"latent_channels": 40}, "latent_channels=40 must be a multiple of 32"),
         ({"backbone": "vit_tiny_patch16_224"}, "backbone='vit_tiny_patch16_224'"),
         ({"backbone": "resnet5"}, "backbone='resnet5' is no network of timm"),
-        ({"aggregator": "small_cnn"}, "aggregator='small_cnn' reads no maps; detection has"),
+        ({"aggregator": "small_cnn"}, "aggregator='small_cnn' does not read maps; use conv1x1"),
         ({"layout": "pile"}, "layout='pile' is not accepted; use one of tile, stack"),
         ({"num_classes": 9}, "lists 10 categories, but num_classes=9; set num_classes=10"),
         ({"method": "checkpointed"}, "method='checkpointed' is for classification"),

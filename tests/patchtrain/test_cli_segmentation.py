@@ -189,7 +189,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         ({"backbone": "resnet50"}, "backbone='resnet50' is no network for segmentation; use one"),
         ({"encoder": "resnet35"}, "encoder='resnet35' is unknown .* did you mean .*resnet34"),
         ({"encoder": "vgg11", "backbone": "deeplabv3"}, "encoder='vgg11' cannot carry"),
-        ({"aggregator": "small_cnn"}, "aggregator='small_cnn' reads no maps"),
+        ({"aggregator": "small_cnn"}, "aggregator='small_cnn' does not read maps"),
         ({"method": "checkpointed"}, "method='checkpointed' is for classification"),
         ({"task": "classification"}, "task='classification' does not go with dataset="),
         ({"num_classes": 5}, "num_classes=5: dataset=.* has its own"),

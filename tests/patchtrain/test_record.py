@@ -5,11 +5,11 @@ from datetime import datetime, timezone
 import pyarrow.parquet as pq
 import pytest
 
+from patchtrain.files import atomic_path
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
     TrialStatus,
-    atomic_path,
     read_json,
     read_rows,
     schema_of,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchtrain.datasets.boxes import Annotation, FittedObjects
-from patchtrain.record import atomic_path
+from patchtrain.files import atomic_path
 from patchtrain.tasks.detection.picture import FALSE, FOUND, SHOWN_SCORE, draw_boxes, judged
 from patchtrain.tasks.predictions import PicturePredictions, Predicted
 

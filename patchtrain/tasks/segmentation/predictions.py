@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from patchtrain.datasets.masks import MaskFiles
+from patchtrain.files import atomic_path
 from patchtrain.images import unfit_square
-from patchtrain.record import atomic_path
 from patchtrain.tasks.predictions import PicturePredictions, Predicted
 from patchtrain.tasks.segmentation.confusion import pooled_metrics
 from patchtrain.tasks.segmentation.picture import MaskPicture, draw_masks

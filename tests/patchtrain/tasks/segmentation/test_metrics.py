@@ -9,8 +9,8 @@ from torch.nn import functional
 from torchmetrics.functional import classification as reference
 
 from patchtrain.datasets.masks import IGNORED
-from patchtrain.tasks.segmentation.metrics import Segmentation
 from patchtrain.tasks.segmentation.confusion import image_metrics, pooled_metrics
+from patchtrain.tasks.segmentation.metrics import Segmentation
 
 
 def masks(num_classes: int, seed: int = 0, shape: tuple[int, ...] = (3, 20, 30)) -> np.ndarray:

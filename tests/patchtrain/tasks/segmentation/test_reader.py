@@ -19,8 +19,8 @@ from patchtrain.engine import Engine
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.images import unfit_square
 from patchtrain.step.batch import HostBatch
-from patchtrain.tasks.segmentation.metrics import Segmentation
 from patchtrain.tasks.segmentation import reader as segmentation
+from patchtrain.tasks.segmentation.metrics import Segmentation
 
 COMBINATIONS = [
     {"method": "local_global", "fusion": "concat"},

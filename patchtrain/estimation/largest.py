@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from patchtrain.estimate.peak import Estimate
+from patchtrain.estimation.peak import Estimate
 
 
 def largest_number(

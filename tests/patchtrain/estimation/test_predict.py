@@ -16,10 +16,17 @@ from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.advice import KNOBS, MAXIMISED, check_fits, check_maximised, knobs, largest
-from patchtrain.estimate.peak import CUDA_CONTEXT_BYTES, CUDA_WORKSPACE_BYTES, WORKSPACE
-from patchtrain.estimate.predict import check_budget, estimate, fixed_bytes
-from patchtrain.estimate import advice as advice_module
+from patchtrain.estimation import advice as advice_module
+from patchtrain.estimation.advice import (
+    KNOBS,
+    MAXIMISED,
+    check_fits,
+    check_maximised,
+    knobs,
+    largest,
+)
+from patchtrain.estimation.peak import CUDA_CONTEXT_BYTES, CUDA_WORKSPACE_BYTES, WORKSPACE
+from patchtrain.estimation.predict import check_budget, estimate, fixed_bytes
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.exceeded import BudgetExceeded
 

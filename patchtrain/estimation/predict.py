@@ -9,9 +9,9 @@ from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.device import target_device
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.closed_form import trace_of
-from patchtrain.estimate.largest import largest_number
-from patchtrain.estimate.peak import CUDA_CONTEXT_BYTES, Estimate
+from patchtrain.estimation.closed_form import trace_of
+from patchtrain.estimation.largest import largest_number
+from patchtrain.estimation.peak import CUDA_CONTEXT_BYTES, Estimate
 from patchtrain.memory.meter import BLOCK_BYTES, rounded
 from patchtrain.tasks import build_on_meta, mixes_inputs
 from patchtrain.units import format_bytes

@@ -13,7 +13,7 @@ from conftest import generator, random_batch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.engine import Engine
-from patchtrain.estimate.predict import estimate
+from patchtrain.estimation.predict import estimate
 from patchtrain.memory.guards import guard_for
 
 BASE = TrialConfig(

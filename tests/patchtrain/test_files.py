@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from patchtrain.errors import ConfigError
-from patchtrain.output import check_writable
+from patchtrain.files import check_writable
 
 
 def test_a_folder_that_can_be_made_is_accepted_and_not_made(tmp_path):

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.dry_run import _AsKernelsDo, dry_run
+from patchtrain.estimation.dry_run import _AsKernelsDo, dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace
 from patchtrain.tasks import build_network

@@ -25,10 +25,10 @@ import patchtrain
 from patchtrain import catalog
 from patchtrain.cache import cache_dir
 from patchtrain.config import TrialConfig, memory_settings
-from patchtrain.estimate.dry_run import dry_run, shortened
+from patchtrain.estimation.dry_run import dry_run, shortened
+from patchtrain.files import atomic_path
 from patchtrain.memory.meter import CATEGORIES
 from patchtrain.memory.trace import Trace
-from patchtrain.record import atomic_path
 from patchtrain.step.encoder import chunks_of
 from patchtrain.tasks import check_network, parts_of
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.estimate.largest import largest_number
-from patchtrain.estimate.peak import Estimate
-from patchtrain.estimate.predict import estimate
+from patchtrain.estimation.largest import largest_number
+from patchtrain.estimation.peak import Estimate
+from patchtrain.estimation.predict import estimate
 from patchtrain.memory.exceeded import BudgetExceeded
 
 KNOBS = (

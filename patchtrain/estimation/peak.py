@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from patchtrain.config import TrialConfig
-from patchtrain.estimate.allocator import AllocatorPeak, simulate
+from patchtrain.estimation.allocator import AllocatorPeak, simulate
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace, TracePeak
 

@@ -14,10 +14,10 @@ from conftest import NUM_CLASSES, tiny, tiny_boxes, tiny_masks
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.estimate import closed_form
-from patchtrain.estimate.allocator import AllocatorPeak, simulate
-from patchtrain.estimate.closed_form import Member, _fit, member_of, trace_of
-from patchtrain.estimate.dry_run import dry_run
+from patchtrain.estimation import closed_form
+from patchtrain.estimation.allocator import AllocatorPeak, simulate
+from patchtrain.estimation.closed_form import Member, _fit, member_of, trace_of
+from patchtrain.estimation.dry_run import dry_run
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace, TracePeak
 from patchtrain.tasks.detection import reader as detection

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchtrain.estimate.allocator import AllocatorPeak, simulate
+from patchtrain.estimation.allocator import AllocatorPeak, simulate
 
 MIB = 2**20
 FREE = -1

@@ -1,7 +1,8 @@
-"""Whether a folder of results can be written, found out before there are results to lose."""
+"""Files that appear whole or not at all, and folders that are tried before there are results to lose."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -30,3 +31,21 @@ def check_writable(folder: Path) -> None:
             f"--out {folder} cannot be written ({nearest}: {error.strerror}); "
             "give a folder that can"
         ) from None
+
+
+class atomic_path:
+    """Context: a temporary file beside `path` that takes its place when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._temporary
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if error_type is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
