@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders that are tried before there are results to lose."""
+"""Files that appear whole or not at all, and whether a folder can be written."""
 
 from __future__ import annotations
 
