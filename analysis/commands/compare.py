@@ -8,9 +8,11 @@ import math
 from typing import Any
 
 from analysis.commands.inputs import RUN_DIR_HELP, size_of
-from analysis.compare import Comparison, Difference, compare
 from analysis.errors import InputError
-from analysis.load import Run, join_runs, load_run
+from analysis.numbers.compare import Comparison, Difference, compare
+from analysis.runs.join import join_runs
+from analysis.runs.load import load_run
+from analysis.runs.run import Run
 from analysis.text import exact_size, format_metric
 from patchtrain.units import format_bytes
 

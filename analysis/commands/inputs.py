@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.errors import InputError
-from analysis.load import EPOCHS, SWEEP, TRIALS, Run, join_runs, load_run
+from analysis.runs.join import join_runs
+from analysis.runs.load import EPOCHS, TRIALS, load_run
+from analysis.runs.run import Run
+from analysis.runs.sweep import SWEEP
 from patchtrain.units import parse_bytes
 
 RUN_DIR_HELP = "the --out folder of a sweep: a path or a URI (s3://...)"
@@ -52,7 +55,9 @@ def read_runs(options: argparse.Namespace) -> Run:
     """
     runs = [load_run(each) for each in options.run_dirs]
     if options.from_optuna is not None or options.from_csv is not None:
-        from analysis.foreign import Names, run_from_csv, run_from_optuna
+        from analysis.runs.foreign import Names
+        from analysis.runs.from_csv import run_from_csv
+        from analysis.runs.from_optuna import run_from_optuna
 
         names = Names(
             metric=options.metric,

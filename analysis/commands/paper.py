@@ -7,10 +7,10 @@ from typing import Any
 
 from analysis.commands.inputs import RUN_DIR_HELP
 from analysis.errors import InputError
-from analysis.load import load_run
+from analysis.numbers.selection import best_within
 from analysis.reference import ReferencePoint, load_reference, load_tables
-from analysis.selection import best_within
-from analysis.tables import paper_table
+from analysis.runs.load import load_run
+from analysis.sections.paper import paper_table
 from analysis.text import format_metric
 from patchtrain.units import format_bytes
 

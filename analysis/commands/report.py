@@ -12,9 +12,10 @@ from typing import Any
 from analysis.commands.answers import summary
 from analysis.commands.inputs import add_runs, keep_inputs, local_path, out_of, read_runs
 from analysis.errors import InputError
-from analysis.load import Run, state_of
-from analysis.selection import best_per_budget
-from analysis.storage import Folder
+from analysis.numbers.selection import best_per_budget
+from analysis.runs.load import state_of
+from analysis.runs.run import Run
+from analysis.runs.storage import Folder
 
 
 def add(commands: Any) -> None:
@@ -103,7 +104,7 @@ def _state_of(options: argparse.Namespace, folders: Sequence[Folder]) -> object:
 def _write(options: argparse.Namespace) -> None:
     run = read_runs(options)
     out = out_of(options, run)
-    from analysis.report import OUTPUTS, write_report
+    from analysis.page.report import OUTPUTS, write_report
 
     keep_inputs(options, run, out, OUTPUTS)
 

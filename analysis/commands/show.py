@@ -9,14 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.attribution import PARTS
 from analysis.commands.inputs import RUN_DIR_HELP, local_path
 from analysis.errors import InputError
-from analysis.load import RUN, Run, load_run, rows_of
-from analysis.seeds import over_seeds
-from analysis.selection import config_name, is_on_front, train_command
-from analysis.settings import SETTINGS, foreign_settings, heading_of, used_setting
-from analysis.text import UNKNOWN, exact_size, format_metric, seeds_text
+from analysis.numbers.columns import is_on_front
+from analysis.numbers.rerun import config_name, train_command
+from analysis.numbers.seeds import over_seeds, seeds_text
+from analysis.numbers.varied import further_settings, headings
+from analysis.runs.load import load_run
+from analysis.runs.run import RUN, Run, rows_of
+from analysis.sections.memory import PARTS
+from analysis.settings import SETTINGS, used_setting
+from analysis.text import UNKNOWN, exact_size, format_metric
 from patchtrain.record import METRIC_PREFIX, TrialRecord, atomic_path, schema_of
 from patchtrain.units import format_bytes
 
@@ -95,9 +98,9 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> list[str]:
-    front = run.trials["trial_id"][is_on_front(run.trials)].tolist()
+    front = run.trials["trial_id"][is_on_front(run)].tolist()
     known = set(schema_of(TrialRecord).names)
-    settings = [*SETTINGS, *foreign_settings(run)]
+    settings = [*SETTINGS, *further_settings(run)]
     metrics = {
         name.removeprefix(METRIC_PREFIX): format_metric(value)
         for name, value in row.items()
@@ -125,7 +128,7 @@ def _lines(run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]
             "enforced by": _text(row["cap_level"]),
         },
         "settings": {
-            heading_of(name): _text(used_setting(row, name))
+            headings(run)[name]: _text(used_setting(row, name))
             for name in settings
             if used_setting(row, name) is not None
         }
