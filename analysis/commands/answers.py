@@ -1,4 +1,4 @@
-"""How an answer to "what is best" is printed, and as JSON."""
+"""How an answer to "what is best" is printed, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def summary(each: BudgetAnswer, run: Run, label: str | None = None) -> str:
 
     Args:
         each: the answer.
-        run: where it is from.
-        label: what it answers, where that is not the best in a budget.
+        run: the run that answers.
+        label: the question, if it is another than the best in a budget.
     """
     label = label or f"best in {each.budget_text}"
     if each.trial is None:
@@ -41,7 +41,7 @@ def summary(each: BudgetAnswer, run: Run, label: str | None = None) -> str:
 def details(
     each: BudgetAnswer, run: Run, confidence: float | None = None, label: str | None = None
 ) -> str:
-    """Return an answer in lines: what is best, how sure that is, and the command that trains it."""
+    """Return an answer as lines: the best model, how sure that is, and the command to train it."""
     if each.trial is None:
         return f"{each.budget_text}: {why_nothing_fits(run, each.budget_bytes)}"
     lines = [summary(each, run, label)]

@@ -39,13 +39,13 @@ def add(commands: Any) -> None:
         "--metric-at-least",
         type=float,
         metavar="X",
-        help="the smallest memory whose model reaches X, within --budget if that is given",
+        help="print the smallest model that reaches X, within --budget if that is given",
     )
     parser.add_argument(
         "--confidence",
         type=float,
         metavar="P",
-        help="such as 0.95: go by what the mean over seeds reaches with that confidence "
+        help="such as 0.95: compare lower bounds of the mean over seeds at that confidence "
         "(one-sided, Student's t), among configurations trained with several seeds",
     )
     parser.add_argument(

@@ -48,14 +48,29 @@ def hover_text(lines: str) -> str:
 
 def _draw_panel(panel: Panel) -> dict[str, Any]:
     traces = [_trace(series) for series in panel.series]
-    x_axis = _axis(panel.x)
-    if panel.x.whole and _longest(panel) <= MOST_WHOLE_TICKS:
-        x_axis["dtick"] = 1
+    layout = _layout(panel)
+    num_named = sum(trace["showlegend"] for trace in traces)
+    layout["showlegend"] = num_named > 1
+    if panel.title:
+        layout["title"] = {
+            "text": plotly_text(panel.title),
+            "font": {"size": 14},
+            "x": 0.01,
+            "y": 0.98,
+            "yanchor": "top",
+        }
     if panel.y.categories:
         for trace in traces:
             trace["y"] = list(range(len(panel.y.categories)))
-    in_legend = [trace for trace in traces if trace["showlegend"]]
-    layout: dict[str, Any] = {
+        _fit_categories(panel, layout)
+    return {"data": traces, "layout": layout}
+
+
+def _layout(panel: Panel) -> dict[str, Any]:
+    x_axis = _axis(panel.x)
+    if panel.x.whole and _longest(panel) <= MOST_WHOLE_TICKS:
+        x_axis["dtick"] = 1
+    return {
         "paper_bgcolor": "@surface",
         "plot_bgcolor": "@surface",
         "font": {"color": "@text", "family": "system-ui, sans-serif", "size": 13},
@@ -69,31 +84,25 @@ def _draw_panel(panel: Panel) -> dict[str, Any]:
         "barmode": "stack",
         "margin": {"l": 48, "r": 16, "t": 34 if panel.title else 12, "b": 48},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "showlegend": len(in_legend) > 1,
         "dragmode": False,
         "xaxis": x_axis,
         "yaxis": _axis(panel.y),
         "shapes": [_rule(rule) for rule in panel.rules],
     }
-    if panel.title:
-        layout["title"] = {
-            "text": plotly_text(panel.title),
-            "font": {"size": 14},
-            "x": 0.01,
-            "y": 0.98,
-            "yanchor": "top",
-        }
-    if panel.y.categories:
-        layout["yaxis"] |= {"range": [len(panel.y.categories) - 0.4, -0.6], "showgrid": False}
-        layout["height"] = MARGINS_PX + BAR_PX * max(3, len(panel.y.categories))
-        if any(isinstance(series, Bars) and series.texts for series in panel.series):
-            layout["margin"]["r"] = TEXT_PX
-        if len(in_legend) > 1:
-            layout["height"] += LEGEND_PX
-            layout["margin"]["b"] += LEGEND_PX
-            # in the whole figure: on a phone it needs more rows than fit beside the axis title
-            layout["legend"] |= {"xref": "container", "yref": "container", "x": 0.02, "y": 0}
-    return {"data": traces, "layout": layout}
+
+
+def _fit_categories(panel: Panel, layout: dict[str, Any]) -> None:
+    """Make room for one bar a category, texts beside the bars, and a legend below the axis."""
+    num_bars = len(panel.y.categories)
+    layout["yaxis"] |= {"range": [num_bars - 0.4, -0.6], "showgrid": False}
+    layout["height"] = MARGINS_PX + BAR_PX * max(3, num_bars)
+    if any(isinstance(series, Bars) and series.texts for series in panel.series):
+        layout["margin"]["r"] = TEXT_PX
+    if layout["showlegend"]:
+        layout["height"] += LEGEND_PX
+        layout["margin"]["b"] += LEGEND_PX
+        # in the whole figure: on a phone it needs more rows than fit beside the axis title
+        layout["legend"] |= {"xref": "container", "yref": "container", "x": 0.02, "y": 0}
 
 
 def _trace(series: Points | Line | Bars) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from patchtrain.record import EpochRecord, TrialRecord, table_of
 TRIALS, EPOCHS = "trials.parquet", "epochs.parquet"
 
 REQUIRED_TRIAL_COLUMNS = ("trial_id", "status", "peak_allocated_bytes", "metric")
-"""Without these a trial cannot be placed; any other column may be absent."""
+"""A trial cannot be placed without these; any other column may be missing."""
 
 REQUIRED_EPOCH_COLUMNS = ("trial_id", "epoch", "metric")
 
@@ -34,12 +34,11 @@ REQUIRED_EPOCH_COLUMNS = ("trial_id", "epoch", "metric")
 def load_run(location: str | Path) -> Run:
     """Return the run recorded in a folder: a local path or a URI.
 
-    A sweep that is still running can be read. A damaged joint file is put together again from the
-    trials' own.
+    The sweep may still be running. A damaged joint file is rebuilt from the trials' own files.
 
     Raises:
-        InputError: no such folder, a file is missing, damaged beyond that or of another schema, or
-            the trials cannot be compared with each other.
+        InputError: there is no such folder, a file is missing, too damaged or has another schema,
+            or the trials cannot be compared with each other.
     """
     folder = Folder(location)
     folder.check()
@@ -55,7 +54,7 @@ def load_run(location: str | Path) -> Run:
 
 
 def state_of(folder: Folder) -> object:
-    """Return what differs once the files that `load_run` reads have changed."""
+    """Return a value that changes with the files that `load_run` reads."""
     own = [] if folder.exists(TRIALS) else folder.folders("trials")
     return folder.changed_at(
         (TRIALS, EPOCHS, SWEEP, *(f"trials/{each}/record.json" for each in own))
@@ -92,7 +91,7 @@ def _joint(
     rows_of_trial: Callable[[bytes], list[dict[str, Any]]],
     notices: list[str],
 ) -> pa.Table:
-    """Return the content of a joint file; from the trials' own files where it is damaged."""
+    """Return a joint file, rebuilt from the trials' own files if it is damaged or missing."""
     why = "is not there yet"
     if folder.exists(name):
         try:
@@ -126,7 +125,7 @@ def _epochs_of(content: bytes) -> list[dict[str, Any]]:
 
 
 def _parquet(content: bytes) -> pa.Table:
-    # not pq.read_table, which takes a folder named `a=b` for a column of the table
+    # pq.read_table would turn a folder named `a=b` into a column
     with pq.ParquetFile(io.BytesIO(content)) as file:
         table = file.read()
     _ = table.column_names  # raises where they are not UTF-8

@@ -1,7 +1,7 @@
 """`Folder`: a RUN_DIR's files wherever they lie, on a local path or behind a URI (s3://...).
 
-pyarrow reads its own kinds of URI; what it does not know is asked of fsspec. Read only. Knows
-nothing of what the files hold.
+pyarrow reads the kinds of URI it knows, fsspec all others. Read only. Knows nothing of what the
+files hold.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Folder:
         self.is_local = "://" not in self.text
         self._files, self._path = _opened(self.text, self.is_local)
         self.place = Path(self._path) if isinstance(self._files, fs.LocalFileSystem) else None
-        """Where it lies on this machine, by path or by URI; None elsewhere."""
+        """Its path if it lies on this machine, even behind a URI; None elsewhere."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Folder:
         """Raise `InputError` unless it is a folder."""
         kind = self._info(self._path).type
         if kind is not fs.FileType.Directory:
-            found = "does not exist" if kind is fs.FileType.NotFound else "is no folder"
+            found = "does not exist" if kind is fs.FileType.NotFound else "is not a folder"
             raise InputError(f"{self.text}: {found}; give the --out folder of a sweep")
 
     def path_of(self, name: str) -> str:
@@ -60,7 +60,7 @@ class Folder:
         return self._info(self._inside(name)).type is fs.FileType.Directory
 
     def changed_at(self, names: Sequence[str]) -> tuple[datetime | None, ...]:
-        """Return when each file was changed last; None for what is not there."""
+        """Return when each file last changed; None for a file that is not there."""
         found = (self._info(self._inside(name)) for name in names)
         return tuple(each.mtime if each.type is fs.FileType.File else None for each in found)
 
@@ -107,7 +107,7 @@ def _opened(text: str, is_local: bool) -> tuple[fs.FileSystem, str]:
     except Exception as error:  # every file system has errors of its own
         why = " ".join(f"{reason}; {error}".split())
         raise InputError(
-            f"{text}: no such kind of URI can be read here ({why}); install what fsspec needs for "
+            f"{text}: this kind of URI cannot be read here ({why}); install what fsspec needs for "
             "it, or copy the folder"
         ) from None
     return fs.PyFileSystem(fs.FSSpecHandler(files)), path

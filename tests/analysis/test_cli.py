@@ -26,7 +26,7 @@ def test_report_prints_counts_best_and_its_path(
     assert main(["report", str(run_dir)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("9 trials: 5 completed, ")
-    assert "1 out_of_memory" in lines[0]
+    assert "1 out of memory" in lines[0]
     assert lines[1].startswith("best in 1GB: accuracy 0.6180, peak 900MB, trial t3: ")
     assert lines[2].startswith("best in 2GB: accuracy 0.7123, peak 1.9GB, trial t4: ")
     assert lines[3] == f"report: {run_dir / 'report.html'}"
@@ -147,10 +147,10 @@ def test_best_says_that_the_configuration_is_missing(
         (["compare", "{run}"], "RUN_B"),
         (["compare", "{run}", "{run}", "--tolerance", "-1"], "--tolerance=-1.0 must be 0 or more"),
         (["compare", "{run}", "{run}", "--budgets", "2XB"], "--budgets='2XB'"),
-        (["show", "{run}", "zzz"], "TRIAL='zzz': is no trial of the run; one of: a"),
+        (["show", "{run}", "zzz"], "TRIAL='zzz': is not a trial of the run; one of: a"),
         (["show", "{run}", "a", "--config", "{run}/trials.parquet/x"], "cannot be written"),
         (["export", "{run}", "--out", "{run}"], "trials.parquet there is what is read"),
-        (["paper", "--table", "IX"], "--table=IX: is no table here; one of I, II"),
+        (["paper", "--table", "IX"], "--table=IX: is not a table here; give one of I, II"),
         (["draw", "{run}"], "invalid choice"),
         ([], "COMMAND"),
     ],

@@ -344,7 +344,7 @@ def test_results_that_are_not_asked_for_are_settings_where_they_are_not_ours(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("trial_id,metric,peak_allocated_bytes\na,1,2\na,3,4\n", "trial_id 'a' is that of several"),
+        ("trial_id,metric,peak_allocated_bytes\na,1,2\na,3,4\n", "trial_id 'a' is used by several"),
         ("dataset,metric,peak_allocated_bytes\na,1,2\nb,3,4\n", "dataset differs between trials"),
         ("metric;peak_allocated_bytes\n1;2\n", "values must be parted by commas"),
     ],

@@ -84,7 +84,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "is no folder" in _refusal(tmp_path / "file")
+    assert "is not a folder" in _refusal(tmp_path / "file")
 
 
 def test_folder_without_trials_says_to_run_a_sweep(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_budgets_that_are_none_are_left_out(write_run: Any, trial: Any) -> None:
 
 
 def test_a_name_of_two_trials_is_refused(write_run: Any, trial: Any) -> None:
-    assert "trial_id 'a' is that of several rows" in _refusal(write_run([trial("a"), trial("a")]))
+    assert "trial_id 'a' is used by several rows" in _refusal(write_run([trial("a"), trial("a")]))
 
 
 def test_numbers_of_runs_are_names_that_nobody_has(write_run: Any, trial: Any) -> None:
