@@ -6,9 +6,15 @@ Knows nothing of how a trial ran, of files or of who asks.
 from __future__ import annotations
 
 import dataclasses
+import json
+import platform
 from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
+
+from patchtrain import __version__
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus, setting_names
 from patchtrain.tasks import parts_of
@@ -49,6 +55,22 @@ def new_record(
         finished_at=datetime.now(timezone.utc),
         **{"device": config.device, **outcome},
     )
+
+
+def device_name(device: torch.device) -> str:
+    """Return what the column `device` says: the GPU's model, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def versions_json() -> str:
+    """Return what the column `versions` says: a JSON object, package name -> version."""
+    versions = {"python": platform.python_version(), "patchtrain": __version__}
+    for package in ("torch", "torchvision", "timm", "segmentation-models-pytorch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return json.dumps(versions)
 
 
 def _recorded_settings(config: TrialConfig) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from analysis.runs.run import Run
-
 from analysis.page.report import write_report
 from analysis.runs.load import load_run
+from analysis.runs.run import Run
 
 
 class Page(HTMLParser):

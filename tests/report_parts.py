@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.runs.run import Run
-
 from analysis.draw.charts import Chart
 from analysis.draw.tables import Table
+from analysis.runs.run import Run
 from analysis.sections import load_sections
 from analysis.sections.section import Block, Figure, Listing, Still
 

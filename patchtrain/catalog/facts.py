@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from patchtrain.config import TrialConfig
+Config = Any
+"""A `TrialConfig`. That class is built on the catalog, so the catalog does not import it."""
 
-Check = Callable[["TrialConfig"], None]
-"""Raises ConfigError where settings break a rule of the part that has the check."""
+Check = Callable[[Config], None]
+"""Raises ConfigError if the settings break a rule of the part that has the check."""
 
 
-def _no_rule(config: TrialConfig) -> None:
+def _no_rule(config: Config) -> None:
     """Accept every configuration."""
 
 

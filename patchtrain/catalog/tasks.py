@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from patchtrain.catalog.facts import Range, TaskFacts
+from patchtrain.catalog.facts import Config, Range, TaskFacts
 from patchtrain.errors import ConfigError
-
-if TYPE_CHECKING:
-    from patchtrain.config import TrialConfig
 
 _COARSEST_STRIDE_PX = 32
 """Of a backbone's maps: FCOS's pyramid starts from maps of 8, 16 and 32 px."""
 
 
-def _check_boxes(config: TrialConfig) -> None:
+def _check_boxes(config: Config) -> None:
     if "rotate" in config.augmentations:
         raise ConfigError(
             f"augment={config.augment!r}: a rotated box is no longer a box; use flip, colour or "

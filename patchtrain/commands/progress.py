@@ -13,9 +13,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from patchtrain.epoch import Progress
 from patchtrain.record import EpochRecord
 from patchtrain.tasks.segmentation.confusion import IMAGE_PREFIX, UNDEFINED_SUFFIX
-from patchtrain.trainer import Progress
 from patchtrain.units import format_bytes
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import patchtrain
 from patchtrain import catalog
 from patchtrain.cache import cache_dir
 from patchtrain.config import TrialConfig, memory_settings
@@ -173,6 +172,8 @@ class _Family:
             return
 
 
+_PACKAGE = Path(__file__).parents[1]
+
 _LIBRARIES = ("torch", "timm", "torchvision", "segmentation-models-pytorch", "numpy")
 
 _families: dict[str, _Family] = {}
@@ -268,7 +269,7 @@ def _path(name: str) -> Path:
 def _versions() -> dict[str, str]:
     """Return what the events depend on beside the configuration: our code and the libraries."""
     sources = hashlib.sha256()
-    for path in sorted(Path(patchtrain.__file__).parent.rglob("*.py")):
+    for path in sorted(_PACKAGE.rglob("*.py")):
         sources.update(path.read_bytes())
     libraries = {name: version(name) for name in _LIBRARIES}
     return {"patchtrain": sources.hexdigest(), **libraries}

@@ -54,7 +54,7 @@ class Predictions(ABC):
         outputs: np.ndarray,
         scores: Sequence[Any],
     ) -> None:
-        """Take the outputs [B, ...] of some examples, see `trainer.OnOutputs`."""
+        """Take the outputs [B, ...] of some examples, see `epoch.OnOutputs`."""
         parts = zip(examples, batch.images, batch.targets, outputs, scores, strict=True)
         for image in (Predicted(*part) for part in parts):
             row = {"image_id": image.example.image_id, "split": self._split}

@@ -501,7 +501,7 @@ def test_evaluate_refuses_weights_of_another_network_than_the_configuration(
     error = capsys.readouterr().err
     assert status == 2, error
     assert error.count("\n") == 1
-    assert "not of the network that config.yaml describes" in error
+    assert "do not fit the network that config.yaml describes" in error
 
 
 def test_evaluate_keeps_to_its_budget(trained, capsys):

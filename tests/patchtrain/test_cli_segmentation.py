@@ -151,7 +151,7 @@ def test_weights_know_the_order_of_their_classes(coloured_dir, tmp_path, capsys)
     assert main(["evaluate", str(out), "--data", str(other)]) == 2
     message = capsys.readouterr().err
     assert f"{other}: has the classes g, r, b, but" in message
-    assert "was trained on r, g, b; name them alike and in the same order" in message
+    assert "was trained on r, g, b; give them the same names in the same order" in message
 
 
 def test_a_trial_does_not_go_on_with_its_classes_in_another_order(coloured_dir, tmp_path):

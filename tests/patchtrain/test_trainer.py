@@ -12,10 +12,11 @@ import pytest
 import torch
 from conftest import tiny, tiny_masks
 
+from patchtrain.epoch import Progress
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.record import TrialStatus
-from patchtrain.trainer import Progress, Trainer, check
+from patchtrain.trainer import Trainer, check
 
 
 def run(trainer: Trainer) -> list:

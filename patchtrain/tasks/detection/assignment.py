@@ -27,6 +27,10 @@ _LARGEST = 8
 """Farthest side of a box that a level is for, in strides; of the last level there is no limit."""
 
 
+MIN_VISIBLE = 0.3
+"""Share of an object that must lie in a patch for the patch alone to learn it (`tiled`)."""
+
+
 class Region(NamedTuple):
     """Cells of one level."""
 
@@ -74,6 +78,24 @@ def assign(objects: Objects, regions: list[Region]) -> Assigned:
         labels.append(its_labels.ravel())
         boxes.append(its_boxes.reshape(-1, 4))
     return Assigned(np.concatenate(labels), np.concatenate(boxes))
+
+
+def visible(objects: Objects, box: np.ndarray) -> Objects:
+    """Return the parts of `objects` inside `box` [4]; those of which less than `MIN_VISIBLE` is
+    inside become regions to ignore, so that nothing is learned for or against them.
+    """
+    seen = objects.moved(
+        np.concatenate(
+            [np.maximum(objects.boxes[:, :2], box[:2]), np.minimum(objects.boxes[:, 2:], box[2:])],
+            axis=1,
+        )
+    )
+    inside = np.flatnonzero(np.all(seen.boxes[:, 2:] > seen.boxes[:, :2], axis=1))
+    seen, whole = seen.only(inside), objects.boxes[inside]
+    share = np.prod(seen.boxes[:, 2:] - seen.boxes[:, :2], axis=1) / np.prod(
+        whole[:, 2:] - whole[:, :2], axis=1
+    )
+    return Objects(seen.boxes, seen.labels, seen.ignored | (share < MIN_VISIBLE))
 
 
 def _of_region(region: Region) -> np.ndarray:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.boxes import Objects
@@ -27,23 +26,14 @@ from patchtrain.grid.resizing import enlargement_of_cells
 from patchtrain.memory.meter import INPUT, LATENT
 from patchtrain.step.encoder import Encoded, chunks_of
 from patchtrain.tasks.base import Pass, PatchReader, ReaderTools, Scaled
-from patchtrain.tasks.detection.assignment import Assigned, assign, locations
+from patchtrain.tasks.detection.assignment import Assigned, assign, locations, visible
 from patchtrain.tasks.detection.detectors import DetectionHead, Levels
-from patchtrain.tasks.detection.fcos import HeadOutputs, decode, losses, scores_of
+from patchtrain.tasks.detection.fcos import HeadOutputs, losses
+from patchtrain.tasks.detection.finding import Finder, cut_to
 from patchtrain.tasks.detection.windows import Windows
 
 PIECE_PX = 2**18
 """Pixels of the patches whose windows are read at once, if a patch is not larger."""
-
-SCORE_THRESHOLD = 0.05
-NMS_IOU = 0.6
-CANDIDATES_PER_LEVEL = 1000
-"""Of a piece, before non-maximum suppression. The three are FCOS's (torchvision: threshold 0.2)."""
-
-MIN_VISIBLE = 0.3
-"""Share of an object that must lie in a patch for the patch alone to learn it (`tiled`); of less,
-nothing is learned, for or against."""
-
 
 _WHOLE = np.zeros(1, np.int64)
 """The one cell of a map that is read whole."""
@@ -103,6 +93,13 @@ class DetectionReader(PatchReader):
         self._at_once = windows_at_once(config.patch_size)
         strides = np.repeat(self._levels.strides, np.square(self._levels.sides))
         self._strides = self._feeder.constants(strides.astype(np.float32), LATENT)
+        self._finder = Finder(
+            config,
+            tools,
+            sides=self._levels.sides,
+            strides=self._strides,
+            scale=self._scale,
+        )
         self._enlarge: list[Tensor] = []
         """Of each level [m*h, h]: from a line of the global map to one of the tiled map."""
         if self._is_tile and config.method_facts.has_global:
@@ -131,28 +128,30 @@ class DetectionReader(PatchReader):
 
     def read_whole(self, features: Tensor) -> np.ndarray:
         """Return the detections float32 [B, D, 6] given `features` [B, L, d]; see `Detection`."""
-        outputs = self.blank_outputs(len(features))
+        outputs = self._finder.no_detections(len(features))
         for image in self._representative(range(len(features))):
             outputs_of_head = self._read(features[image : image + 1])
-            outputs[image] = self._merged([self._found(outputs_of_head, self._places(_WHOLE))])
+            outputs[image] = self._finder.detections(
+                [self._finder.candidates(outputs_of_head, self._places(_WHOLE))]
+            )
         return outputs
 
     def read_latent(self, latent: LatentBlock, global_features: Tensor | None) -> np.ndarray:
         """Return the detections [B, D, 6] given Z and the global features [B, L, d]."""
-        outputs = self.blank_outputs(latent.num_images)
+        outputs = self._finder.no_detections(latent.num_images)
         for image in self._representative(range(latent.num_images)):
             whole = None if global_features is None else global_features[image]
             found = []
             if self._is_stack:
                 stacked = self._stacked(latent.of_image(image), whole, None)
-                found.append(self._found(self._read(stacked), self._places(_WHOLE)))
+                found.append(self._finder.candidates(self._read(stacked), self._places(_WHOLE)))
             else:
                 for start, stop in self._parts(self._config.num_patches):
                     cells = np.arange(start, stop)
                     tiles = self._in_latent(latent, image, cells)
                     outputs_of_head = self._read_windows(tiles, whole, cells)
-                    found.append(self._found(outputs_of_head, self._places(cells)))
-            outputs[image] = self._merged(found)
+                    found.append(self._finder.candidates(outputs_of_head, self._places(cells)))
+            outputs[image] = self._finder.detections(found)
         return outputs
 
     def read_patches(
@@ -166,9 +165,9 @@ class DetectionReader(PatchReader):
         for start, stop in self._parts(len(features)):
             its = places[start:stop]
             corners = its[:, None, [2, 1]].astype(np.float32)
-            candidates = self._found(self._read(features[start:stop]), own + corners)
+            candidates = self._finder.candidates(self._read(features[start:stop]), own + corners)
             patches = np.concatenate([corners, corners + self._config.patch_size], axis=-1)
-            parts.append((its[:, 0], _cut_to(candidates, patches)))
+            parts.append((its[:, 0], cut_to(candidates, patches)))
         return parts
 
     def put_together(
@@ -179,15 +178,11 @@ class DetectionReader(PatchReader):
         for images, candidates in (piece for part in parts for piece in part):
             for image, its in zip(images, candidates, strict=True):
                 by_image[image].append(its)
-        outputs = self.blank_outputs(num_images)
+        outputs = self._finder.no_detections(num_images)
         for image, its_candidates in enumerate(by_image):
             if its_candidates:  # a run for memory alone leaves patches out
-                outputs[image] = self._merged(its_candidates)
+                outputs[image] = self._finder.detections(its_candidates)
         return outputs
-
-    def blank_outputs(self, num_images: int) -> np.ndarray:
-        """Return detections [B, D, 6] of nothing."""
-        return np.zeros((num_images, self._config.max_detections, 6), np.float32)
 
     # --- training ---
 
@@ -374,75 +369,11 @@ class DetectionReader(PatchReader):
         """Return x and y of the locations of the patches at `cells` [c], float32 [c, L, 2]."""
         return np.stack([locations(self._windows.regions(cell)) for cell in cells])
 
-    # --- finding ---
-
-    def _found(self, outputs: HeadOutputs, places: np.ndarray) -> np.ndarray:
-        """Return the surest candidates of each level, on the host: float32 [c, T, 6], box in px of
-        the image, score and class.
-
-        Args:
-            places: of the locations in px of what they count, float32 [c, L, 2].
-        """
-        scores = scores_of(outputs)
-        on_device = self._feeder.constants(places, INPUT)
-        boxes = decode(outputs.distances.float(), on_device, self._strides) * self._scale
-        num_classes = scores.shape[-1]
-        parts, start = [], 0
-        for side in self._levels.sides:
-            stop = start + side**2
-            flat = scores[:, start:stop].flatten(1)
-            best, chosen = flat.topk(min(CANDIDATES_PER_LEVEL, flat.shape[1]), dim=1)
-            at = (start + chosen // num_classes)[..., None].expand(-1, -1, 4)
-            classes = chosen % num_classes
-            parts.append(
-                torch.cat([boxes.gather(1, at), best[..., None], classes[..., None]], dim=-1)
-            )
-            start = stop
-        return self._to_host(torch.cat(parts, dim=1))
-
-    def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the detections [D, 6] of one image, from its candidates [..., 6]."""
-        candidates = np.concatenate([part.reshape(-1, 6) for part in found])
-        candidates = candidates[candidates[:, 4] > SCORE_THRESHOLD]
-        limit = np.float32(self._config.image_size)
-        candidates = _cut_to(candidates, np.array([0, 0, limit, limit]))
-        has_area = np.all(candidates[:, 2:4] > candidates[:, :2], axis=1)
-        candidates = candidates[has_area]
-        detections = self.blank_outputs(1)[0]
-        if not len(candidates):  # as always where nothing is in the tensors
-            return detections
-        most = len(self._levels.sides) * max(CANDIDATES_PER_LEVEL, len(detections))
-        candidates = candidates[np.argsort(-candidates[:, 4], kind="stable")[:most]]
-        with self._guard.on_host():
-            boxes, scores, classes = torch.from_numpy(candidates).split([4, 1, 1], dim=1)
-            kept = batched_nms(boxes, scores[:, 0], classes[:, 0], NMS_IOU).numpy()
-        kept = kept[: len(detections)]
-        detections[: len(kept)] = candidates[kept]
-        return detections
-
     def _patch_boxes(self, cells: np.ndarray) -> np.ndarray:
         """Return the boxes of patches, in px, [c, 4]."""
         rows, cols = np.divmod(cells, self._config.grid_size)
         corners = np.stack([cols, rows, cols + 1, rows + 1], axis=-1)
         return corners * self._config.patch_size
-
-
-def visible(objects: Objects, box: np.ndarray) -> Objects:
-    """Return what of `objects` can be seen in `box` [4], cut to it; of what is hardly seen,
-    regions to be ignored.
-    """
-    seen = objects.moved(
-        np.concatenate(
-            [np.maximum(objects.boxes[:, :2], box[:2]), np.minimum(objects.boxes[:, 2:], box[2:])],
-            axis=1,
-        )
-    )
-    inside = np.flatnonzero(np.all(seen.boxes[:, 2:] > seen.boxes[:, :2], axis=1))
-    seen, whole = seen.only(inside), objects.boxes[inside]
-    share = np.prod(seen.boxes[:, 2:] - seen.boxes[:, :2], axis=1) / np.prod(
-        whole[:, 2:] - whole[:, :2], axis=1
-    )
-    return Objects(seen.boxes, seen.labels, seen.ignored | (share < MIN_VISIBLE))
 
 
 def _as_maps(features: Tensor, sides: Sequence[int]) -> list[Tensor]:
@@ -451,14 +382,6 @@ def _as_maps(features: Tensor, sides: Sequence[int]) -> list[Tensor]:
         level.unflatten(1, (side, side)).permute(0, 3, 1, 2)
         for side, level in zip(sides, features.split([s**2 for s in sides], dim=1), strict=True)
     ]
-
-
-def _cut_to(candidates: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Return `candidates` [..., 6] with their boxes cut to `box` [..., 4]."""
-    low = np.concatenate([box[..., :2], box[..., :2]], axis=-1)
-    high = np.concatenate([box[..., 2:], box[..., 2:]], axis=-1)
-    boxes = candidates[..., :4].clip(low, high).astype(candidates.dtype)
-    return np.concatenate([boxes, candidates[..., 4:]], axis=-1)
 
 
 def _values(assigned: Assigned) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from analysis.runs.join import join_runs
 
 from analysis.numbers.seeds import Seeds, all_seeds, sure_front
+from analysis.runs.join import join_runs
 from analysis.runs.load import load_run
 
 GB = 10**9

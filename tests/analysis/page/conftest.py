@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.runs.run import Run
 from made_up_run import write_made_up_run
 
 from analysis.page.report import write_report
 from analysis.runs.load import load_run
+from analysis.runs.run import Run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

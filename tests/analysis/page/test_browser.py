@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.runs.run import Run
 from report_page import filter_box, num_points, only_trials, shown_answer
 
 from analysis.numbers.columns import is_on_front
@@ -15,6 +14,7 @@ from analysis.numbers.rerun import train_command
 from analysis.numbers.seeds import sure_front
 from analysis.numbers.selection import best_within
 from analysis.page.report import write_report
+from analysis.runs.run import Run
 from analysis.sections.memory import PARTS
 
 GB = 10**9

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.runs.join import join_runs
 from made_up_run import write_made_up_run
 from report_page import filter_box, shown_answer
 
@@ -14,6 +13,7 @@ from analysis.numbers.columns import is_on_front
 from analysis.numbers.rerun import train_command
 from analysis.numbers.selection import best_within
 from analysis.page.report import write_report
+from analysis.runs.join import join_runs
 from analysis.runs.load import load_run
 from patchtrain.record import TrialStatus
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from analysis.runs.run import rows_of
 from made_up_run import write_made_up_run
 
 from analysis.numbers.columns import is_on_front
 from analysis.page.export import exported
 from analysis.runs.load import load_run
+from analysis.runs.run import rows_of
 
 
 def test_everything_is_exported(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from analysis.runs.join import join_runs
-from analysis.runs.run import rows_of
 from made_up_run import write_made_up_run
 from report_page import Page, data_of, report_page
 from report_parts import tables_of
@@ -18,7 +16,9 @@ from report_parts import tables_of
 from analysis.errors import InputError
 from analysis.numbers.selection import best_per_budget
 from analysis.page.report import write_report
+from analysis.runs.join import join_runs
 from analysis.runs.load import load_run
+from analysis.runs.run import rows_of
 from analysis.sections.fusion import fusion_pairs
 from analysis.sections.importance import importances
 from patchtrain.record import TrialStatus

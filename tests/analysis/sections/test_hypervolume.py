@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.runs.join import join_runs
 
 from analysis.pareto import hypervolume
+from analysis.runs.join import join_runs
 from analysis.runs.load import load_run
 from analysis.sections.hypervolume import (
     MOST_CORNERS,

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import pytest
-from analysis.runs.join import join_runs
 from report_parts import tables_of
 
 from analysis.draw.plotly import draw_plotly
+from analysis.runs.join import join_runs
 from analysis.runs.load import load_run
 from analysis.sections.kinds import Kind
 from analysis.sections.pareto import pareto_chart, pareto_info

@@ -16,10 +16,9 @@ from patchtrain.engine import Engine
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.step.batch import HostBatch
 from patchtrain.tasks.detection import reader as detection
-from patchtrain.tasks.detection.assignment import Region, assign, locations
+from patchtrain.tasks.detection.assignment import Region, assign, locations, visible
 from patchtrain.tasks.detection.detectors import Levels
 from patchtrain.tasks.detection.fcos import HeadOutputs, losses
-from patchtrain.tasks.detection.reader import visible
 
 COMBINATIONS = [
     {"method": "local_global", "layout": "tile", "fusion": "concat"},
