@@ -10,7 +10,7 @@ if __name__ == "__main__":
     # members of their package: `sweeps/` itself on the path would shadow other names.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from sweeps.plan import Preset, Sweep
+from sweeps.presets import Preset, Sweep
 from sweeps.run import main
 
 _SMALL = {

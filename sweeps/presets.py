@@ -1,11 +1,39 @@
-"""A sweep from what is particular to it; panda's is written out in its script."""
+"""`Sweep`: what tells one sweep script from another, and sweeps made from the facts that differ.
+
+Knows nothing of options, plans and trials.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sweeps.plan import Preset, Sweep
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Defaults of a sweep for one purpose; every one can be overridden on the command line."""
+
+    settings: Mapping[str, Any]
+    """Names and values of `TrialConfig`."""
+    budgets: tuple[str, ...]
+    num_trials: int
+    max_inner_iterations: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What tells one sweep script from another."""
+
+    name: str
+    """Recorded with every trial; also names the default RUN_DIR."""
+    description: str
+    full: Preset
+    """On the real data set."""
+    sample: Preset
+    """On generated sample data."""
+    smoke: Preset
+    """To see within a minute that everything works."""
 
 
 def sweep_of(

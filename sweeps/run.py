@@ -17,22 +17,24 @@ from typing import TYPE_CHECKING
 
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.record import TrialRecord
-from sweeps import cluster
-from sweeps.plan import Plan, Sweep, make_plan, parser
-from sweeps.prediction import Prediction, Predictor, check_budgets
+from sweeps.options import parser
+from sweeps.placement import cluster
+from sweeps.plan import Plan, make_plan
+from sweeps.presets import Sweep
 from sweeps.progress import Progress, say, say_known, say_resumed, say_searched, say_start
-from sweeps.records import infeasible_record
-from sweeps.store import RunFolder
-from sweeps.trackers import tracker_callbacks
+from sweeps.results.records import infeasible_record
+from sweeps.results.store import RunFolder
+from sweeps.search.prediction import Prediction, Predictor, check_budgets
+from sweeps.tracking.trackers import tracker_callbacks
 
 if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for bad input
     from optuna.storages import BaseStorage
     from ray.tune.schedulers import TrialScheduler
 
-    from sweeps.placement import Placement
-    from sweeps.scheduler import Reached
-    from sweeps.search import BudgetSearch, Suggestion
-    from sweeps.searcher import StatelessSearcher
+    from sweeps.placement.placement import Placement
+    from sweeps.search.budget_search import BudgetSearch, Suggestion
+    from sweeps.search.scheduler import Reached
+    from sweeps.search.searcher import StatelessSearcher
 
 MIN_WAITING = 4
 """Trials that may wait for room on a cluster that grows: they are what it grows for."""
@@ -82,10 +84,10 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
         ConfigError: a budget cannot be placed or holds nothing, or the folder is in use; nothing
             has been started.
     """
-    from sweeps import placement
-    from sweeps.replicates import Replicates, describe_groups
-    from sweeps.scheduler import make_scheduler
-    from sweeps.search import BudgetSearch
+    from sweeps.placement import placement
+    from sweeps.search.budget_search import BudgetSearch
+    from sweeps.search.replicates import Replicates, describe_groups
+    from sweeps.search.scheduler import make_scheduler
 
     base = plan.space.base
     room = placement.survey(plan.gpu_memory_bytes, folder.gpus_path, asks_gpus=base.device != "cpu")
@@ -154,7 +156,7 @@ def _storage(folder: RunFolder) -> BaseStorage:
     Raises:
         ConfigError: it is damaged.
     """
-    from sweeps.journal import open_storage
+    from sweeps.results.journal import open_storage
 
     try:
         return open_storage(folder.journal_path)
@@ -167,7 +169,7 @@ def _storage(folder: RunFolder) -> BaseStorage:
 
 def _reached(folder: RunFolder, search: BudgetSearch) -> Iterator[Reached]:
     """Yield what the trials of earlier starts had to show after each of their epochs."""
-    from sweeps.scheduler import Reached
+    from sweeps.search.scheduler import Reached
 
     budgets = {r.trial_id: r.budget_bytes for r in folder.records() if not r.is_replicate}
     budgets |= {trial.trial_id: trial.budget_bytes for trial in search.cut_off}
@@ -196,7 +198,7 @@ class _Course:
         """Run the trials of `search` to their ends."""
         from ray import tune
 
-        from sweeps.recorder import MAX_WORKER_DEATHS, Recorder
+        from sweeps.results.recorder import MAX_WORKER_DEATHS, Recorder
         from sweeps.trainable import BudgetTrainable
 
         # so many workers may start at a time; Tune's default is one after the other

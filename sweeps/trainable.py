@@ -20,8 +20,8 @@ from ray import tune
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.trainer import Trainer
-from sweeps.patience import patience_s, patiently
-from sweeps.records import unstarted_record
+from sweeps.results.patience import patience_s, patiently
+from sweeps.results.records import unstarted_record
 
 RECORD = "record"
 """Key of a result: the trial's record so far, as a row."""

@@ -19,9 +19,9 @@ from ray.util import placement_group, placement_group_table, remove_placement_gr
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from sweeps import placement
-from sweeps.cluster import quieten
-from sweeps.placement import Placement, survey
+from sweeps.placement import placement
+from sweeps.placement.cluster import quieten
+from sweeps.placement.placement import Placement, survey
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.options import parser
 from sweeps.panda_budget import SWEEP
-from sweeps.plan import make_plan, parser
+from sweeps.plan import make_plan
 from sweeps.progress import Progress, say_resumed, say_searched, say_start, trial_line
-from sweeps.records import unstarted_record
+from sweeps.results.records import unstarted_record
 
 NAMES = ("patch_size", "sampling_rate", "inner_iterations", "fusion")
 

@@ -11,10 +11,11 @@ from image_data import grey_image, half_mask, write
 
 from patchtrain.errors import ConfigError, DataError
 from sweeps import aerial_budget
+from sweeps.options import parser
 from sweeps.panda_budget import SWEEP
-from sweeps.plan import make_plan, parser
+from sweeps.plan import make_plan
+from sweeps.results.store import RunFolder
 from sweeps.run import check_trials, main
-from sweeps.store import RunFolder
 
 FAST = ["--smoke-test"]
 
@@ -185,7 +186,10 @@ def test_paths_are_absolute_for_workers_elsewhere(tmp_path, monkeypatch):
         (["--tracker", "comet"], "--tracker 'comet' is unknown; use one of mlflow, wandb"),
         (["--vary", "momentum"], "--vary momentum: unknown; use one of patch_size, "),
         (["--vary", "backbone"], "--vary backbone: needs values; write --vary backbone=A,B"),
-        (["--vary", "fusion=[add"], "--vary fusion=[add: '[add' is no value; write NAME=A,B,C"),
+        (
+            ["--vary", "fusion=[add"],
+            "--vary fusion=[add: cannot read '[add' as a value; write NAME=A,B,C",
+        ),
         (["--vary", "method=1:2"], "--vary method: takes no range LOW:HIGH; write"),
         (
             ["--vary", "fusion", "--vary", "fusion=add"],

@@ -1,0 +1,72 @@
+"""The paper's configurations as points of a sweep's space. Knows nothing of studies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from patchtrain.errors import ConfigError
+from sweeps.search.space import Space
+
+_ROWS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "panda": (
+        {"image_size": 512, "patch_size": 128, "sampling_rate": 0.20, "inner_iterations": 4},
+        {"image_size": 2048, "patch_size": 128, "sampling_rate": 0.07, "inner_iterations": 11},
+        {"image_size": 4096, "patch_size": 128, "sampling_rate": 0.07, "inner_iterations": 11},
+        {"image_size": 4096, "patch_size": 256, "sampling_rate": 0.07, "inner_iterations": 11},
+    ),
+}
+"""Data set -> rows of its table (PANDA: table I), which the paper trains with both methods."""
+
+_SHARED: Mapping[str, Any] = {
+    "fusion": "add",
+    "learning_rate": 1e-3,
+    "precision": "fp32",
+    "patch_microbatch": "none",
+}
+"""What the paper's classifiers have in common, where a sweep varies it."""
+
+_METHODS = ("local_global", "patchgd")
+
+_BACKBONE = "resnet50"
+"""Where a sweep varies it and has it; else the sweep's own."""
+
+
+def paper_points(space: Space) -> list[dict[str, Any]]:
+    """Return the paper's configurations at the image size of `space`, as draws from it.
+
+    Raises:
+        ConfigError: there is none at this image size, or none lies in the space.
+    """
+    base = space.base
+    if base.dataset not in _ROWS:
+        raise ConfigError(
+            "--include-paper-configs: the paper gives no sampling rate and inner iterations for "
+            f"dataset={base.dataset}; leave it out"
+        )
+    rows = [row for row in _ROWS[base.dataset] if row["image_size"] == base.image_size]
+    if not rows:
+        sizes = sorted({row["image_size"] for row in _ROWS[base.dataset]})
+        raise ConfigError(
+            f"--include-paper-configs: the paper has no {base.dataset} configuration at "
+            f"image_size={base.image_size}; use --image-size {' or '.join(map(str, sizes))}, or "
+            "leave it out"
+        )
+    backbone = _BACKBONE if _BACKBONE in space.choices("backbone") else base.backbone
+    points = []
+    for row, method in itertools.product(rows, _METHODS):
+        full = {"backbone": backbone, **_SHARED, **row, "method": method}
+        point = {name: full[name] for name in space.distributions}
+        is_papers = all(
+            name in space.distributions or getattr(base, name) == full[name]
+            for name in (*row, "method")
+        )
+        if is_papers and space.contains(point) and point not in points:
+            points.append(point)
+    if not points:
+        raise ConfigError(
+            f"--include-paper-configs: none of the paper's configurations at image_size="
+            f"{base.image_size} lies in the space of this sweep; widen it (--vary), or leave it out"
+        )
+    return points

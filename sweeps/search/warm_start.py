@@ -1,0 +1,112 @@
+"""Trials of earlier sweeps that a new one learns from: `known_trials`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from patchtrain.errors import ConfigError
+from patchtrain.record import TrialRecord, TrialStatus, read_rows
+from sweeps.search.space import Space, recorded
+
+_TEACHES = frozenset(
+    {
+        TrialStatus.COMPLETED,
+        TrialStatus.OUT_OF_MEMORY,
+        TrialStatus.PREDICTED_INFEASIBLE,
+        TrialStatus.STOPPED_EARLY,
+    }
+)
+_NO_MATTER = ("seed",)
+"""Settings that may differ: another seed's trials are no worse a hint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What one earlier run has to teach."""
+
+    run_dir: Path
+    records: tuple[TrialRecord, ...]
+    """Those that count here, under names that no trial of this sweep has."""
+    num_outside: int
+    """Trials with values that this sweep's space does not have."""
+
+    def on(self, device: str) -> tuple[TrialRecord, ...]:
+        """Return the records of trials on this kind of device, `cpu` or `cuda`: another's peaks
+        would mislead. Those that were not launched belong to where the others ran.
+        """
+        ran_on = {_device_kind(record) for record in self.records} - {None}
+        return tuple(
+            record
+            for record in self.records
+            if _device_kind(record) == device
+            or (_device_kind(record) is None and ran_on <= {device})
+        )
+
+
+def _device_kind(record: TrialRecord) -> str | None:
+    """Return the kind of the device that a trial ran on; None: it was not launched, or never came
+    so far as to have one.
+    """
+    if record.status is TrialStatus.PREDICTED_INFEASIBLE or record.device in (None, "auto"):
+        return None
+    return "cpu" if record.device == "cpu" else "cuda"
+
+
+def known_trials(
+    run_dirs: Sequence[Path], space: Space, settings: Mapping[str, Any]
+) -> list[Known]:
+    """Return the trials of the runs in `run_dirs` that say something about `space`.
+
+    Args:
+        settings: what all trials of this sweep share, as its `sweep.json` has it.
+
+    Raises:
+        ConfigError: no sweep there, a damaged one, or one whose trials cannot be compared: names
+            the first setting that differs.
+    """
+    return [_known(run_dir, space, settings) for run_dir in run_dirs]
+
+
+def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
+    try:
+        described = json.loads((run_dir / "sweep.json").read_text())
+        held, before = dict(described["settings"]), dict(described["space"])
+        rows = read_rows(run_dir / "trials.parquet")
+        trials = [TrialRecord.from_row(row) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise ConfigError(
+            f"--warm-start {run_dir}: holds no readable sweep "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:120]}); give the --out "
+            "folder of an earlier one"
+        ) from None
+    for name, value in json.loads(json.dumps(dict(settings))).items():
+        if name in before or name in _NO_MATTER:  # what that sweep varied, its rows say
+            continue
+        if held.get(name, value) != value:
+            raise ConfigError(
+                f"--warm-start {run_dir}: its trials have {name}={json.dumps(held.get(name))}, "
+                f"this sweep {json.dumps(value)}, so they cannot be compared; give the same, or "
+                "leave --warm-start out"
+            )
+    fixed = {
+        name: value
+        for name, value in settings.items()
+        if name in before and name in TrialRecord.__dataclass_fields__
+    }
+    records, num_outside = [], 0
+    for record in trials:
+        if record.status not in _TEACHES or record.is_replicate:
+            continue
+        same = all(recorded(record, name) == value for name, value in fixed.items())
+        if not (same and space.contains(space.params(record))):
+            num_outside += 1
+            continue
+        name = f"{run_dir}/{record.trial_id}"  # folders of the same name may lie apart
+        records.append(dataclasses.replace(record, trial_id=name, group=name))
+    return Known(run_dir, tuple(records), num_outside)
