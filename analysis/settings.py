@@ -1,7 +1,7 @@
-"""What the analysis knows of a trial's settings: their headings, and which ones a method reads.
+"""The settings of a trial in tables: their headings, their order, and which ones a method reads.
 
-The only place in this package that names methods and settings one by one. Knows nothing of runs,
-files, figures or pages.
+The only place in this package that names settings one by one. Knows nothing of runs, files, figures
+or pages.
 """
 
 from __future__ import annotations
@@ -9,18 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from patchtrain import catalog
 from patchtrain.record import METRIC_PREFIX
-
-PATCH_SETTINGS = ("sampling_rate", "num_sampled", "inner_iterations")
-
-UNUSED_SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "patchgd": ("fusion",),
-    "tiled": ("fusion",),
-    "downsampled": (*PATCH_SETTINGS, "fusion"),
-    "full": ("patch_size", *PATCH_SETTINGS, "fusion"),
-    "checkpointed": ("patch_size", *PATCH_SETTINGS, "fusion"),
-}
-"""Settings that a method records but does not read; a report that showed them would mislead."""
 
 SETTINGS: Mapping[str, str] = {
     "method": "Method",
@@ -96,14 +86,6 @@ NOT_SETTINGS = frozenset(
 NOT_SETTINGS_BEGIN = (METRIC_PREFIX, "peak_", "predicted_")
 """Columns that begin like this are results too."""
 
-_WHOLE_IMAGE, _SMALL_IMAGE, _PATCHES = "image", "downsampled", "patches"
-
-_INPUTS: Mapping[str, str] = {
-    "full": _WHOLE_IMAGE,
-    "checkpointed": _WHOLE_IMAGE,
-    "downsampled": _SMALL_IMAGE,
-}
-
 
 def is_setting(column: str) -> bool:
     """Return whether a column of trials.parquet is a setting, listed in `SETTINGS` or not."""
@@ -120,13 +102,18 @@ def heading_of(name: str) -> str:
 
 
 def is_used_by(method: str | None, name: str) -> bool:
-    """Return whether a method reads the setting `name`; an unknown method reads all."""
-    return name not in UNUSED_SETTINGS.get(method or "", ())
+    """Return whether a method reads the setting `name`; a method that is not ours reads all."""
+    facts = catalog.known_method(method)
+    source = "sampling_rate" if name == "num_sampled" else name
+    return facts is None or source not in catalog.unread_settings(facts)
 
 
 def input_of(method: str | None) -> str:
     """Return what a method pushes through the network: `patches`, `image` or `downsampled`."""
-    return _INPUTS.get(method or "", _PATCHES)
+    facts = catalog.known_method(method)
+    if facts is None or facts.samples_patches:
+        return "patches"
+    return "image" if facts.input_side == "image_size" else "downsampled"
 
 
 def used_setting(trial: Mapping[str, Any], name: str) -> Any:

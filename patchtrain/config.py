@@ -161,7 +161,11 @@ class TrialConfig:
     )
     """Share of the patches that get gradients in one inner iteration. The paper: 0.07 to 0.25."""
 
-    inner_iterations: int = setting(4, whole(), search=Search(role=Role.NUISANCE, always=True))
+    inner_iterations: int = setting(
+        4,
+        whole(),
+        search=Search(role=Role.NUISANCE, values=Range(low=1, high=12), always=True),
+    )
     """Inner iterations per batch (J). The paper: 3, 4 and 11."""
 
     fusion: Fusion = setting(

@@ -16,7 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from patchtrain.config import PLACEMENT_SETTINGS, TrialConfig, parse_overrides
+from patchtrain.config import (
+    PLACEMENT_SETTINGS,
+    TrialConfig,
+    parse_overrides,
+    settings_of,
+)
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.predict import check_budget, fixed_bytes
 from patchtrain.units import parse_budget
@@ -146,8 +151,9 @@ def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, A
         given["skip_bad_images"] = True
     values = {**preset.settings, **given, **overrides}
     if "patch_size" not in overrides:  # any that divides the image will do: the space varies it
-        any_size = TrialConfig.from_mapping({**values, "method": "full", "patch_size": 1})
-        values["patch_size"] = patch_sizes(any_size.image_size, task=any_size.task)[0]
+        checked = settings_of(values)
+        image_size = checked.get("image_size", TrialConfig.image_size)
+        values["patch_size"] = patch_sizes(image_size, task=checked["task"])[0]
     return TrialConfig.from_mapping(values).with_absolute_paths()
 
 

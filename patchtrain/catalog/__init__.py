@@ -23,6 +23,7 @@ from patchtrain.catalog.lookup import (
     known_method,
     method,
     method_names,
+    reads,
     task,
     unread_settings,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "known_method",
     "method",
     "method_names",
+    "reads",
     "task",
     "unread_settings",
 ]

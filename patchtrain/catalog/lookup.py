@@ -56,10 +56,15 @@ def method_names() -> tuple[str, ...]:
     return tuple(METHODS)
 
 
-def unread_settings(name: object) -> frozenset[str]:
-    """Return the settings that some method reads but not `name`; none for an unknown method."""
-    facts = known_method(name)
-    return frozenset() if facts is None else _METHOD_SETTINGS - set(facts.reads)
+def unread_settings(facts: MethodFacts) -> frozenset[str]:
+    """Return the settings that other methods read, but not the one with these facts."""
+    return _METHOD_SETTINGS - set(facts.reads)
+
+
+def reads(task_name: str, setting: str) -> bool:
+    """Whether the task reads the setting; one that no task names is read by all."""
+    named = {name for facts in TASKS.values() for name in facts.reads}
+    return setting not in named or setting in task(task_name).reads
 
 
 def implementation(field: str, name: str, contract: type) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -13,22 +13,19 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from patchtrain.config import TrialConfig
+from patchtrain import catalog
+from patchtrain.catalog import Range, Role, Values
+from patchtrain.config import TrialConfig, checked_setting
 from patchtrain.errors import ConfigError
 from sweeps.search.settings import (
     ALWAYS_VARIED,
     SEARCHABLE,
-    Role,
-    cuts_patches,
     default_values,
-    has_encoder,
+    ignored_by,
     number_type,
-    patch_step_px,
-    read_by,
     role,
 )
 from sweeps.search.space import Parameter, Space
-from sweeps.search.values import Range, Values
 
 MIN_PATCH_PX = 32
 """Backbones shrink an image 32-fold; a smaller patch has no feature left."""
@@ -66,16 +63,16 @@ def patch_space(
         name: varied.get(name) or default_values(name, base.task)
         for name in (*ALWAYS_VARIED, *varied)
     }
-    if wanted["inner_iterations"] is None:
+    if varied.get("inner_iterations") is None:
         wanted["inner_iterations"] = Range(low=1, high=max_inner_iterations)
     if wanted["patch_size"] is None and "patch_size" not in fixed:
         wanted["patch_size"] = patch_sizes(base.image_size, min_patch_size, base.task)
     methods = _methods(wanted, base)
-    read = frozenset().union(*(read_by(method) for method in methods))
+    ignored = frozenset.intersection(*(ignored_by(method) for method in methods))
     parameters = []
     for name, values in wanted.items():
-        if name not in ALWAYS_VARIED or name in read:
-            parameters.append(_parameter(name, values, base, is_fixed=name in fixed))
+        if name not in ignored:
+            parameters.append(_parameter(name, values, base, methods, is_fixed=name in fixed))
         elif name in varied:
             raise ConfigError(
                 f"--vary {name}: method={', '.join(methods)} does not read it; leave it out"
@@ -95,7 +92,7 @@ def patch_sizes(
     Raises:
         ConfigError: no size does.
     """
-    step = patch_step_px(task)
+    step = catalog.task(task).patch_step_px
     smallest = max(min_patch_size, -(-image_size // MAX_GRID))
     sizes: list[int] = []
     for size in range(image_size // 2, smallest - 1, -1):
@@ -116,33 +113,40 @@ def _check_names(varied: Collection[str], fixed: Collection[str], task: str) -> 
     for name in varied:
         if name not in SEARCHABLE:
             raise ConfigError(f"--vary {name}: unknown; use one of {', '.join(SEARCHABLE)}")
-        if name == "encoder" and not has_encoder(task):
-            raise ConfigError(f"--vary {name}: backbones of {task} have none; leave it out")
+        if not catalog.reads(task, name):
+            raise ConfigError(f"--vary {name}: {task} does not read it; leave it out")
         if name in fixed:
             raise ConfigError(f"--vary {name}: is fixed by another option; give one of the two")
 
 
 def _methods(wanted: Mapping[str, Values | None], base: TrialConfig) -> list[str]:
-    """Return the methods of the space, as text; whether they exist is checked elsewhere."""
+    """Return the methods of the space."""
     methods = wanted.get("method") or (base.method,)
     if isinstance(methods, Range):
         raise _no_range("method")
-    return [str(method) for method in methods]
+    return [_checked("method", method, base, [base.method]) for method in methods]
 
 
-def _parameter(name: str, values: Values | None, base: TrialConfig, *, is_fixed: bool) -> Parameter:
+def _parameter(
+    name: str,
+    values: Values | None,
+    base: TrialConfig,
+    methods: Sequence[str],
+    *,
+    is_fixed: bool,
+) -> Parameter:
     if is_fixed:
         return Parameter(name=name, role=Role.FIXED)
     if values is None:
         raise ConfigError(f"--vary {name}: needs values; write --vary {name}=A,B")
     if isinstance(values, Range):
-        distribution = _range(name, values, base)
+        distribution = _range(name, values, base, methods)
     else:
-        distribution = _choices(name, values, base)
+        distribution = _choices(name, values, base, methods)
     return Parameter(name=name, role=role(name), distribution=distribution)
 
 
-def _range(name: str, values: Range, base: TrialConfig) -> BaseDistribution:
+def _range(name: str, values: Range, base: TrialConfig, methods: Sequence[str]) -> BaseDistribution:
     """Return the distribution of a range, whose ends are tried as settings of `base`."""
     number = number_type(name)
     if number is None:
@@ -153,35 +157,37 @@ def _range(name: str, values: Range, base: TrialConfig) -> BaseDistribution:
             f"--vary {name}={values.low:g}:{values.high:g}: takes whole numbers; round them"
         )
     for end in (low, high):
-        _checked(name, end, base)
+        _checked(name, end, base, methods)
     if number is int:
         # the paper's 3, 4 and 11 differ by factors, not by steps
         return IntDistribution(int(low), int(high), log=True)
     return FloatDistribution(low, high, log=True)
 
 
-def _choices(name: str, values: tuple[Any, ...], base: TrialConfig) -> BaseDistribution:
+def _choices(
+    name: str, values: tuple[Any, ...], base: TrialConfig, methods: Sequence[str]
+) -> BaseDistribution:
     """Return the distribution of a closed list, each tried as a setting of `base`."""
-    choices = tuple(_checked(name, value, base) for value in values)
+    choices = tuple(_checked(name, value, base, methods) for value in values)
     if len(set(choices)) < len(choices):
         listed = ",".join(map(str, values))
         raise ConfigError(f"--vary {name}={listed}: has a value twice; give each once")
     return CategoricalDistribution(choices)
 
 
-def _checked(name: str, value: Any, base: TrialConfig) -> Any:
+def _checked(name: str, value: Any, base: TrialConfig, methods: Sequence[str]) -> Any:
     """Return `value` as the configuration stores it.
 
     Raises:
-        ConfigError: the setting does not accept it.
+        ConfigError: the setting does not accept it, or not together with one of the `methods`.
     """
-    settings = {**dataclasses.asdict(base), name: value}
-    if name == "patch_size" and not cuts_patches(base.method):  # tried as a patch of a grid
-        settings["method"] = "patchgd"
     try:
-        return getattr(TrialConfig.from_mapping(settings), name)
+        checked = checked_setting(name, value)
+        for method in methods:
+            dataclasses.replace(base, **{"method": method, name: checked})
     except ConfigError as error:
         raise ConfigError(f"--vary {name}: {error}") from None
+    return checked
 
 
 def _no_range(name: str) -> ConfigError:

@@ -18,9 +18,10 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from patchtrain.catalog import Role
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord
-from sweeps.search.settings import Role, ignored_by
+from sweeps.search.settings import ignored_by
 
 _NUM_STEPS = 3
 """Values of a continuous range in `Space.points`, where no number of steps is given."""
@@ -150,7 +151,7 @@ class Space:
 
 def recorded(record: TrialRecord, name: str) -> Any:
     """Return the setting `name` of the trial of `record`, as `TrialConfig` has it."""
-    value = getattr(record, name)
+    value = record.setting(name)
     # a record stores a number of patches as text
     return int(value) if name == "patch_microbatch" and value.isdecimal() else value
 

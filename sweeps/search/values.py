@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from patchtrain.catalog import Range, Values
 from patchtrain.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Numbers from `low` to `high`, both included."""
-
-    low: float
-    high: float
-
-
-Values = tuple[Any, ...] | Range
-"""The values that a setting is to take: a closed list, or a range."""
 
 
 def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
