@@ -13,12 +13,14 @@ from patchtrain import images
 from patchtrain.errors import DataError
 from patchtrain.images import (
     Box,
+    ImageSource,
     fit_labels,
     fit_square,
     open_image,
     place_in_square,
     unfit_square,
 )
+from patchtrain.images.source import Reader
 
 
 def smooth_image(height: int, width: int) -> np.ndarray:
@@ -110,7 +112,7 @@ def test_thumbnail_is_antialiased(tmp_path):
 def test_thumbnail_in_strips_equals_thumbnail_at_once(pyramid, monkeypatch):
     with open_image(pyramid) as source:
         at_once = source.thumbnail(9, 13)
-        monkeypatch.setattr(images, "_STRIP_PX", 100 * 16)
+        monkeypatch.setattr("patchtrain.images.source._STRIP_PX", 100 * 16)
         assert np.array_equal(source.thumbnail(9, 13), at_once)
 
 
@@ -366,7 +368,7 @@ def test_images_beyond_pillows_own_limit_are_read(tmp_path, monkeypatch):
 
 def test_images_too_large_to_decode_whole_are_errors(tmp_path, monkeypatch):
     Image.fromarray(smooth_image(60, 60)).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "_MAX_UNTILED_PX", 3599)
+    monkeypatch.setattr("patchtrain.images.picture._MAX_UNTILED_PX", 3599)
     assert "convert it to a tiled TIFF" in assert_one_line_error(tmp_path / "a.png")
 
 
@@ -407,7 +409,7 @@ def test_real_slides_read_alike_with_and_without_openslide(name, levels, monkeyp
         assert source.level_sizes == levels
         region, square = source.read(box), fit_square(source, 256)
     assert region.std() > 10
-    monkeypatch.setattr(images, "_openslide", lambda: None)
+    monkeypatch.setattr("patchtrain.images.slide._openslide", lambda: None)
     with open_image(path) as source:
         assert type(source).__name__ == "_TiffSource"
         assert_close(source.read(box), region, levels=1)
@@ -469,7 +471,7 @@ def test_channels_that_are_no_colours_are_refused(tmp_path):
     tifffile.imwrite(
         path, np.zeros((16, 16, 5), np.uint8), photometric="minisblack", planarconfig="contig"
     )
-    with pytest.raises(DataError, match="an image of 5 channels that are not said to be colours"):
+    with pytest.raises(DataError, match="an image of 5 channels that are not declared as colours"):
         open_image(path)
 
 
@@ -479,3 +481,32 @@ def test_a_fourth_channel_beside_colours_is_left_out(tmp_path):
     tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unspecified"])
     with open_image(path) as source:
         assert np.array_equal(source.read((0, 0, 16, 16)), pixels[..., :3])
+
+
+class _WhiteImage(ImageSource):
+    def _read_level(self, level, box):
+        return np.full((box.height, box.width, 3), 255, np.uint8)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_further_file_kind_is_one_reader(tmp_path, monkeypatch, is_folder):
+    path = tmp_path / "a.new"
+    if is_folder:
+        path.mkdir()
+    else:
+        path.write_bytes(b"new kind")
+    reader = Reader(
+        (".new",),
+        takes=lambda path: path.suffix == ".new",
+        open=lambda path: _WhiteImage(path, [(4, 6)]),
+        is_folder=is_folder,
+    )
+    assert_one_line_error(path)
+    monkeypatch.setattr("patchtrain.images._READERS", (reader, *images._READERS))
+    with open_image(path) as source:
+        assert source.read((0, 0, 4, 6)).shape == (4, 6, 3)
+    (tmp_path / "other").mkdir()
+    assert "is a folder" in assert_one_line_error(tmp_path / "other")

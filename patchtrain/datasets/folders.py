@@ -11,12 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from patchtrain.errors import DataError
-
-PICTURE_SUFFIXES = (
-    ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".ndpi", ".pgm", ".png", ".ppm", ".scn", ".svs",
-    ".tif", ".tiff", ".webp",
-)  # fmt: skip
-"""Of the files that `images.open_image` reads."""
+from patchtrain.images import SUFFIXES
 
 
 def is_folder(path: Path) -> bool:
@@ -84,7 +79,7 @@ def pictures_in(folder: Path, layout: str, name_of: Callable[[str], str] = str) 
     pictures: dict[str, Path] = {}
     for file_name in names_in(folder, layout):
         path = folder / file_name
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
             continue
         name = name_of(path.stem)
         other = pictures.setdefault(name, path)

@@ -394,7 +394,7 @@ def test_floats_are_an_error(tmp_path):
     "kind, message",
     [
         ("truncated", ""),
-        ("text", "is no image"),
+        ("text", "is not an image"),
         ("zero_bytes", "is empty"),
         ("folder", "is a folder"),
         ("missing", "does not exist"),

@@ -211,7 +211,7 @@ def test_duplicate_ids_are_errors(data_dir):
     [
         ("missing", "does not exist"),
         ("truncated", "cut short"),
-        ("text", "is no image"),
+        ("text", "is not an image"),
         ("zero_bytes", "is empty"),
         ("folder", "is a folder"),
         ("small", "is 500 x 20 px, smaller than patch_size=32"),

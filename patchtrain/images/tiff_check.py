@@ -1,7 +1,7 @@
 """Finds TIFF files that were cut short, by their structure alone; knows nothing of pixels.
 
-Libraries read what is left of a truncated file as black, or drop the pages that are gone, without
-a word. Here every page must lie in the file, and every tile and strip of every page.
+Libraries silently read the missing part of a truncated file as black, or drop the missing pages.
+Here every page, and every tile and strip of every page, must lie inside the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BYTES_OF_TYPE = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 """TIFF type -> bytes, for the types in which offsets and sizes are written."""
 _SUB_PAGES = 330
 _OFFSETS_AND_SIZES = ((273, 279), (324, 325))
-"""Tags of the places and sizes of the strips, and of the tiles."""
+"""Tags with the offsets and sizes of strips, and of tiles."""
 
 _Page = dict[int, np.ndarray]
 """Tag -> values, for the tags above."""
@@ -49,10 +49,10 @@ def is_tiff(path: Path) -> bool:
 
 
 def check_tiff(path: Path) -> None:
-    """Check that the TIFF `path` holds all that its directories speak of.
+    """Check that the TIFF `path` holds everything its directories refer to.
 
     Raises:
-        DataError: it does not; it was cut short, or its directories are damaged.
+        DataError: it was cut short, or the directories are damaged.
     """
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
@@ -61,7 +61,7 @@ def check_tiff(path: Path) -> None:
                 missing_bytes = _end_of_pixels(page) - size_bytes
                 if missing_bytes > 0:
                     raise _cut_short(
-                        path, f"page {number} lacks at least {missing_bytes:,} bytes of its pixels"
+                        path, f"page {number} lacks at least {missing_bytes:,} bytes of pixels"
                     )
         except EOFError as error:
             raise _cut_short(path, str(error)) from None
@@ -90,10 +90,10 @@ def _pages(file: BinaryIO) -> Iterator[_Page]:
         EOFError: a directory is missing or lies outside the file.
     """
     layout = _layout(_read(file, 0, 4))
-    assert layout is not None, "callers ask is_tiff first"
+    assert layout is not None, "callers check is_tiff first"
     first_offset = layout.integer(_read(file, layout.offset_bytes, layout.offset_bytes))
     if first_offset == 0:
-        raise EOFError("it has no page")
+        raise EOFError("there is no page")
     waiting, seen = [first_offset], set()
     while waiting:
         offset = waiting.pop()
@@ -122,7 +122,7 @@ def _directory(file: BinaryIO, layout: _Layout, offset: int) -> tuple[_Page, int
 
 
 def _values(file: BinaryIO, layout: _Layout, field: bytes) -> np.ndarray:
-    """Return the values of a tag from its type, count and the values or their offset."""
+    """Return the values of a tag from `field`: type, count, and the values or their offset."""
     count = layout.integer(field[2 : 2 + layout.offset_bytes])
     value_bytes = _BYTES_OF_TYPE.get(layout.integer(field[:2]), 1)
     raw = field[2 + layout.offset_bytes :]
@@ -132,7 +132,7 @@ def _values(file: BinaryIO, layout: _Layout, field: bytes) -> np.ndarray:
 
 
 def _end_of_pixels(page: _Page) -> int:
-    """Return the offset at which the last tile or strip of the page ends; 0 where none is told."""
+    """Return the offset at which the last tile or strip of the page ends; 0 if not stated."""
     end = 0
     for offsets_tag, sizes_tag in _OFFSETS_AND_SIZES:
         if offsets_tag in page and sizes_tag in page:
@@ -147,10 +147,10 @@ def _read(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
     """Return exactly `num_bytes` from `offset`.
 
     Raises:
-        EOFError: the file ends before.
+        EOFError: the file ends too early.
     """
     size_bytes = os.fstat(file.fileno()).st_size
     if offset + num_bytes > size_bytes:
-        raise EOFError(f"a page lies beyond its {size_bytes:,} bytes")
+        raise EOFError(f"a page lies beyond the {size_bytes:,} bytes of the file")
     file.seek(offset)
     return file.read(num_bytes)
