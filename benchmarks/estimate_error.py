@@ -37,7 +37,7 @@ import torch
 from patchtrain.batch import HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
 from patchtrain.datasets import num_classes
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import MemoryGuard

@@ -25,7 +25,7 @@ from patchtrain.batch import HostBatch
 from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import Example, ImageData, ImageDataset, load_dataset
-from patchtrain.datasets.augment import Augmentation
+from patchtrain.datasets.loading.augment import Augmentation
 from patchtrain.device import resolve_device
 from patchtrain.engine import Engine
 from patchtrain.errors import BudgetExceeded, ConfigError

@@ -11,7 +11,7 @@ import torch
 
 from patchtrain.batch import HostBatch
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
 

@@ -16,7 +16,7 @@ from patchtrain.commands.predictions import (
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.datasets import ImageData, list_images, load_all
-from patchtrain.datasets.tables import read_table
+from patchtrain.datasets.finding.tables import read_table
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.trainer import Trainer
 

@@ -22,9 +22,9 @@ from patchtrain.batch import HostBatch
 from patchtrain.commands.box_figure import FALSE, FOUND, SHOWN_SCORE, draw_boxes, judged
 from patchtrain.commands.mask_figure import MaskPicture, draw_masks
 from patchtrain.datasets import Example
-from patchtrain.datasets.base import FittedTarget
-from patchtrain.datasets.boxes import Annotation, FittedObjects
-from patchtrain.datasets.masks import MaskFiles
+from patchtrain.datasets.example import FittedTarget
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects
+from patchtrain.datasets.targets.masks import MaskFiles
 from patchtrain.errors import ConfigError
 from patchtrain.images import unfit_square
 from patchtrain.record import atomic_path

@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchtrain.batch import DeviceFeeder, HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
-from patchtrain.datasets.base import FittedTarget
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.example import FittedTarget
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import PARAMETERS

@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from patchtrain.config import LATENT_METHODS, TrialConfig
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 from patchtrain.fusion import fuse
 from patchtrain.latent import LatentBlock
 from patchtrain.memory.meter import INPUT, LATENT

@@ -11,7 +11,7 @@ from patchtrain.commands.box_figure import (
     draw_boxes,
     judged,
 )
-from patchtrain.datasets.boxes import ANY_CLASS, Objects
+from patchtrain.datasets.targets.boxes import ANY_CLASS, Objects
 
 OBJECTS = Objects(
     np.array([[0, 0, 10, 10], [20, 20, 40, 40], [60, 60, 99, 99]], np.float32),

@@ -15,7 +15,7 @@ from patchtrain.commands.mask_figure import (
     difference,
     draw_masks,
 )
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 
 
 def test_the_difference_of_two_classes_is_right_false_and_missed():

@@ -6,7 +6,7 @@ from image_data import damage, error_of, grey_image, real, trial, write
 from PIL import Image
 
 from patchtrain.datasets import class_names, load_dataset, num_classes
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.errors import ConfigError
 
 NAMES = ("building", "land", "road", "vegetation", "water")
@@ -113,7 +113,7 @@ def test_a_colour_that_is_no_class_is_an_error(tiles):
     pixels[3, 4:6] = (0xE2, 0xA9, 0x2A)
     path = write(tiles / "Tile 1" / "masks" / "image_part_003.png", pixels)
     message = error_of(trial("aerial", tiles))
-    assert message.startswith(f"{path}: has the colour #E2A92A in 2 px, which is no class")
+    assert message.startswith(f"{path}: has the colour #E2A92A in 2 px, which stands for no class")
 
 
 def test_a_tile_without_masks_is_an_error(tiles):
@@ -135,7 +135,7 @@ def test_a_damaged_mask_is_an_error(tiles):
 
 
 def test_no_tiles_are_an_error_that_tells_the_layout(tmp_path):
-    assert "the aerial tiles are folders such as 'Tile 1'" in error_of(trial("aerial", tmp_path))
+    assert "expected folders such as 'Tile 1'" in error_of(trial("aerial", tmp_path))
 
 
 def test_the_real_data_is_read_as_its_description_says():

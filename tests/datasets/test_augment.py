@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from patchtrain.config import AUGMENTATIONS
-from patchtrain.datasets.augment import Augmentation
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.loading.augment import Augmentation
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.targets.masks import IGNORED
 
 SIZE = 48
 
@@ -104,7 +104,8 @@ def test_other_seeds_or_another_image_give_something_else(seeds, image_id):
 
 def test_another_process_gives_the_same():
     code = (
-        "import numpy as np, hashlib; from patchtrain.datasets.augment import Augmentation\n"
+        "import numpy as np, hashlib\n"
+        "from patchtrain.datasets.loading.augment import Augmentation\n"
         "image = np.arange(3 * 32 * 32, dtype=np.uint32).astype(np.uint8).reshape(32, 32, 3)\n"
         "out, _ = Augmentation(('flip', 'rotate'), 1, 2)(image, 3, 'é 1')\n"
         "print(hashlib.sha256(out.tobytes()).hexdigest())"

@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from patchtrain.datasets import cache
-from patchtrain.datasets.cache import sample_dir
-from patchtrain.datasets.samples import WRITERS, SampleWriter
+from patchtrain.datasets import data_set, sampled_names
+from patchtrain.datasets.samples import cache
 from patchtrain.errors import ConfigError
+
+SAMPLED = sampled_names()
+
+
+def sample_dir(name: str, *numbers: int) -> Path:
+    return cache.sample_dir(name, data_set(name), *numbers)
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +22,18 @@ def cache_folder(tmp_path, monkeypatch) -> Path:
 
 
 def replace_writer(monkeypatch, name: str, write, version: int = 1) -> None:
-    monkeypatch.setattr(cache, "WRITERS", WRITERS | {name: SampleWriter(write, version)})
+    kind = type(data_set(name))
+    monkeypatch.setattr(kind, "write_sample", lambda data_set, *arguments: write(*arguments))
+    monkeypatch.setattr(kind, "sample_version", version)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_a_sample_is_named_by_all_that_decides_it(cache_folder, name):
     folder = sample_dir(name, 3, 64, 5)
-    assert folder == cache_folder / "samples" / f"{name}-v{WRITERS[name].version}-n3-px64-seed5"
+    assert (
+        folder
+        == cache_folder / "samples" / f"{name}-v{data_set(name).sample_version}-n3-px64-seed5"
+    )
     assert [path for path in folder.rglob("*") if path.is_file()]
 
 
@@ -38,14 +48,14 @@ def test_a_sample_is_made_once(monkeypatch):
 
 
 def test_a_new_version_of_one_data_set_makes_only_its_sample_again(monkeypatch):
-    before = {name: sample_dir(name, 2, 64, 0) for name in WRITERS}
-    replace_writer(monkeypatch, "drive", WRITERS["drive"].write, version=99)
-    after = {name: sample_dir(name, 2, 64, 0) for name in WRITERS}
+    before = {name: sample_dir(name, 2, 64, 0) for name in SAMPLED}
+    replace_writer(monkeypatch, "drive", data_set("drive").write_sample, version=99)
+    after = {name: sample_dir(name, 2, 64, 0) for name in SAMPLED}
     assert after.pop("drive") != before.pop("drive")
     assert after == before
 
 
-@pytest.mark.parametrize("name", sorted(WRITERS.keys() - {"soda", "tju"}))  # as coco_mosaic
+@pytest.mark.parametrize("name", sorted({*SAMPLED} - {"soda", "tju"}))  # as coco_mosaic
 def test_processes_at_once_share_one_sample(cache_folder, name):
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(sample_dir, name, 12, 64, 0) for _ in range(3)]
@@ -53,9 +63,9 @@ def test_processes_at_once_share_one_sample(cache_folder, name):
     assert list((cache_folder / "samples").iterdir()) == [folder]
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_whoever_is_slower_uses_the_sample_of_the_faster(cache_folder, monkeypatch, name):
-    write = WRITERS[name].write
+@pytest.mark.parametrize("name", SAMPLED)
+def test_the_slower_process_uses_the_sample_of_the_faster(cache_folder, monkeypatch, name):
+    write = data_set(name).write_sample
     target = cache_folder / "samples" / f"{name}-v1-n3-px64-seed0"
 
     def write_while_another_finishes(out, *numbers):
@@ -70,8 +80,10 @@ def test_whoever_is_slower_uses_the_sample_of_the_faster(cache_folder, monkeypat
 
 
 def test_a_sample_that_is_interrupted_leaves_nothing(cache_folder, monkeypatch):
+    write = data_set("drive").write_sample
+
     def write_and_stop(out, *numbers):
-        WRITERS["drive"].write(out, *numbers)
+        write(out, *numbers)
         raise KeyboardInterrupt
 
     replace_writer(monkeypatch, "drive", write_and_stop)
@@ -80,7 +92,7 @@ def test_a_sample_that_is_interrupted_leaves_nothing(cache_folder, monkeypatch):
     assert list((cache_folder / "samples").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_numbers_out_of_range_are_errors(name):
     with pytest.raises(ConfigError, match="num_images=0"):
         sample_dir(name, 0, 64, 0)

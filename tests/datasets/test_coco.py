@@ -9,11 +9,10 @@ from image_data import damage, error_of, grey_image, real, trial, write
 
 from patchtrain.cli import main
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import load_all, load_dataset, num_classes
-from patchtrain.datasets.boxes import fit_boxes, unfit_boxes
-from patchtrain.datasets.coco_json import read_instances
+from patchtrain.datasets import data_set, load_all, load_dataset, num_classes
+from patchtrain.datasets.finding.coco_json import read_instances
 from patchtrain.datasets.mosaics import place_in_cell
-from patchtrain.datasets.sample_boxes import write_mosaic_sample
+from patchtrain.datasets.targets.boxes import fit_boxes, unfit_boxes
 from patchtrain.errors import DataError
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 17, "name": "dog"}]
@@ -108,7 +107,7 @@ def test_boxes_are_cut_to_the_image_and_those_without_area_left_out(tmp_path, ca
         (example,) = load_dataset(config(tmp_path / "d")).train
     assert example.target.objects.boxes.tolist() == [[0, 30, 15, 40], [50, 0, 60, 40]]
     assert "left out 2 boxes without area" in caplog.text
-    assert "cut 2 that reach out of it" in caplog.text
+    assert "cut 2 that extend beyond it" in caplog.text
 
 
 def test_images_without_objects_are_images_all_the_same(tmp_path):
@@ -124,7 +123,7 @@ def changed(**changes):
 
 DAMAGED = [
     ("[]", "holds no object with images, annotations and categories"),
-    ("{", "is no JSON"),
+    ("{", "is not JSON"),
     ({"images": [], "annotations": []}, "has no list of categories"),
     (changed(categories=[]), "categories is empty"),
     (changed(categories=[{"name": "cat"}]), "categories has id None; give a whole number"),
@@ -161,7 +160,7 @@ DAMAGED = [
     (changed(annotations=[annotation(1, 0, area="wrong")]), "has area 'wrong'; give its area"),
     (changed(annotations=[annotation(1, 0, area=-5)]), "has area -5; give its area"),
     (changed(annotations=[annotation(1, 0, area=10**400)]), "give its area in square px"),
-    ("[" * 200_000, "is no JSON"),
+    ("[" * 200_000, "is not JSON"),
 ]
 
 
@@ -198,7 +197,7 @@ def test_an_image_of_another_size_than_annotated_is_an_error(published):
     write(published / "val2017" / "000.jpg", grey_image(41, 60))
     message = error_of(config(published))
     assert "000.jpg: is 41 x 60 px, but" in message
-    assert "says 40 x 60 px of it" in message
+    assert "says 40 x 60 px;" in message
 
 
 def test_folders_that_are_no_coco_are_errors(published, tmp_path):
@@ -206,7 +205,7 @@ def test_folders_that_are_no_coco_are_errors(published, tmp_path):
                                                          grey_image()).parent))  # fmt: skip
     (published / "val2017").rename(published / "other")
     assert "its images are not in" in error_of(config(published))
-    assert "is no folder" in error_of(config(tmp_path / "nothing"))
+    assert "is not a folder" in error_of(config(tmp_path / "nothing"))
 
 
 def test_boxes_come_back_from_fitting_to_half_a_pixel():
@@ -268,7 +267,7 @@ def test_an_image_of_a_mosaic_of_another_size_than_annotated_is_an_error(tmp_pat
     write(folder / "train" / "007.png", grey_image(60, 40))
     message = error_of(mosaic_config(folder))
     assert "007.png: is 60 x 40 px, but" in message
-    assert "says 40 x 60 px of it" in message
+    assert "says 40 x 60 px;" in message
 
 
 def test_mosaics_are_the_same_for_the_same_seed_alone(tmp_path):
@@ -301,7 +300,7 @@ def test_a_part_of_a_mosaic_is_that_part_of_the_whole(tmp_path):
 def test_a_damaged_image_of_a_mosaic_is_named(tmp_path):
     folder = marked_images(tmp_path / "d", 36)
     (folder / "train" / "007.png").write_bytes(b"no image")
-    assert "007.png: is no image" in error_of(mosaic_config(folder))
+    assert "007.png: is not an image" in error_of(mosaic_config(folder))
     (folder / "train" / "007.png").unlink()
     assert "007.png: is listed in" in error_of(mosaic_config(folder))
 
@@ -318,7 +317,7 @@ def test_cells_lie_on_the_canvas_and_apart():
 
 @pytest.mark.parametrize("dataset", ["coco", "coco-mosaic"])
 def test_generated_mosaics_are_read_as_they_are(tmp_path, dataset):
-    write_mosaic_sample(tmp_path / "d", 5, 256, 0)
+    data_set("coco_mosaic").write_sample(tmp_path / "d", 5, 256, 0)
     settings = {"num_classes": 10, "image_size": 256}
     data = load_dataset(trial(dataset, tmp_path / "d", **settings))
     assert (len(data.train), len(data.val)) == (4, 1)

@@ -5,7 +5,7 @@ import pytest
 from image_data import damage, error_of, grey_image, half_mask, real, trial, write
 
 from patchtrain.datasets import class_names, load_all, load_dataset, num_classes
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.errors import ConfigError
 
 
@@ -120,8 +120,8 @@ def test_two_layouts_side_by_side_are_an_error(published, in_folders):
 def test_another_layout_is_an_error_that_tells_the_layout(tmp_path):
     (tmp_path / "x").mkdir()
     message = error_of(trial("drive", tmp_path))
-    assert "has another layout; DRIVE is a folder with training/images" in message
-    assert "is no folder" in error_of(trial("drive", tmp_path / "none"))
+    assert "has another layout; expected DRIVE's training/images" in message
+    assert "is not a folder" in error_of(trial("drive", tmp_path / "none"))
 
 
 def test_missing_vessels_are_an_error_or_skipped(published):

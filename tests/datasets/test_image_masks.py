@@ -15,7 +15,7 @@ from patchtrain.datasets import (
     load_dataset,
     num_classes,
 )
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.errors import ConfigError
 
 NAMES = [f"im {number}" for number in range(10)]
@@ -150,7 +150,7 @@ def test_a_table_of_colours_says_what_the_masks_mean(data_dir):
             "lists 3 classes, but num_classes=2; set num_classes=3",
         ),
         ("a,#000000", "lists 1 classes, but num_classes=2; list at least two"),
-        ("a,#000000\nb,red", "line 3: color 'red' is none; write it as #RRGGBB"),
+        ("a,#000000\nb,red", "line 3: color 'red' is not a color; write it as #RRGGBB"),
         ("a,#000000\nb,#000000", "line 3: color '#000000' is listed twice"),
         ("a,#000000\na,#FFFFFF", "line 3: name 'a' is empty or listed twice"),
         (",#000000\na,#FFFFFF", "line 2: name '' is empty or listed twice"),
@@ -224,7 +224,7 @@ def test_names_that_cannot_be_ids_are_errors(data_dir, name):
 def test_a_missing_folder_is_an_error_that_tells_the_layout(data_dir, missing):
     (data_dir / missing).rename(data_dir / "elsewhere")
     message = error_of(config(data_dir))
-    assert message.startswith(f"{data_dir / missing}: does not exist; image_masks is a folder with")
+    assert message.startswith(f"{data_dir / missing}: does not exist; expected images/ and")
 
 
 def test_folders_that_are_files_or_empty_are_errors(data_dir, tmp_path):
@@ -234,7 +234,7 @@ def test_folders_that_are_files_or_empty_are_errors(data_dir, tmp_path):
     (tmp_path / "b" / "images").mkdir(parents=True)
     (tmp_path / "b" / "masks").mkdir()
     assert "holds no images" in error_of(config(tmp_path / "b"))
-    assert "is no folder" in error_of(config(tmp_path / "none"))
+    assert "is not a folder" in error_of(config(tmp_path / "none"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import ImageDataset, load_all, load_dataset, write_panda_sample
+from patchtrain.datasets import ImageDataset, data_set, load_all, load_dataset
 from patchtrain.errors import DataError
 
 HEADER = ["image_id", "data_provider", "isup_grade", "gleason_score"]
@@ -19,7 +19,7 @@ HEADER = ["image_id", "data_provider", "isup_grade", "gleason_score"]
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("panda") / "data"
-    write_panda_sample(folder, num_images=18, image_size=128, seed=0)
+    data_set("panda").write_sample(folder, num_images=18, image_size=128, seed=0)
     return folder
 
 
@@ -150,7 +150,7 @@ def test_unicode_ids_and_a_byte_order_mark_are_read(data_dir):
 
 
 def test_no_such_folder_is_an_error(tmp_path):
-    assert f"data_dir={tmp_path / 'none'}: is no folder" in error_of(config(tmp_path / "none"))
+    assert f"data_dir={tmp_path / 'none'}: is not a folder" in error_of(config(tmp_path / "none"))
 
 
 def test_no_train_csv_is_an_error(data_dir):
@@ -248,7 +248,7 @@ def test_good_images_are_not_decoded_twice(data_dir, cache_folder, monkeypatch):
     def fail(*_):
         raise DataError("decoded again; it must not be")
 
-    monkeypatch.setattr("patchtrain.datasets.base.open_image", fail)
+    monkeypatch.setattr("patchtrain.datasets.example.open_image", fail)
     assert load_dataset(config(data_dir)) == first
     assert "decoded again" in error_of(config(data_dir, image_size=128))
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from patchtrain.datasets.sample_scenes import SCENE_CLASSES, Scene, draw_scene
+from patchtrain.datasets.samples.scenes import SCENE_CLASSES, Scene, draw_scene
 
 BUILDING, LAND, ROAD, VEGETATION, WATER, UNLABELED = range(6)
 

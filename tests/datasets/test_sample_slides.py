@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchtrain.datasets.sample_slides import (
+from patchtrain.datasets.samples.slides import (
     TEXTURE_PERIOD_PX,
     SlidePlan,
     draw_plan,

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from patchtrain.datasets.sample_vessels import Retina, draw_retina
+from patchtrain.datasets.samples.vessels import Retina, draw_retina
 
 
 def retina(number: int, size_px: int = 512) -> Retina:

@@ -7,23 +7,22 @@ import json
 import pytest
 from image_data import error_of, trial
 
-from patchtrain.datasets import load_dataset, num_classes
-from patchtrain.datasets.boxes import ANY_CLASS
-from patchtrain.datasets.sample_boxes import write_soda_sample, write_tju_sample
+from patchtrain.datasets import data_set, load_dataset, num_classes
 from patchtrain.datasets.soda import CLASS_NAMES
+from patchtrain.datasets.targets.boxes import ANY_CLASS
 
 SIZE = {"image_size": 256, "patch_size": 64}
 
 
 @pytest.fixture
 def soda(tmp_path):
-    write_soda_sample(tmp_path / "soda", 6, 256, 0)
+    data_set("soda").write_sample(tmp_path / "soda", 6, 256, 0)
     return tmp_path / "soda"
 
 
 @pytest.fixture
 def tju(tmp_path):
-    write_tju_sample(tmp_path / "tju", 6, 256, 0)
+    data_set("tju").write_sample(tmp_path / "tju", 6, 256, 0)
     return tmp_path / "tju"
 
 
@@ -78,8 +77,8 @@ def test_tju_is_found_wherever_its_annotations_lie(tju):
 
 
 def test_other_layouts_are_errors(soda, tju):
-    assert "has another layout; SODA-D is" in error_of(trial("soda", tju, **SIZE))
-    assert "has another layout; TJU-DHD's" in error_of(trial("tju", soda, **SIZE))
+    assert "has another layout; expected SODA-D's" in error_of(trial("soda", tju, **SIZE))
+    assert "has another layout; expected TJU-DHD's" in error_of(trial("tju", soda, **SIZE))
 
 
 def test_other_categories_are_an_error(soda):

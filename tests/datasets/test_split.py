@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchtrain.datasets.base import Example, ImageData
-from patchtrain.datasets.masks import MaskFiles, ThresholdMask
-from patchtrain.datasets.split import complete_split, draw_split, read_split, write_split
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.loading.image_data import ImageData
+from patchtrain.datasets.loading.split import complete_split, draw_split, read_split, write_split
+from patchtrain.datasets.targets.masks import MaskFiles, ThresholdMask
 from patchtrain.errors import DataError
 
 

@@ -6,10 +6,10 @@ import pytest
 from image_data import grey_image, half_mask, write
 
 from patchtrain.cache import cache_dir
-from patchtrain.datasets import base
-from patchtrain.datasets.base import Example
-from patchtrain.datasets.masks import MaskFiles, MaskReader, NumberMask, ThresholdMask
-from patchtrain.datasets.verify import find_bad_images
+from patchtrain.datasets import example as example_module
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.loading.verify import find_bad_images
+from patchtrain.datasets.targets.masks import MaskFiles, MaskReader, NumberMask, ThresholdMask
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +33,13 @@ def examples_of(folder: Path, reader: MaskReader | None = None) -> list[Example]
 def decoded(monkeypatch) -> list[Path]:
     """Return the images that were decoded, in a list that grows."""
     paths = []
-    opens = base.open_image
+    opens = example_module.open_image
 
     def note(path):
         paths.append(path)
         return opens(path)
 
-    monkeypatch.setattr(base, "open_image", note)
+    monkeypatch.setattr(example_module, "open_image", note)
     return paths
 
 

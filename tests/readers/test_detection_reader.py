@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from patchtrain.batch import HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 from patchtrain.engine import Engine
 from patchtrain.models.detectors import Levels
 from patchtrain.patches import PatchGrid

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from patchtrain.batch import HostBatch
 from patchtrain.config import PATCH_METHODS, TrialConfig
-from patchtrain.datasets.base import Example
-from patchtrain.datasets.masks import IGNORED, MaskFiles, ThresholdMask
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.targets.masks import IGNORED, MaskFiles, ThresholdMask
 from patchtrain.engine import Engine
 from patchtrain.images import unfit_square
 from patchtrain.patches import PatchGrid

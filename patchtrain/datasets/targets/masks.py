@@ -19,13 +19,13 @@ from patchtrain.errors import DataError
 from patchtrain.images import UPRIGHT, Box, ImageSource, Stored, open_image
 
 IGNORED = 255
-"""In a mask: not to be learned, not to be measured."""
+"""In a mask: a pixel that counts neither in training nor in metrics."""
 
 BRIGHT = 127
-"""Greys above it are bright."""
+"""Greys above this are bright."""
 
 _SMALLEST_AREA = 0.001
-"""Share of a mask from which on pixels of one grey, amid pixels of that grey, are a class."""
+"""Smallest share of a mask that an area of one grey must cover to look like a class."""
 
 Colour = tuple[int, int, int]
 """Red, green and blue, each 0 to 255."""
@@ -35,10 +35,10 @@ class MaskReader(ABC):
     """How the pixels of a mask file stand for classes."""
 
     def read(self, path: Path) -> np.ndarray:
-        """Return the classes uint8 [H, W], `IGNORED` where there is none.
+        """Return the classes uint8 [H, W], `IGNORED` for pixels without one.
 
         Raises:
-            DataError: the file cannot be read, or has pixels that are no class.
+            DataError: the file cannot be read, or has pixels that stand for no class.
         """
         with open_image(path) as source:
             check_upright(source)
@@ -61,8 +61,8 @@ def _black_and_white(classes: np.ndarray) -> Image.Image:
 class ThresholdMask(MaskReader):
     """Two classes: bright pixels are class 1, the others class 0.
 
-    Grey files that hold nothing but the numbers 0 and 1 are read as these: nothing in them is
-    bright, and background alone is not what they mean.
+    Grey files that hold only the numbers 0 and 1 are read as class numbers, although no pixel in
+    them is bright.
     """
 
     def _classes(self, source: ImageSource, stored: Stored) -> np.ndarray:
@@ -83,8 +83,8 @@ class ThresholdMask(MaskReader):
             if shades.itemsize > 1:
                 limit = f"{257 * BRIGHT + 128} of 65535: they have 16 bits"
             raise DataError(
-                f"{source.path}: has greys from {shades.min()} to {shades.max()}, of which none is "
-                f"bright (above {limit}), so that all would be background; save background as 0 "
+                f"{source.path}: has greys from {shades.min()} to {shades.max()}, none of them "
+                f"bright (above {limit}), so all would be background; save background as 0 "
                 "and the class as 255 in an 8-bit PNG, or say in classes.csv what its colours mean"
             )
         return bright.astype(np.uint8)
@@ -96,10 +96,10 @@ class ThresholdMask(MaskReader):
 
 @dataclass(frozen=True)
 class ColourMask(MaskReader):
-    """Classes by colour; palettes are looked up first.
+    """Classes by colour; palette indices are turned into colours first.
 
     Attributes:
-        classes: each colour that may occur, with its class or `IGNORED`.
+        classes: every colour that may occur, with the class or `IGNORED`.
     """
 
     classes: tuple[tuple[Colour, int], ...]
@@ -117,7 +117,7 @@ class ColourMask(MaskReader):
         return numbers[place]
 
     def drawn(self, classes: np.ndarray) -> Image.Image:
-        """Return the classes in their colours; where several have become one (`foreground`),
+        """Return the classes in their colours; if several were merged into one (`foreground`),
         class 1 white on black.
         """
         colour_of = {number: colour for colour, number in self.classes if number != IGNORED}
@@ -131,7 +131,7 @@ class ColourMask(MaskReader):
 class NumberMask(MaskReader):
     """Class numbers: greys, or the indices of a palette, 0 to `num_classes` - 1; 255 is ignored.
 
-    Of GIF only greys count: programs renumber its palette when they save it.
+    In GIF files only greys count, since programs renumber the palette when they save.
     """
 
     num_classes: int
@@ -143,7 +143,7 @@ class NumberMask(MaskReader):
             numbers = _read_opaque(source, stored)
             if np.any(numbers != numbers[..., :1]):
                 raise DataError(
-                    f"{source.path}: has colours where class numbers are wanted; save the numbers "
+                    f"{source.path}: has colours instead of class numbers; save the numbers "
                     "as grey, or say in classes.csv what the colours mean"
                 )
             numbers = numbers[..., 0]
@@ -151,7 +151,7 @@ class NumberMask(MaskReader):
         if wrong.size:
             raise DataError(
                 f"{source.path}: has class {wrong.max()}, more than num_classes={self.num_classes} "
-                f"has (0 to {self.num_classes - 1}; {IGNORED} is ignored), {wrong.size} such px; "
+                f"allows (0 to {self.num_classes - 1}; {IGNORED} is ignored), in {wrong.size} px; "
                 "raise num_classes, or correct the mask"
             )
         return numbers.astype(np.uint8)
@@ -173,12 +173,12 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Where the class of each pixel of an image stands.
+    """The files that give the class of each pixel of an image.
 
     Attributes:
-        path: the mask, of the size of the image.
+        path: the mask, as large as the image.
         reader: what its pixels mean.
-        field_of_view: mask of the pixels that count (bright ones); None: all do.
+        field_of_view: mask whose bright pixels count; None: all pixels do.
     """
 
     path: Path
@@ -216,17 +216,16 @@ def check_same_size(
 
 
 def check_upright(source: ImageSource) -> None:
-    """Raise DataError where viewers turn or mirror the picture: image and mask may then differ."""
+    """Raise DataError if viewers turn or mirror the picture: image and mask may then not match."""
     if source.orientation != UPRIGHT:
         raise DataError(
-            f"{source.path}: has the orientation tag {source.orientation}, by which viewers turn "
-            "or mirror what is stored, so that image and mask may not lie on each other; save both "
-            "upright, without the tag"
+            f"{source.path}: has the orientation tag {source.orientation}, so viewers turn or "
+            "mirror it, and image and mask may not match; save both upright, without the tag"
         )
 
 
 def parse_colour(text: str) -> Colour | None:
-    """Return the colour that is written `#RRGGBB`; None if `text` is not."""
+    """Return the colour written as `#RRGGBB`; None if `text` is not of this form."""
     digits = text.removeprefix("#")
     if len(digits) != 6 or not set(digits) <= set("0123456789abcdefABCDEF"):
         return None
@@ -242,14 +241,14 @@ def _read_opaque(source: ImageSource, stored: Stored) -> np.ndarray:
     """
     if not stored.is_opaque:
         raise DataError(
-            f"{source.path}: has transparent pixels, which are of no class; save the mask without "
+            f"{source.path}: has transparent pixels, which have no class; save the mask without "
             "transparency"
         )
     return source.read(Box(0, 0, source.height, source.width))
 
 
 def _check_two_classes(path: Path, pixels: np.ndarray, grey: np.ndarray) -> None:
-    """Raise DataError where a mask that should be black and white has more classes than two.
+    """Raise DataError if a mask that should be black and white has more than two classes.
 
     Soft edges are fine: they have many greys, but none that fills an area.
 
@@ -284,7 +283,7 @@ def _check_two_classes(path: Path, pixels: np.ndarray, grey: np.ndarray) -> None
 
 
 def _check_no_class_numbers(path: Path, values: np.ndarray) -> None:
-    """Raise DataError where 1, 2, ... stand beside 255: class numbers and what is ignored."""
+    """Raise DataError if 1, 2, ... occur with 255: these are class numbers and ignored pixels."""
     found = np.unique(values)
     numbers = found[(found > 0) & (found != IGNORED)]
     if IGNORED in found and len(numbers) and np.array_equal(numbers, 1 + np.arange(len(numbers))):
@@ -298,7 +297,7 @@ def _check_no_class_numbers(path: Path, values: np.ndarray) -> None:
 def _check_exact(source: ImageSource, stored: Stored, what: str) -> None:
     if stored.is_lossy:
         raise DataError(
-            f"{source.path}: is compressed as JPEG or its like, which does not keep {what} "
+            f"{source.path}: is compressed as JPEG or similar, which does not keep {what} "
             "exactly; save the mask as PNG from the original"
         )
 
@@ -315,5 +314,5 @@ def _unknown_colour(path: Path, unknown: np.ndarray, known: np.ndarray) -> str:
     listed = ", ".join(f"#{colour:06X}" for colour in known[:20])
     return (
         f"{path}: has the colour #{colours[counts.argmax()]:06X} in {counts.max()} px{others}, "
-        f"which is no class (known: {listed}); correct the mask, or the list of colours"
+        f"which stands for no class (known: {listed}); correct the mask, or the list of colours"
     )

@@ -8,15 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from patchtrain.datasets.base import Example, ImageData
-from patchtrain.datasets.tables import read_table
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.finding.listing import SPLITS
+from patchtrain.datasets.finding.tables import read_table
+from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import DataError
 from patchtrain.record import atomic_path
 
-SPLITS = ("train", "val", "test")
-
 Assignment = Mapping[str, str]
-"""image_id -> name of its split."""
+"""image_id -> name of the split."""
 
 
 def draw_split(
@@ -25,9 +25,9 @@ def draw_split(
     """Draw a split in which each class has about the same share of val and test.
 
     The order of the examples does not matter, and leaving one image out moves few others. The
-    totals are the fractions of all images, rounded (at least 1 where the fraction is above 0).
-    Every class keeps an image for training, and gets one for val (then test) if it has enough and
-    the total allows. Images with masks are all of one class here.
+    totals are the fractions of all images, rounded (at least 1 if the fraction is above 0). Every
+    class keeps an image for training, and gets one for val (then test) if it has enough and the
+    total allows. Images with masks or boxes all belong to one class here.
     """
     by_class: dict[int, list[str]] = defaultdict(list)
     for example in examples:
@@ -55,12 +55,12 @@ def complete_split(
     test_fraction: float,
     seed: int,
 ) -> Assignment:
-    """Return the split that a data set has, with what it lacks drawn from its training images.
+    """Return the data set's own split, and draw the splits it lacks from its training images.
 
     Args:
         examples: the images to divide.
-        parts: image_id -> split, as the data set has it; images that are not in it are training
-            images. A fraction counts only where no image is of that split.
+        parts: image_id -> split, as given by the data set; all other images are training images.
+            A fraction is ignored if any image has that split.
     """
     own = set(parts.values())
     assignment = {e.image_id: parts.get(e.image_id, "train") for e in examples}
@@ -74,10 +74,10 @@ def complete_split(
 def read_split(path: Path, known_ids: Iterable[str]) -> Assignment:
     """Read a split from a CSV file with the columns image_id and split.
 
-    Images that it does not list are not used.
+    Images that are not in it are not used.
 
     Raises:
-        DataError: no such table, an id that is unknown, empty or listed twice, another split word.
+        DataError: no such table, an id is unknown, empty or listed twice, or a split is unknown.
     """
     known = set(known_ids)
     assignment: dict[str, str] = {}
@@ -95,7 +95,7 @@ def read_split(path: Path, known_ids: Iterable[str]) -> Assignment:
 
 
 def write_split(path: Path, data: ImageData) -> None:
-    """Write the split of `data` as a CSV file that `read_split` reads, whole or not at all."""
+    """Write the split of `data` as a CSV file for `read_split`, as a whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("image_id", "split"))
@@ -104,7 +104,7 @@ def write_split(path: Path, data: ImageData) -> None:
 
 
 def _draw(seed: int, image_id: str) -> bytes:
-    """Return the place of the image in a shuffled order; equal on all machines and versions."""
+    """Return a sort key that shuffles the images; equal on all machines and versions."""
     return hashlib.sha256(f"{seed} {image_id}".encode()).digest()
 
 
@@ -114,7 +114,7 @@ def _share_out(sizes: Sequence[int], fraction: float, limits: Sequence[int]) -> 
     taken = [0] * len(sizes)
     for _ in range(min(total, sum(limits))):
         open_classes = [c for c in range(len(sizes)) if taken[c] < limits[c]]
-        # first one to every class, then to whoever is furthest below its share
+        # first one to every class, then to the class furthest below its share
         neediest = max(open_classes, key=lambda c: (taken[c] == 0, sizes[c] * fraction - taken[c]))
         taken[neediest] += 1
     return taken

@@ -1,4 +1,4 @@
-"""From what a data set lists to usable images in splits; the same for every data set."""
+"""Checks the images of a listing and splits them; the same for every data set."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from patchtrain.config import PATCH_METHODS, TrialConfig
-from patchtrain.datasets.base import Example, ImageData
-from patchtrain.datasets.listing import Listing
-from patchtrain.datasets.split import SPLITS, complete_split, read_split
-from patchtrain.datasets.verify import find_bad_images
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.finding.listing import SPLITS, Listing
+from patchtrain.datasets.loading.image_data import ImageData
+from patchtrain.datasets.loading.split import complete_split, read_split
+from patchtrain.datasets.loading.verify import find_bad_images
 from patchtrain.errors import ConfigError, DataError
 
 _log = logging.getLogger(__name__)
@@ -21,12 +22,12 @@ def load_splits(
 ) -> ImageData:
     """Check the images of `listing` and divide them into train, val and test.
 
-    `split_file` decides where there is one, and only its images are used. Else the data set's own
-    parts stay together, and what it has no part for is drawn from its training images.
+    If there is a `split_file`, it decides, and only the images in it are used. Otherwise the data
+    set's own splits are kept, and those it lacks are drawn from its training images.
 
     Raises:
         DataError: something is missing, damaged or inconsistent, or a split is empty.
-        ConfigError: `test_fraction` of a data set that has its own test images.
+        ConfigError: `test_fraction` is set, but the data set has its own test images.
     """
     if config.split_file is not None:
         assignment = read_split(Path(config.split_file).expanduser(), listing.image_ids)
@@ -48,7 +49,7 @@ def load_splits(
 def load_whole(
     config: TrialConfig, data_dir: Path, listing: Listing, *, is_sample: bool
 ) -> ImageData:
-    """Check the images of `listing`, all of them `test`; settings of the split do not matter.
+    """Check the images of `listing` and make all of them `test`; settings of splits are ignored.
 
     Raises:
         DataError: something is missing, damaged or inconsistent.
@@ -81,10 +82,12 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Examp
     """Return the images that can be trained on.
 
     Raises:
-        DataError: some cannot and are not to be skipped, or none can.
+        DataError: some cannot and must not be skipped, or none can.
     """
     bad = dict(listing.unusable)
-    if config.skip_bad_images or not bad:  # else what is known is enough: decoding takes long
+    if (
+        config.skip_bad_images or not bad
+    ):  # otherwise the known ones are enough: decoding takes long
         bad |= find_bad_images(listing.examples, config.image_size, smallest_side_px(config))
     if not bad:
         return list(listing.examples)
@@ -102,10 +105,10 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Examp
 
 
 def smallest_side_px(config: TrialConfig) -> int:
-    """Return the shorter side in px that an image needs.
+    """Return the smallest shorter side in px that an image may have.
 
-    Every image is resized to `image_size` before it is cut; only a slide that shows less than one
-    patch of it at full resolution is taken for a mistake.
+    Every image is resized to `image_size` before it is cut; only a slide with less than one patch
+    at full resolution is treated as a mistake.
     """
     cut = config.task == "classification" and config.method in PATCH_METHODS
     return config.patch_size if cut else 1
@@ -132,5 +135,5 @@ def _check_not_empty(
     if config.split_file is not None:
         remedy = f"list {empty[0]} images in split_file={config.split_file}"
     else:
-        remedy = "add images: val and test get what is left after one of each class for train"
+        remedy = "add images: train gets one of each class first, val and test get the rest"
     raise DataError(f"{data_dir}: no images in {empty[0]} (images: {counts}); {remedy}")

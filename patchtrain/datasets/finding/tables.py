@@ -1,4 +1,4 @@
-"""Reads small CSV files that people edit; knows nothing of what the columns mean."""
+"""Reads small CSV files that people edit; does not know what the columns mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from patchtrain.errors import DataError
 
 
 class Row(NamedTuple):
-    """A line of a table: where it stands, and its values by column with outer blanks removed."""
+    """A line of a table: its number, and its values by column without surrounding blanks."""
 
     line: int
     values: dict[str, str]

@@ -1,4 +1,4 @@
-"""Objects of an image as boxes: as annotated, and fitted like the image. Knows nothing of files.
+"""Objects of an image as boxes: as annotated, and fitted like the image. Reads no files.
 
 Boxes are left, top, right, bottom in px from the image's upper left corner.
 
@@ -16,19 +16,19 @@ from patchtrain.errors import DataError
 from patchtrain.images import place_in_square
 
 ANY_CLASS = -1
-"""Label of a region to be ignored whatever the class is."""
+"""Label of a region to be ignored for every class."""
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """Some boxes and what is in them."""
+    """Boxes and their classes."""
 
     boxes: np.ndarray
     """float32 [n, 4]"""
     labels: np.ndarray
-    """Class numbers from 0, int64 [n]; of ignored ones also `ANY_CLASS`."""
+    """Class numbers from 0, int64 [n]; ignored ones may have `ANY_CLASS`."""
     ignored: np.ndarray
-    """bool [n]: crowds and regions to be ignored: neither learned nor counted for or against."""
+    """bool [n]: crowds and regions to be ignored, in training and in metrics."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -43,53 +43,53 @@ class Objects:
         return Objects(boxes.astype(np.float32), self.labels, self.ignored)
 
     def only(self, which: np.ndarray) -> Objects:
-        """Return those objects that `which`, an index, names."""
+        """Return the objects that the index `which` selects."""
         return Objects(self.boxes[which], self.labels[which], self.ignored[which])
 
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """What is known of an image's objects, in px of the image's own size."""
+    """The objects of an image as annotated, in px of the original image."""
 
     objects: Objects
     areas: np.ndarray
-    """Of each object in px, float64 [n]; COCO's are those of outlines and smaller than boxes."""
+    """Of each object in square px, float64 [n]; in COCO of the outline, so smaller than the box."""
     height: int
     """Of the image, in px."""
     width: int
     source: Path
-    """The file that says so."""
+    """The annotation file."""
     number: int = 0
-    """Of the image in that file."""
+    """Id of the image in that file."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All files that it depends on."""
+        """All files that this depends on."""
         return (self.source,)
 
     def fitted(self, image: Path, height: int, width: int, image_size: int) -> FittedObjects:
-        """Return the objects as they lie in the image fitted into a square.
+        """Return the objects where they lie once the image is fitted into a square.
 
         Raises:
-            DataError: the image has another size than was annotated.
+            DataError: the size of the image differs from the annotation.
         """
         self.check_size(image, height, width)
         boxes = fit_boxes(self.objects.boxes, height, width, image_size)
         return FittedObjects(self.objects.moved(boxes), self)
 
     def check_size(self, image: Path, height: int, width: int) -> None:
-        """Raise `DataError` if the file `image` has another size than was annotated."""
+        """Raise `DataError` if the size of the file `image` differs from the annotation."""
         if (height, width) != (self.height, self.width):
             raise DataError(
                 f"{image}: is {height} x {width} px, but {self.source} says {self.height} x "
-                f"{self.width} px of it; put the image there that was annotated, or correct its "
-                "height and width"
+                f"{self.width} px; replace it with the image that was annotated, or correct height "
+                "and width in the annotations"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class FittedObjects:
-    """The objects of a fitted image, and what they were."""
+    """The objects of a fitted image, and the annotation they come from."""
 
     objects: Objects
     """In px of the square."""
@@ -103,7 +103,7 @@ def fit_boxes(boxes: np.ndarray, height: int, width: int, image_size: int) -> np
 
 
 def unfit_boxes(boxes: np.ndarray, height: int, width: int, image_size: int) -> np.ndarray:
-    """Return where `boxes` [D, 4] in the square lie in the image of its own size, cut to it."""
+    """Return where `boxes` [D, 4] in the square lie in the original image, cut to it."""
     scale, offset = _scale_and_offset(height, width, image_size)
     return ((boxes - offset) / scale).clip(0, np.array([width, height, width, height]))
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from patchtrain.config import AUGMENTATIONS
-from patchtrain.datasets.boxes import FittedObjects
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.boxes import FittedObjects
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.images import WHITE
 
 if TYPE_CHECKING:
@@ -27,22 +27,22 @@ JITTER = 0.2
 """Brightness, contrast and saturation are changed by factors from 1 - JITTER to 1 + JITTER."""
 
 HUE_JITTER = 0.02
-"""Most that hues turn, as a share of the colour circle."""
+"""Largest shift of hues, as a share of the colour circle."""
 
 
 class Augmentation:
-    """Changes an image and its mask or boxes alike; the same for the same seeds and image.
+    """Changes an image together with its mask or boxes.
 
     `flip`: left to right and top to bottom, each in half the images. `rotate`: by any angle about
-    the middle; what comes into view is white, and ignored in the mask. `colour`: brightness,
-    contrast, saturation and hue of the image, a little.
+    the middle; corners that come into view are white, and ignored in the mask. `colour`: small
+    changes of brightness, contrast, saturation and hue of the image.
 
-    What is drawn depends on nothing else, neither order nor process, and torch's global random
-    state is neither used nor changed. Each change draws for itself: one more leaves the others as
-    they are.
+    The result depends on the seeds and the image_id alone, not on order or process; torch's global
+    random state is neither used nor changed. Each change has its own random numbers: adding one
+    leaves the others as they are.
 
     Args:
-        names: some of `config.AUGMENTATIONS`; their order does not matter.
+        names: some of `config.AUGMENTATIONS`, in any order.
         seeds: e.g. of the trial, and the number of the epoch.
     """
 
@@ -53,7 +53,7 @@ class Augmentation:
     def __call__(
         self, image: np.ndarray, target: int | np.ndarray | FittedObjects, image_id: str
     ) -> tuple[np.ndarray, int | np.ndarray | FittedObjects]:
-        """Return the changed image [S, S, 3] and target; what was given stays as it is."""
+        """Return the changed image [S, S, 3] and target; the arguments stay as they are."""
         from torchvision import tv_tensors
 
         channels_first = torch.from_numpy(image).permute(2, 0, 1)
@@ -74,7 +74,7 @@ class Augmentation:
 
 
 def _with_place(target: int | np.ndarray | FittedObjects, side_px: int) -> Any:
-    """Return of a target what changes with the image; None: nothing."""
+    """Return the part of a target that changes with the image; None if nothing does."""
     from torchvision import tv_tensors
 
     if isinstance(target, int):
@@ -88,15 +88,15 @@ def _with_place(target: int | np.ndarray | FittedObjects, side_px: int) -> Any:
 def _flip(pair: Pair, random: np.random.Generator) -> Pair:
     from torchvision.transforms.v2 import functional
 
-    image, its = pair
+    image, target = pair
     left_right, top_bottom = random.random(2) < 0.5
     if left_right:
         image = functional.horizontal_flip(image)
-        its = None if its is None else functional.horizontal_flip(its)
+        target = None if target is None else functional.horizontal_flip(target)
     if top_bottom:
         image = functional.vertical_flip(image)
-        its = None if its is None else functional.vertical_flip(its)
-    return image, its
+        target = None if target is None else functional.vertical_flip(target)
+    return image, target
 
 
 def _rotate(pair: Pair, random: np.random.Generator) -> Pair:
@@ -114,12 +114,12 @@ def _rotate(pair: Pair, random: np.random.Generator) -> Pair:
 def _jitter_colour(pair: Pair, random: np.random.Generator) -> Pair:
     from torchvision.transforms.v2 import functional
 
-    image, its = pair
+    image, target = pair
     brightness, contrast, saturation = random.uniform(1 - JITTER, 1 + JITTER, 3)
     image = functional.adjust_brightness(image, brightness)
     image = functional.adjust_contrast(image, contrast)
     image = functional.adjust_saturation(image, saturation)
-    return functional.adjust_hue(image, random.uniform(-HUE_JITTER, HUE_JITTER)), its
+    return functional.adjust_hue(image, random.uniform(-HUE_JITTER, HUE_JITTER)), target
 
 
 _CHANGES = {"flip": _flip, "rotate": _rotate, "colour": _jitter_colour}

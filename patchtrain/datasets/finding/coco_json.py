@@ -1,9 +1,9 @@
 """Reads annotations as COCO writes them: instances in one JSON file. Opens no image.
 
-Boxes that reach out of their image are cut to it. Boxes of no width or height, of which COCO itself
-has a few, and those that lie wholly outside are left out; both are told in a warning. Negative and
-infinite ones are errors. An area of 0, or none, is the box's. Crowds, and objects marked `ignore`,
-are ignored ones.
+Boxes that extend beyond their image are cut to it. Boxes without width or height (COCO itself has a
+few) and boxes wholly outside are left out; a warning counts both. Negative and infinite boxes are
+errors. If the area is 0 or missing, that of the box is used. Crowds, and objects marked `ignore`,
+are ignored.
 
 Shapes: n objects of an image.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from patchtrain.datasets.boxes import ANY_CLASS, Annotation, Objects
+from patchtrain.datasets.targets.boxes import ANY_CLASS, Annotation, Objects
 from patchtrain.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Category:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """An image as a file of annotations has it."""
+    """An image in a file of annotations."""
 
     file_name: str
     annotation: Annotation
@@ -44,23 +44,24 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class Instances:
-    """What a file of annotations says."""
+    """The content of a file of annotations."""
 
     images: tuple[AnnotatedImage, ...]
     """In the order of their ids."""
     categories: tuple[Category, ...]
-    """In the order of their ids, which may have gaps: the first is class 0."""
+    """In the order of their ids, which may have gaps; the first is class 0."""
     info: Mapping[str, Any]
 
 
 def read_instances(path: Path, *, ignored_names: frozenset[str] = frozenset()) -> Instances:
-    """Return what the file `path` says.
+    """Return the content of the file `path`.
 
     Args:
-        ignored_names: categories that are no classes, but regions to be ignored.
+        path: a JSON file.
+        ignored_names: categories that stand for regions to be ignored, not for classes.
 
     Raises:
-        DataError: no such file, no JSON, something is missing or contradicts itself.
+        DataError: no such file, not JSON, or something is missing or inconsistent.
     """
     data = _load(path)
     listed = _categories(data["categories"], path)
@@ -79,7 +80,7 @@ def read_instances(path: Path, *, ignored_names: frozenset[str] = frozenset()) -
     num_cut = sum(_is_cut(r, *sizes[r["image_id"]][1:]) for r in data["annotations"])
     if num_left_out or num_cut:
         _log.warning(
-            "%s: left out %d boxes without area in their image, cut %d that reach out of it",
+            "%s: left out %d boxes without area in their image, cut %d that extend beyond it",
             path,
             num_left_out,
             num_cut,
@@ -96,18 +97,18 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read ({error.strerror}); put the annotations there"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no JSON ({error}); restore it from the original") from None
+        raise DataError(f"{path}: is not JSON ({error}); restore it from the original") from None
     if not isinstance(data, dict):
         raise DataError(
-            f"{path}: holds no object with images, annotations and categories; give instances as "
-            "COCO has them"
+            f"{path}: holds no object with images, annotations and categories; write instances as "
+            "in COCO"
         )
     for name in ("images", "annotations", "categories"):
         values = data.get(name)
         if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
             raise DataError(
-                f"{path}: has no list of {name}; give instances as COCO has them (images, "
-                "annotations, categories)"
+                f"{path}: has no list of {name}; write instances as in COCO (images, annotations, "
+                "categories)"
             )
     return data
 
@@ -220,7 +221,7 @@ def _box(record: Mapping[str, Any], path: Path) -> list[float]:
 
 
 def _is_cut(record: Mapping[str, Any], height: int, width: int) -> bool:
-    """Return whether a box lies in its image, but reaches out of it by more than rounding."""
+    """Return whether a box lies in its image, but extends beyond it by more than rounding."""
     left, top, box_width, box_height = map(float, record["bbox"])
     right, bottom = left + box_width, top + box_height
     lies_in = max(left, 0) < min(right, width) and max(top, 0) < min(bottom, height)
@@ -249,7 +250,7 @@ def _flag(record: Mapping[str, Any], name: str, path: Path) -> bool:
 
 
 def _number(value: object) -> float:
-    """Return a number of the file; NaN for what is none, or too large to work with."""
+    """Return a number of the file; NaN for anything else, and for numbers too large to use."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return np.nan
     try:

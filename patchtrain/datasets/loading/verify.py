@@ -1,7 +1,7 @@
 """Decodes every image, and its mask, once before training; knows nothing of splits.
 
-Damage found now costs a minute, damage found in the last epoch a day. What was found good is
-remembered in the cache, so that only the first trial of a sweep pays.
+Damage found now costs a minute, damage found in the last epoch a day. Good images are remembered in
+the cache, so that only the first trial of a sweep pays.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import NamedTuple
 import numpy as np
 
 from patchtrain.cache import cache_dir
-from patchtrain.datasets.base import Example
-from patchtrain.datasets.masks import IGNORED, MaskFiles
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.targets.masks import IGNORED, MaskFiles
 from patchtrain.errors import DataError
 from patchtrain.record import atomic_path
 
 _MAX_THREADS = 8
-"""More would hold too many large images at once."""
+"""More would hold too many large images in memory at once."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Good(NamedTuple):
-    """An example that was decoded: the state of its files then, and the image's size in px."""
+    """An example that was decoded: the state of its files then, and the size of the image in px."""
 
     state: str
     height: int
@@ -42,8 +42,8 @@ def find_bad_images(
 ) -> dict[str, str]:
     """Return image_id -> why the image cannot be used, in the order of `examples`.
 
-    An image is bad if it or its mask cannot be decoded at `image_size`, if the two do not go
-    together, if the mask ignores all of it, or if a side is below `min_side_px`.
+    An image is bad if it or its mask cannot be decoded at `image_size`, if the two do not match, if
+    the mask ignores every pixel, or if a side is below `min_side_px`.
     """
     memory = _Memory(examples, image_size)
     pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
@@ -58,18 +58,18 @@ def find_bad_images(
                     f"{example.path}: is {outcome.height} x {outcome.width} px, smaller than "
                     f"patch_size={min_side_px}; lower patch_size, or take the image out"
                 )
-    finally:  # also when interrupted: what was checked need not be checked again
+    finally:  # also when interrupted, so that nothing is checked twice
         pool.shutdown(cancel_futures=True)
         memory.save()
     return bad
 
 
 def _check(example: Example, image_size: int, memory: _Memory) -> _Good | str:
-    """Return the facts of a good image, or why it is bad."""
+    """Return state and size of a good image, or why it is bad."""
     known = memory.recall(example)
     if known is not None:
         return known
-    state = _state(example)  # of before: what changes meanwhile is decoded again
+    state = _state(example)  # taken first: a file that changes meanwhile is decoded again next time
     try:
         _, target, height, width = example.read(image_size)
     except DataError as error:
@@ -81,9 +81,9 @@ def _check(example: Example, image_size: int, memory: _Memory) -> _Good | str:
 
 
 class _Memory:
-    """What earlier checks of these images found good; one file per folder and image size.
+    """The images that earlier checks found good; one file per folder and image size.
 
-    Losing it only costs time: a damaged file is ignored, and one that cannot be written is not.
+    Losing it only costs time: errors in reading or writing this file are ignored.
     """
 
     def __init__(self, examples: Sequence[Example], image_size: int) -> None:
@@ -97,7 +97,7 @@ class _Memory:
         self._new: dict[str, _Good] = {}
 
     def recall(self, example: Example) -> _Good | None:
-        """Return what is known of the example, its files being as they are now."""
+        """Return the earlier result for the example, if its files have not changed since."""
         good = self._known.get(str(example.path.absolute()))
         return good if good is not None and good.state == _state(example) else None
 
@@ -107,7 +107,7 @@ class _Memory:
         return good
 
     def save(self) -> None:
-        """Write what is new, with what other processes wrote meanwhile."""
+        """Add the new results to the file, to which other processes may have added theirs."""
         if not self._new:
             return
         try:
@@ -118,14 +118,14 @@ class _Memory:
 
 
 def _state(example: Example) -> str:
-    """Return a text that changes with any of the example's files."""
+    """Return a text that changes whenever any file of the example does."""
     lines = []
     for path in example.paths:
         try:
             stat = path.stat()
             lines.append(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}")
         except OSError:
-            lines.append("")  # reading it tells what is wrong
+            lines.append("")  # reading it will tell what is wrong
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:32]
 
 

@@ -1,13 +1,13 @@
 """Draws generated photographs of a retina and its vessels; knows nothing of files or training.
 
-Vessel trees grow from a bright disc, branch and taper. Who is to find them must see both
+Vessel trees grow from a bright disc, branch and taper. Finding them takes both
 
-- fine detail: thin vessels are 1 to 2 px wide at full resolution, whatever the photograph's size,
-  hardly darker than what is around them, and are lost where the photograph is reduced 4 x;
-- context: noise and blobs are as dark as thin vessels, thick ones are wider than a small patch of
-  a large photograph, and the light changes over the retina.
+- fine detail: thin vessels are 1 to 2 px wide at full resolution, whatever the size of the
+  photograph, hardly darker than their surroundings, and vanish when it is reduced 4 x;
+- context: noise and blobs are as dark as thin vessels, thick vessels are wider than a small patch
+  of a large photograph, and the light changes across the retina.
 
-Legend: x, y px of the photograph; shares are of its side.
+Legend: x, y px of the photograph; shares are of the side of the photograph.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from patchtrain.datasets.sample_drawing import grain, smooth_field
+from patchtrain.datasets.samples.drawing import grain, smooth_field
 
 MIN_VESSEL_PX = 1.3
 MAX_THIN_VESSEL_PX = 2.2
 
 _VESSEL_SHARE = (0.09, 0.135)
-"""Vessels' share of the retina, where they did not overlap."""
+"""Share of the retina that vessels would cover without overlaps."""
 
 _THIN_SHARE = 0.2
-"""Thin vessels' share of all vessels' area."""
+"""Share of thin vessels in the area of all vessels."""
 
 _TRUNK_WIDTH = 0.0155
 _STEP = 0.006
@@ -49,12 +49,12 @@ _DENSITY_LEVELS = 800
 
 @dataclass(frozen=True)
 class Retina:
-    """A photograph and what is to be seen on it.
+    """A photograph and what it shows.
 
     Attributes:
         image: uint8 [side, side, 3].
         vessels: bool [side, side].
-        field_of_view: bool [side, side]; all but the black around the retina.
+        field_of_view: bool [side, side]; everything except the black around the retina.
     """
 
     image: np.ndarray
@@ -64,7 +64,7 @@ class Retina:
 
 @dataclass(frozen=True, kw_only=True)
 class _Eye:
-    """Where things are; places (x, y) and lengths in px."""
+    """Where things are; positions (x, y) and lengths in px."""
 
     size_px: int
     centre: np.ndarray
@@ -87,7 +87,7 @@ class _Eye:
 
 @dataclass(frozen=True, kw_only=True)
 class _Vessel:
-    """A piece of a tree without its branches.
+    """A piece of a tree without branches.
 
     Attributes:
         points: px [n, 2].
@@ -132,7 +132,7 @@ def _unit(angle: float) -> np.ndarray:
 
 
 class _Growth:
-    """Grows the vessels of an eye: trunks, then branches where few are, until there are enough."""
+    """Grows the vessels of an eye: trunks, then branches where there are few, until enough."""
 
     _CROWD_CELLS = 20
     _CANDIDATES = 5
@@ -150,7 +150,7 @@ class _Growth:
         retina_px = math.pi * eye.radius**2
         area_px = rng.uniform(*_VESSEL_SHARE) * retina_px
         for trunk in self._trunks():
-            if self._area_px < area_px:  # all are needed but in tiny photographs
+            if self._area_px < area_px:  # all of them, except in tiny photographs
                 self._add(trunk)
         while self._area_px < (1 - _THIN_SHARE) * area_px:
             self._add(self._least_crowded(thin=False))
@@ -226,7 +226,7 @@ class _Growth:
         turn: float,
         darkness: float,
     ) -> _Vessel:
-        """Return a winding vessel up to where it leaves the retina; `length` in shares."""
+        """Return a winding vessel that ends where it leaves the retina; `length` is a share."""
         rng, step_px = self._rng, _STEP * self._eye.size_px
         along = np.linspace(0, 1, max(3, round(length / _STEP)))
         waves = sum(
@@ -280,7 +280,7 @@ def _trace(vessels: list[_Vessel], size_px: int) -> tuple[np.ndarray, np.ndarray
 
 def _pieces(vessel: _Vessel, size_px: int) -> list[tuple[float, int, np.ndarray]]:
     """Return width, grey level and corners [4, 2] of the pieces between the vessel's points."""
-    # a drawn polygon holds its outline too, which makes it about 1 px of the canvas wider
+    # a drawn polygon includes the outline, which makes it about 1 px of the canvas wider
     half = (vessel.widths - 0.5 / _OVERSAMPLING)[:, None] / 2
     across = np.stack([-np.sin(vessel.headings), np.cos(vessel.headings)], axis=1) * half
     left, right = vessel.points + across, vessel.points - across
@@ -326,7 +326,7 @@ def _illumination(eye: _Eye, rng: np.random.Generator) -> np.ndarray:
 
 
 def _blobs(eye: _Eye, rng: np.random.Generator) -> np.ndarray:
-    """Return dark (negative) and bright blobs that are no vessels, as optical density."""
+    """Return dark (negative) and bright blobs that are not vessels, as optical density."""
     canvas = Image.new("L", (eye.size_px, eye.size_px), 128)
     draw = ImageDraw.Draw(canvas)
     turns = np.linspace(0, 2 * math.pi, 24, endpoint=False)

@@ -1,5 +1,6 @@
 """Draws mosaics of handwritten digits: objects of ten classes, from a few px to an eighth of the
-image, on 36 grounds. The digits are scikit-learn's (Alpaydin and Kaynak, UCI), real ones of 8 px.
+image, on 36 backgrounds. The digits are the real ones of 8 px in scikit-learn (Alpaydin and Kaynak,
+UCI).
 
 Shapes: S side of the image in px, n objects.
 """
@@ -15,27 +16,27 @@ from PIL import Image, ImageFilter
 from patchtrain.datasets.mosaics import PER_SIDE
 
 MIN_OBJECT_PX = 14
-"""Height of the smallest digits, if these are not more than a third of a cell."""
+"""Height of the smallest digits; in small cells a third of the cell."""
 
 _LARGEST = 1 / 8
-"""Height of the largest digits, in shares of the image."""
+"""Height of the largest digits, as a share of the image."""
 
 _MEAN_OBJECTS = 4
-"""In a cell."""
+"""Per cell."""
 
 _TRIES = 20
-"""Places that are tried for an object until one is free."""
+"""Most places tried for an object before it is left out."""
 
 _MIN_CONTRAST = 70
 _EDGE = (0.3, 0.7)
-"""Greys of a scan between which a digit's edge lies."""
+"""Lowest and highest grey of a scan that belongs to the edge of a digit."""
 
 _INK = 0.5
-"""Opacity from which a pixel counts to a digit's area."""
+"""Opacity from which on a pixel counts as part of a digit."""
 
 
 class DigitMosaic(NamedTuple):
-    """An image and what is on it."""
+    """An image and the digits on it."""
 
     image: np.ndarray
     """uint8 [S, S, 3]"""
@@ -59,7 +60,9 @@ def draw_mosaic(rng: np.random.Generator, side_px: int, part: int) -> DigitMosai
     """Return a mosaic.
 
     Args:
-        part: of what writers it shows digits: 0 or 1, so that no digit is in both.
+        rng: decides what it shows.
+        side_px: side of the image.
+        part: which half of the scanned digits it uses, 0 or 1: training and validation share none.
     """
     canvas = np.empty((side_px, side_px, 3), np.float32)
     boxes: list[tuple[int, int, int, int]] = []
@@ -97,7 +100,7 @@ def draw_mosaic(rng: np.random.Generator, side_px: int, part: int) -> DigitMosai
 
 
 def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Return a soft ground of two colours, float32 [height, width, 3]."""
+    """Return a soft background of two colours, float32 [height, width, 3]."""
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8))
     soft = coarse.resize((width, height), Image.Resampling.BICUBIC).filter(
         ImageFilter.GaussianBlur(2)
@@ -109,7 +112,7 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _ink(rng: np.random.Generator, digit: np.ndarray, side_px: int) -> np.ndarray:
-    """Return the opacity of a digit, float32, cut to what is drawn."""
+    """Return the opacity of a digit, float32, cropped to the ink."""
     smallest = min(MIN_OBJECT_PX, side_px / PER_SIDE / 3)
     largest = max(smallest, side_px * _LARGEST)
     height = max(3, round(np.exp(rng.uniform(np.log(smallest), np.log(largest)))))
@@ -134,7 +137,7 @@ def _free_place(
     cell: tuple[int, int],
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int] | None:
-    """Return row and column for an object that overlaps none; None where none was found."""
+    """Return a row and column where the object overlaps no other; None if no place was found."""
     height, width = size
     if height >= cell[0] or width >= cell[1]:
         return None

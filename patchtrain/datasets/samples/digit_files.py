@@ -1,6 +1,6 @@
-"""Writes generated mosaics of handwritten digits in the layouts of data sets of objects.
+"""Writes generated mosaics of handwritten digits, annotated as COCO does it, in any folder layout.
 
-Same arguments, same bytes. Each folder appears whole or not at all.
+`digits` draws them; `coco_mosaic`, `soda` and `tju` say where the files go.
 """
 
 from __future__ import annotations
@@ -15,20 +15,17 @@ import numpy as np
 from PIL import Image
 
 from patchtrain.datasets.mosaics import IS_MOSAIC
-from patchtrain.datasets.sample_files import check_numbers, for_each, new_folder
-from patchtrain.datasets.sample_mosaics import DigitMosaic, draw_mosaic
-from patchtrain.datasets.soda import CLASS_NAMES as SODA_NAMES
+from patchtrain.datasets.samples.digits import DigitMosaic, draw_mosaic
+from patchtrain.datasets.samples.files import JPEG_QUALITY, check_numbers, for_each, new_folder
 from patchtrain.errors import ConfigError
 
 _VAL_EVERY = 4
-"""One of so many images is for validation."""
-
-_JPEG_QUALITY = 90
+"""Every fourth image is for validation."""
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where the files of a data set lie, `{}` standing for the part, and what a digit becomes."""
+class DigitLayout:
+    """Where files go, with `{}` for the part (train or val), and what category a digit gets."""
 
     annotations: str
     images: str
@@ -37,55 +34,17 @@ class _Layout:
     is_ignored: Callable[[int], bool] = lambda digit: False
 
 
-_MOSAIC = _Layout(
-    annotations="annotations/instances_{}.json",
-    images="{}",
-    categories={digit + 1: str(digit) for digit in range(10)},
-    category_of=lambda digit: digit + 1,
-)
-_SODA = _Layout(
-    annotations="Annotations/{}.json",
-    images="Images/{}",
-    categories=dict(enumerate((*SODA_NAMES, "ignore"), 1)),
-    category_of=lambda digit: digit or 10,
-)
-_TJU = _Layout(
-    annotations="dhd_pedestrian/ped_traffic/annotations/dhd_pedestrian_traffic_{}.json",
-    images="dhd_traffic/images/{}",
-    categories={1: "pedestrian"},
-    category_of=lambda digit: 1,
-    is_ignored=lambda digit: digit == 0,
-)
+def write_digits(
+    out: Path, num_images: int, image_size: int, seed: int, layout: DigitLayout
+) -> None:
+    """Write generated mosaics as the folder `out`.
 
-
-def write_mosaic_sample(out: Path, num_images: int, image_size: int, seed: int) -> None:
-    """Write generated mosaics as the folder `out` in COCO's layout.
-
-    `annotations/instances_train.json` with `train/`, and the same for val: every fourth image. All
-    are squares of `image_size` px. The first images stay the same where `num_images` grows. The
-    ten classes are the digits.
+    Two parts, train and val (every fourth image), each with a JSON file of annotations. All images
+    are squares of `image_size` px. A larger `num_images` keeps the first images.
 
     Raises:
-        ConfigError: a number out of range, or `out` is not empty or cannot be written.
+        ConfigError: a number is out of range, or `out` is not empty or cannot be written.
     """
-    _write(out, num_images, image_size, seed, _MOSAIC)
-
-
-def write_soda_sample(out: Path, num_images: int, image_size: int, seed: int) -> None:
-    """Write the same images in the layout of SODA-D; digits 1 to 9 stand for its classes and 0 for
-    what is to be ignored. Raises as `write_mosaic_sample`.
-    """
-    _write(out, num_images, image_size, seed, _SODA)
-
-
-def write_tju_sample(out: Path, num_images: int, image_size: int, seed: int) -> None:
-    """Write the same images in the layout of TJU-DHD's pedestrians; every digit stands for one, 0
-    for one to be ignored. Raises as `write_mosaic_sample`.
-    """
-    _write(out, num_images, image_size, seed, _TJU)
-
-
-def _write(out: Path, num_images: int, image_size: int, seed: int, layout: _Layout) -> None:
     if num_images < 2:
         raise ConfigError(
             f"num_images={num_images} must be at least 2, one for training and one for "
@@ -110,9 +69,9 @@ def _write(out: Path, num_images: int, image_size: int, seed: int, layout: _Layo
 
 
 def _write_mosaic(folder: Path, index: int, image_size: int, seed: int, part: int) -> DigitMosaic:
-    """Write mosaic number `index`; return what is on it."""
+    """Write mosaic number `index` and return it."""
     mosaic = draw_mosaic(np.random.default_rng([seed, index]), image_size, part)
-    Image.fromarray(mosaic.image).save(folder / _file_name(index), quality=_JPEG_QUALITY)
+    Image.fromarray(mosaic.image).save(folder / _file_name(index), quality=JPEG_QUALITY)
     return mosaic
 
 
@@ -121,9 +80,9 @@ def _file_name(index: int) -> str:
 
 
 def _instances(
-    mosaics: Iterable[tuple[int, DigitMosaic]], image_size: int, layout: _Layout
+    mosaics: Iterable[tuple[int, DigitMosaic]], image_size: int, layout: DigitLayout
 ) -> dict[str, Any]:
-    """Return what is on some mosaics as COCO writes it."""
+    """Return the annotations of the mosaics in the format of COCO."""
     size = {"height": image_size, "width": image_size}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

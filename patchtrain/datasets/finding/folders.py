@@ -1,7 +1,7 @@
 """Finds the files of a data set in its folders; opens none of them.
 
-Hidden files (`.DS_Store`, `._a.png`) and files that are no pictures are passed over; suffixes may
-be in upper case.
+Hidden files (`.DS_Store`, `._a.png`) and files that are not pictures are ignored; suffixes may be
+in upper case. `layout` is `DataSet.layout`, for messages.
 """
 
 from __future__ import annotations
@@ -15,21 +15,28 @@ from patchtrain.images import SUFFIXES
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether `path` is a folder; False also where that cannot be told."""
-    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises where a parent is closed
+    """Return whether `path` is a folder; False if that cannot be found out."""
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises if a parent cannot be entered
 
 
 def check_data_dir(data_dir: Path, layout: str) -> None:
-    """Raise DataError, which tells the `layout`, unless `data_dir` is a folder."""
+    """Raise DataError unless `data_dir` is a folder."""
     if not is_folder(data_dir):
-        raise DataError(f"data_dir={data_dir}: is no folder; {layout}; correct data_dir")
+        raise DataError(
+            f"data_dir={data_dir}: is not a folder; expected {layout}; correct data_dir"
+        )
+
+
+def other_layout(data_dir: Path, layout: str) -> DataError:
+    """Return the error for a folder that holds something else."""
+    return DataError(f"{data_dir}: has another layout; expected {layout}; correct data_dir")
 
 
 def find_root(data_dir: Path, is_root: Callable[[Path], bool], layout: str) -> Path:
     """Return the folder that has the layout: `data_dir`, or the only such folder in it.
 
     Raises:
-        DataError: none has it, or several in `data_dir` have.
+        DataError: no folder has it, or several in `data_dir` do.
     """
     check_data_dir(data_dir, layout)
     if is_root(data_dir):
@@ -39,12 +46,12 @@ def find_root(data_dir: Path, is_root: Callable[[Path], bool], layout: str) -> P
         names = ", ".join(root.name for root in roots)
         raise DataError(f"{data_dir}: holds several data sets ({names}); give one as data_dir")
     if not roots:
-        raise DataError(f"{data_dir}: has another layout; {layout}; correct data_dir")
+        raise other_layout(data_dir, layout)
     return roots[0]
 
 
 def names_in(folder: Path, layout: str) -> list[str]:
-    """Return the names of what is in `folder`, sorted, hidden ones left out.
+    """Return the names of the files and folders in `folder`, sorted, without hidden ones.
 
     Raises:
         DataError: there is no such folder, or it cannot be read.
@@ -52,7 +59,7 @@ def names_in(folder: Path, layout: str) -> list[str]:
     try:
         names = sorted(path.name for path in folder.iterdir())
     except FileNotFoundError:
-        raise DataError(f"{folder}: does not exist; {layout}; put it there") from None
+        raise DataError(f"{folder}: does not exist; expected {layout}; put it there") from None
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be read ({error.strerror}); make it a folder that can be read"
@@ -66,15 +73,15 @@ def folders_in(folder: Path) -> list[Path]:
     Raises:
         DataError: it cannot be read.
     """
-    paths = (folder / name for name in names_in(folder, "a data set is a folder"))
+    paths = (folder / name for name in names_in(folder, "a folder"))
     return [path for path in paths if is_folder(path)]
 
 
 def pictures_in(folder: Path, layout: str, name_of: Callable[[str], str] = str) -> dict[str, Path]:
-    """Return the pictures in `folder` by `name_of` their name without suffix.
+    """Return name -> picture in `folder`, where `name_of` makes the name from that without suffix.
 
     Raises:
-        DataError: there is no such folder, it cannot be read, or two pictures have one name.
+        DataError: there is no such folder, it cannot be read, or two pictures have the same name.
     """
     pictures: dict[str, Path] = {}
     for file_name in names_in(folder, layout):

@@ -1,19 +1,20 @@
 """Draws generated slides of known grade; knows nothing of files, splits or training.
 
 A slide shows one piece of tissue with a dark bluish band at one end, and in it one lesion, a
-slightly darker region. Only who sees fine detail *and* the whole slide can read its grade:
+slightly darker region. Reading the grade takes both fine detail *and* the whole slide:
 
 - grade = 2 * texture + location.
 - texture (0 stripes, 1 lattice, 2 dots) fills the lesion with waves of 4 px at full resolution,
-  whatever the slide's size. All have the same mean and variance, and average out over 8 x 8 px.
+  whatever the size of the slide. All have the same mean and variance, and vanish in the mean of
+  8 x 8 px.
 - location is 0 where the lesion lies in the half of the tissue that has the band, 1 in the other.
-  The tissue is turned at random and is otherwise alike at both ends, and the lesion keeps its
-  distance from the band: neither a patch nor a place on the slide tells the location.
+  The tissue is turned at random and otherwise the same at both ends, and the lesion never touches
+  the band: neither a patch nor a position on the slide gives away the location.
 
-Shape, place, turn and stain of the tissue are drawn without regard to the grade.
+Shape, position, rotation and stain of the tissue do not depend on the grade.
 
-Legend: x, y px of the slide; u along the tissue towards the band and v across it, in shares of the
-slide's side, from the tissue's centre.
+Legend: x, y px of the slide; u along the tissue towards the band and v across it, as shares of the
+side of the slide, from the centre of the tissue.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _LESION_HALF_LENGTH = (0.13, 0.14)
 _LESION_HALF_WIDTH = (0.23, 0.26)
 _MAX_SHIFT = 0.02
 _SOFTNESS = 0.006
-"""Width of soft edges, in shares of the slide's side."""
+"""Width of soft edges, as a share of the side of the slide."""
 
 _EOSIN = np.array([0.08, 0.90, 0.42], np.float32)
 _HEMATOXYLIN = np.array([0.85, 0.75, 0.25], np.float32)
@@ -58,7 +59,7 @@ _ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True, kw_only=True)
 class SlidePlan:
-    """All that decides how a slide looks; lengths in shares of the slide's side."""
+    """Everything that decides how a slide looks; lengths are shares of the side of the slide."""
 
     texture: int
     location: int
@@ -71,7 +72,7 @@ class SlidePlan:
     lesion_half_width: float
     lesion_v: float
     outline: tuple[tuple[float, float], ...]
-    """(strength, phase) of the even waves that bend the outline, alike at both ends."""
+    """(strength, phase) of the even waves that bend the outline, the same at both ends."""
     eosin: float
     hematoxylin: float
     detail_seed: int
@@ -83,13 +84,13 @@ class SlidePlan:
 
     @property
     def lesion_u(self) -> float:
-        """Place of the lesion's centre along the tissue."""
+        """Position of the centre of the lesion along the tissue."""
         return _LESION_U if self.location == 0 else -_LESION_U
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What shows at coarse scale: float32 arrays [side, side], light with a colour axis."""
+    """The slide at coarse scale: float32 arrays [side, side], `light` with a colour axis."""
 
     light: np.ndarray
     grain: np.ndarray
@@ -98,7 +99,7 @@ class _Scene:
 
 
 def draw_plan(grade: int, rng: np.random.Generator) -> SlidePlan:
-    """Draw a slide of `grade`; what is drawn from `rng` does not depend on the grade."""
+    """Draw a plan for a slide of `grade`; the numbers from `rng` do not depend on the grade."""
     texture, location = divmod(grade, NUM_LOCATIONS)
     return SlidePlan(
         texture=texture,

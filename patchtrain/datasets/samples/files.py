@@ -1,4 +1,4 @@
-"""What writers of sample data share: new folders that appear whole or not at all."""
+"""What the writers of sample data share: new folders that appear as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from patchtrain.errors import ConfigError
 
 MIN_IMAGE_SIZE_PX = 64
 
+JPEG_QUALITY = 90
+"""Keeps the fine textures that tell grades and classes apart."""
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 def check_numbers(num_images: int, image_size: int, seed: int) -> None:
-    """Raise ConfigError unless these make a sample."""
+    """Raise ConfigError unless a sample can be made with these numbers."""
     if num_images < 1:
         raise ConfigError(f"num_images={num_images} must be at least 1; raise it")
     if image_size < MIN_IMAGE_SIZE_PX:
@@ -34,7 +37,7 @@ def check_numbers(num_images: int, image_size: int, seed: int) -> None:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `out` when the block ends well, else disappears."""
+    """Yield a temporary folder that becomes `out` if the block succeeds, or else disappears."""
     if out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"out={out}: holds files already; choose an empty or a new folder")
     temporary = out.parent / f".{out.name}.{uuid.uuid4().hex}.tmp"
@@ -53,6 +56,6 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def for_each(items: Iterable[_Item], write_one: Callable[[_Item], _Result]) -> list[_Result]:
-    """Write all items, several at once, and return what each call returned, in their order."""
+    """Write all items, several at once; return the results in the order of the items."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(write_one, items))

@@ -1,4 +1,4 @@
-"""Writes mosaics of COCO's images as files: for tools that put none together themselves."""
+"""Writes mosaics of real images as files, for tools that cannot put them together."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from typing import Any
 
 from PIL import Image
 
-from patchtrain.datasets.base import Example
-from patchtrain.datasets.boxes import Annotation
-from patchtrain.datasets.coco import find_parts, mosaics_of
-from patchtrain.datasets.coco_json import Category, read_instances
+from patchtrain.datasets.coco import find_parts
+from patchtrain.datasets.coco_mosaic import mosaics_of
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.finding.coco_json import Category, read_instances
 from patchtrain.datasets.mosaics import IS_MOSAIC
-from patchtrain.datasets.sample_files import new_folder
+from patchtrain.datasets.samples.files import new_folder
+from patchtrain.datasets.targets.boxes import Annotation
 from patchtrain.errors import DataError
 
 _JPEG_QUALITY = 95
 
 
 def write_mosaics(data_dir: Path, out: Path, seed: int) -> int:
-    """Write the mosaics that `dataset: coco_mosaic` makes of the images in `data_dir`, in COCO's
-    layout, as the folder `out`; return how many. Read back, they are taken as they are.
+    """Write the mosaics that `dataset: coco_mosaic` makes of the images in `data_dir` as the folder
+    `out`, in the layout of COCO; return their number. `coco_mosaic` reads them back as they are.
 
     Args:
+        data_dir: images in the layout of COCO.
+        out: new or empty folder.
         seed: see `TrialConfig.mosaic_seed`.
 
     Raises:
@@ -57,7 +60,7 @@ def _write_image(example: Example, folder: Path) -> None:
 
 
 def _described(examples: list[Example], categories: tuple[Category, ...]) -> dict[str, Any]:
-    """Return what is on the mosaics as COCO writes it."""
+    """Return the annotations of the mosaics in the format of COCO."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for example in examples:

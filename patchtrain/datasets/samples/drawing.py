@@ -1,4 +1,4 @@
-"""What generated pictures are drawn with; knows nothing of what they show."""
+"""Random fields that generated pictures are drawn with; knows nothing of what they show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
     """Return random unevenness float32 [height, width], zero mean and variance a little below 1.
 
-    Its bumps are `cell` of the longer side wide.
+    Bumps have a width of `cell`, a share of the longer side.
     """
     height, width = shape
     cell_px = max(1.0, cell * max(shape))

@@ -1,12 +1,12 @@
 """Draws generated land seen from above and its classes; knows nothing of files or training.
 
-Roads cross sandy land, along them stand buildings with shadows, here and there grow plants, and
-most scenes have a lake, a river or a coast. No class has a colour of its own: roofs may look like
-sand or asphalt, bare land like a road, plants like water, all in uneven light. What tells them
-apart is texture and outline near by, and what lies around them.
+Roads cross sandy land, buildings with shadows stand along them, plants grow here and there, and
+most scenes have a lake, a river or a coast. Colour alone does not give away the class: roofs may
+look like sand or asphalt, bare land like a road, plants like water, all in uneven light. Texture,
+outline and surroundings tell them apart.
 
-Legend: u, v px along and across the streets, from the middle of the scene; shares are of its
-longer side.
+Legend: u, v px along and across the streets, from the middle of the scene; shares are of the
+longer side of the scene.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from patchtrain.datasets.sample_drawing import grain, smooth_field
+from patchtrain.datasets.samples.drawing import grain, smooth_field
 
 SCENE_CLASSES = ("building", "land", "road", "vegetation", "water", "unlabeled")
-"""What the values of a scene's class map stand for, in their order."""
+"""Classes in the order of the values of `Scene.classes`."""
 
 _BUILDING, _LAND, _ROAD, _VEGETATION, _WATER, _UNLABELED = range(len(SCENE_CLASSES))
 
@@ -105,7 +105,7 @@ class _Drawing:
         self._lay_out_fields()
 
     def _lay_out_fields(self) -> None:
-        """Colour some of the land otherwise."""
+        """Give some of the land another colour."""
         for _ in range(2):
             field = smooth_field(self._rng, self._shape, 0.25) > 0.35
             self._colours.paste(_shade(self._rng, _SANDS + _ASPHALTS[1:2]), mask=_mask(field))
@@ -126,7 +126,7 @@ class _Drawing:
         self._fill(water, _WATER, _shade(rng, _WATERS))
 
     def _uneven_grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return each px's place along two turned and bent axes, in shares, from the middle."""
+        """Return where each px lies along two turned and bent axes, as shares from the middle."""
         height, width = self._shape
         x = (np.arange(width, dtype=np.float32)[None, :] - width / 2) / self._side_px
         y = (np.arange(height, dtype=np.float32)[:, None] - height / 2) / self._side_px
@@ -174,7 +174,7 @@ class _Drawing:
             v += rng.uniform(*_BLOCK)
 
     def _place(self, street: _Street, u: np.ndarray, beside: float | np.ndarray) -> np.ndarray:
-        """Return x, y px [n, 2] of places `u` along a street and `beside` it."""
+        """Return x, y px [n, 2] of positions `u` along a street and `beside` it."""
         v = street.v + beside + street.bend * (u / self._side_px) ** 2
         along = np.array([math.cos(street.turn), math.sin(street.turn)])
         across = np.array([-along[1], along[0]])
@@ -184,7 +184,7 @@ class _Drawing:
         return np.array(self._shape[::-1]) / 2
 
     def build(self, streets: list[_Street]) -> None:
-        """Put buildings beside the streets wherever there is land."""
+        """Put buildings along the streets wherever there is land."""
         side_px = self._side_px
         built_up = self._rng.uniform(0.5, 0.9)
         for street in streets:
@@ -201,7 +201,7 @@ class _Drawing:
         return max(_MIN_BUILDING_PX, sides[0]), max(_MIN_BUILDING_PX, sides[1])
 
     def _build_one(self, street: _Street, side: int, u: float, length: float, depth: float) -> None:
-        """Draw a building of `length` along the street, unless something is in its way."""
+        """Draw a building of `length` along the street, unless something is in the way."""
         rng = self._rng
         gap = street.width / 2 + rng.uniform(0.006, 0.02) * self._side_px
         outline = _l_shape(rng) if rng.random() < 0.35 else _RECTANGLE
@@ -218,7 +218,7 @@ class _Drawing:
         self._draw_roof(corners)
 
     def _is_free(self, corners: np.ndarray) -> bool:
-        """Return whether what lies between the corners shows in the scene and is all land."""
+        """Return whether the area between the corners lies in the scene and is all land."""
         height, width = self._shape
         left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
         right, bottom = np.minimum(np.ceil(corners.max(axis=0)) + 1, [width, height]).astype(int)
@@ -250,7 +250,7 @@ class _Drawing:
                 draw.rectangle((x, y, x + 0.005 * self._side_px, y + 0.004 * self._side_px), darker)
 
     def leave_out_a_piece(self) -> None:
-        """Make the class of a small piece unknown; the picture shows what it shows."""
+        """Make the class of a small piece unknown, without changing the picture."""
         place = self._middle() + self._rng.uniform(-0.4, 0.4, 2) * self._shape[::-1]
         sides = np.maximum(2, self._rng.uniform(0.03, 0.08, 2) * self._side_px)
         ImageDraw.Draw(self._classes).rectangle(
@@ -280,7 +280,7 @@ class _Drawing:
         return light * np.float32(self._rng.uniform(0.8, 1.1))
 
     def _texture(self, classes: np.ndarray) -> np.ndarray:
-        """Return the texture of each px's class, in grey levels around 0."""
+        """Return the texture of the class of each px, in grey levels around 0."""
         rng, shape = self._rng, self._shape
         fine = 0.6 * grain(rng, shape, 2) + 0.6 * rng.standard_normal(shape, np.float32)
         coarse = smooth_field(rng, shape, 3.5 / self._side_px)
