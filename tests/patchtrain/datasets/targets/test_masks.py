@@ -1,3 +1,5 @@
+"""What the pixels of masks mean, their files, and how they lie on images."""
+
 import pickle
 import struct
 import zlib
@@ -6,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from image_data import damage, grey_image, half_mask, real, write
+from image_data import damage, error_of_mask, grey_image, half_mask, real, write
 from PIL import Image
 
 from patchtrain.datasets.example import Example
@@ -14,7 +16,6 @@ from patchtrain.datasets.targets.masks import (
     IGNORED,
     ColourMask,
     MaskFiles,
-    MaskReader,
     NumberMask,
     ThresholdMask,
     parse_colour,
@@ -24,15 +25,6 @@ from patchtrain.images import fit_labels, open_image
 
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 200), (9, 9, 9)
 COLOURS = ColourMask(((RED, 0), (BLUE, 1), (GREY, IGNORED)))
-
-
-def error_of(reader: MaskReader | MaskFiles, *path: Path) -> str:
-    with pytest.raises(DataError) as caught:
-        reader.read(*path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert ";" in message, "no remedy"
-    return message
 
 
 def coloured(height: int = 4, width: int = 6) -> np.ndarray:
@@ -45,111 +37,6 @@ def coloured(height: int = 4, width: int = 6) -> np.ndarray:
 def by_columns(*classes: int) -> np.ndarray:
     """Return the classes of a 4 x 6 mask, two columns each."""
     return np.tile(np.repeat(np.array(classes, np.uint8), 2), (4, 1))
-
-
-# --- bright and dark ---
-
-
-@pytest.mark.parametrize("value, expected", [(0, 0), (127, 0), (128, 1), (254, 1), (255, 1)])
-def test_greys_above_127_are_the_class(tmp_path, value, expected):
-    pixels = np.full((4, 6), value, np.uint8)
-    pixels[:, 3:] = 255
-    found = ThresholdMask().read(write(tmp_path / "a.png", pixels))
-    assert np.all(found[:, :3] == expected)
-    assert np.all(found[:, 3:] == 1)
-
-
-@pytest.mark.parametrize(
-    "name", ["a.png", "a.gif", "a.tif", "a.bmp", "a.jpg", "a.pgm", "a.webp", "a.PNG"]
-)
-def test_bright_pixels_are_found_in_every_kind_of_file(tmp_path, name):
-    path = write(tmp_path / name, half_mask(16, 32))
-    assert np.array_equal(ThresholdMask().read(path), half_mask(16, 32, value=1))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "CMYK"])
-def test_bright_pixels_are_found_in_every_mode(tmp_path, mode):
-    grey = Image.fromarray(half_mask(16, 32))
-    if mode == "I;16":
-        picture = Image.fromarray(half_mask(16, 32).astype(np.uint16) * 257)
-    else:
-        picture = grey.convert(mode)
-    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
-    picture.save(path)
-    assert np.array_equal(ThresholdMask().read(path), half_mask(16, 32, value=1))
-
-
-def test_a_palette_decides_what_is_bright(tmp_path):
-    picture = Image.fromarray(half_mask(value=1))
-    picture.putpalette([255, 255, 255, 0, 0, 0])
-    picture.save(tmp_path / "a.png")
-    assert np.array_equal(ThresholdMask().read(tmp_path / "a.png"), 1 - half_mask(value=1))
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_numbers_0_and_1_are_read_as_such(tmp_path, dtype):
-    path = write(tmp_path / "a.png", half_mask(value=1).astype(dtype))
-    assert np.array_equal(ThresholdMask().read(path), half_mask(value=1))
-
-
-def test_a_mask_of_all_background_is_fine(tmp_path):
-    assert not ThresholdMask().read(write(tmp_path / "a.png", half_mask(value=0))).any()
-
-
-def test_a_mask_in_which_nothing_is_bright_enough_is_an_error(tmp_path):
-    message = error_of(ThresholdMask(), write(tmp_path / "a.png", half_mask(value=38)))
-    assert "greys from 0 to 38, none of them bright (above 127 of 255)" in message
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-@pytest.mark.parametrize("value", [1, 100, 127])
-def test_a_mask_of_one_dark_grey_is_an_error(tmp_path, name, value):
-    path = write(tmp_path / name, np.full((16, 16), value, np.uint8))
-    if name == "a.png" and value == 1:
-        assert ThresholdMask().read(path).all()  # the number 1
-        return
-    assert "none of them bright" in error_of(ThresholdMask(), path)
-
-
-def test_class_numbers_in_a_jpeg_are_an_error_and_black_is_not(tmp_path):
-    numbers = write(tmp_path / "a.jpg", half_mask(16, 32, value=1))
-    assert "greys from 0 to 1, none of them bright" in error_of(ThresholdMask(), numbers)
-    assert not ThresholdMask().read(write(tmp_path / "b.jpg", half_mask(16, 32, value=0))).any()
-
-
-def test_more_classes_than_two_are_an_error(tmp_path):
-    colours = np.zeros((20, 30, 3), np.uint8)
-    colours[:, 10:20], colours[:, 20:] = (0, 255, 0), (255, 0, 0)
-    message = error_of(ThresholdMask(), write(tmp_path / "a.png", colours))
-    assert (
-        "has 3 colours (#000000, #00FF00, #FF0000), which looks like more than one class" in message
-    )
-    assert "set num_classes, or say in classes.csv" in message
-    greys = np.repeat(np.array([0, 100, 200, 250], np.uint8), 10)[None].repeat(20, axis=0)
-    message = error_of(ThresholdMask(), write(tmp_path / "b.png", greys))
-    assert "has 4 greys that fill areas (0, 100, 200, 250), which looks like more" in message
-
-
-def test_two_colours_are_two_classes(tmp_path):
-    pixels = np.zeros((20, 30, 3), np.uint8)
-    pixels[:, 10:] = (0, 255, 0)
-    assert ThresholdMask().read(write(tmp_path / "a.png", pixels)).sum() == 400
-
-
-@pytest.mark.parametrize("factor", [2, 3, 4])
-def test_a_mask_that_was_made_smaller_keeps_its_soft_edges(tmp_path, factor):
-    rows, columns = np.mgrid[0:240, 0:240]
-    disc = ((rows - 120) ** 2 + (columns - 110) ** 2 < 70**2) | (abs(rows - columns) < 5)
-    small = Image.fromarray((disc * 255).astype(np.uint8)).reduce(factor)
-    assert len(np.unique(np.asarray(small))) > 3
-    small.save(tmp_path / "a.png")
-    expected = np.asarray(small) > 127
-    assert np.array_equal(ThresholdMask().read(tmp_path / "a.png"), expected)
-
-
-def test_real_masks_of_other_data_are_not_taken_for_black_and_white():
-    path = real("dubai_aerial/Tile 1/masks/image_part_001.png")
-    assert "more than one class and background" in error_of(ThresholdMask(), path)
 
 
 @pytest.mark.parametrize("turned", ["image", "mask"])
@@ -203,7 +90,7 @@ def test_unknown_colours_are_errors_that_count_the_most_frequent(tmp_path):
     pixels = coloured()
     pixels[:3, 0] = (1, 2, 254)
     pixels[0, 1] = (7, 7, 7)
-    message = error_of(COLOURS, write(tmp_path / "a.png", pixels))
+    message = error_of_mask(COLOURS, write(tmp_path / "a.png", pixels))
     assert message.startswith(f"{tmp_path / 'a.png'}: has the colour #0102FE in 3 px, and 1 other")
     assert "known: #0000C8, #090909, #FF0000" in message
 
@@ -211,16 +98,16 @@ def test_unknown_colours_are_errors_that_count_the_most_frequent(tmp_path):
 @pytest.mark.parametrize("reader", [COLOURS, ThresholdMask(), NumberMask(3)])
 def test_transparent_pixels_are_errors(tmp_path, reader):
     pixels = np.dstack([coloured(), np.full((4, 6), 200, np.uint8)])
-    message = error_of(reader, write(tmp_path / "a.png", pixels))
+    message = error_of_mask(reader, write(tmp_path / "a.png", pixels))
     assert "has transparent pixels" in message
 
 
 @pytest.mark.parametrize("reader", [COLOURS, NumberMask(3)])
 def test_jpegs_are_refused_where_values_must_be_exact(tmp_path, reader):
-    assert "compressed as JPEG" in error_of(reader, write(tmp_path / "a.jpg", coloured()))
+    assert "compressed as JPEG" in error_of_mask(reader, write(tmp_path / "a.jpg", coloured()))
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((32, 32, 3), np.uint8), compression="jpeg", photometric="rgb")
-    assert "compressed as JPEG" in error_of(reader, path)
+    assert "compressed as JPEG" in error_of_mask(reader, path)
 
 
 def write_webp_tiff(path, lossless):
@@ -233,7 +120,7 @@ def test_tiffs_of_webp_are_refused_where_they_lose_detail(tmp_path):
     write_webp_tiff(tmp_path / "exact.tif", True)
     COLOURS.read(tmp_path / "exact.tif")
     write_webp_tiff(tmp_path / "lossy.tif", False)
-    assert "compressed as JPEG or similar" in error_of(COLOURS, tmp_path / "lossy.tif")
+    assert "compressed as JPEG or similar" in error_of_mask(COLOURS, tmp_path / "lossy.tif")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +135,7 @@ def test_webp_and_jpeg_2000_are_refused_where_they_lose_detail(tmp_path, name, e
     picture.save(tmp_path / name, **exact)
     COLOURS.read(tmp_path / name)
     picture.save(tmp_path / name, **lossy)
-    assert "compressed as JPEG or similar" in error_of(COLOURS, tmp_path / name)
+    assert "compressed as JPEG or similar" in error_of_mask(COLOURS, tmp_path / name)
 
 
 def test_extended_webp_is_searched_for_its_frame(tmp_path):
@@ -312,7 +199,9 @@ def test_16_bit_greys_are_class_numbers(tmp_path):
 
 def test_a_gif_in_colours_has_no_class_numbers(tmp_path):
     Image.fromarray(coloured()).quantize(3).save(tmp_path / "a.gif")
-    assert "has colours instead of class numbers" in error_of(NumberMask(5), tmp_path / "a.gif")
+    assert "has colours instead of class numbers" in error_of_mask(
+        NumberMask(5), tmp_path / "a.gif"
+    )
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
@@ -368,19 +257,19 @@ def _as_grey_png(palette_png: bytes) -> bytes:
 
 
 def test_a_class_that_is_too_high_is_an_error(tmp_path):
-    message = error_of(NumberMask(5), write(tmp_path / "a.png", by_columns(0, 7, 5)))
+    message = error_of_mask(NumberMask(5), write(tmp_path / "a.png", by_columns(0, 7, 5)))
     assert f"{tmp_path / 'a.png'}: has class 7, more than num_classes=5 allows" in message
     assert "in 16 px" in message
 
 
 def test_colours_where_numbers_are_wanted_are_an_error(tmp_path):
-    assert "has colours" in error_of(NumberMask(5), write(tmp_path / "a.png", coloured()))
+    assert "has colours" in error_of_mask(NumberMask(5), write(tmp_path / "a.png", coloured()))
 
 
 def test_floats_are_an_error(tmp_path):
     path = write(tmp_path / "a.tif", numbers().astype(np.float32))
     for reader in (NumberMask(5), ThresholdMask(), COLOURS):
-        assert "float32" in error_of(reader, path)
+        assert "float32" in error_of_mask(reader, path)
 
 
 # --- files ---
@@ -401,7 +290,7 @@ def test_floats_are_an_error(tmp_path):
 def test_bad_mask_files_are_errors(tmp_path, reader, name, kind, message):
     path = write(tmp_path / name, np.random.default_rng(0).integers(0, 3, (90, 90), np.uint8))
     damage(kind, path)
-    assert message in error_of(reader, path).removeprefix(f"{path}: ")
+    assert message in error_of_mask(reader, path).removeprefix(f"{path}: ")
 
 
 def test_readers_can_be_sent_to_other_processes():
@@ -425,7 +314,7 @@ def test_a_field_of_view_of_another_size_is_an_error(tmp_path):
         write(tmp_path / "mask.png", half_mask(4, 6)),
         write(tmp_path / "view.png", half_mask(6, 4)),
     )
-    message = error_of(MaskFiles(mask, ThresholdMask(), view))
+    message = error_of_mask(MaskFiles(mask, ThresholdMask(), view))
     assert f"{mask}: is 4 x 6 px, but {view} is 6 x 4 px" in message
 
 
@@ -457,29 +346,3 @@ def test_masks_are_fitted_where_the_image_is(tmp_path, size):
     dark = image[..., 0] < 128
     assert np.mean(dark[inside] == (target[inside] == 1)) > 0.98
     assert np.array_equal(target, fit_labels(example.target.read(), 64, IGNORED))
-
-
-@pytest.mark.parametrize("numbers", [[1], [1, 2, 3, 4]])
-def test_class_numbers_beside_ignored_pixels_are_no_black_and_white_mask(tmp_path, numbers):
-    mask = np.zeros((20, 20), np.uint8)
-    mask[0, : len(numbers)] = numbers
-    mask[5] = 255
-    with pytest.raises(DataError, match=r"has the values 1.* beside 255, which look like class"):
-        ThresholdMask().read(write(tmp_path / "mask.png", mask))
-
-
-def test_a_softened_mask_is_still_black_and_white(tmp_path):
-    mask = np.zeros((20, 20), np.uint8)
-    mask[0] = np.linspace(1, 255, 20)
-    assert ThresholdMask().read(write(tmp_path / "mask.png", mask)).sum() == 10
-
-
-def test_dark_masks_of_16_bits_are_refused(tmp_path):
-    mask = np.zeros((20, 20), np.uint16)
-    for grey in (100, 255, 32767):
-        mask[5] = grey
-        message = rf"greys from 0 to {grey}, none of them bright \(above 32767 of 65535: they"
-        with pytest.raises(DataError, match=message):
-            ThresholdMask().read(write(tmp_path / "mask.png", mask))
-    mask[5] = 32768
-    assert ThresholdMask().read(write(tmp_path / "mask.png", mask)).sum() == 20
