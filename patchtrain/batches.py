@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import Example, ImageDataset
-from patchtrain.datasets.augment import Augmentation
+from patchtrain.datasets.loading.augment import Augmentation
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.step.batch import HostBatch
 

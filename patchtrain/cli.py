@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "name",
         type=_sampled,
         metavar="NAME",
-        help="in the layout of this data set; a wrong name lists those that there are",
+        help="in the layout of this data set; a wrong name lists the right ones",
     )
     sample.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
     sample.add_argument("--num-images", type=int, default=48, help="48 if not given")
@@ -110,13 +110,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sampled(name: str) -> str:
-    from patchtrain.datasets.samples import WRITERS
+    from patchtrain.datasets import sampled_names
 
     name = name.replace("-", "_")
-
-    if name not in WRITERS:
+    if name not in sampled_names():
         raise argparse.ArgumentTypeError(
-            f"there is no sample data of {name!r}; use one of {', '.join(WRITERS)}"
+            f"there is no sample data of {name!r}; use one of {', '.join(sampled_names())}"
         )
     return name
 
@@ -170,19 +169,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _sample_data(arguments: argparse.Namespace) -> int:
-    from patchtrain.datasets.mosaic_files import write_mosaics
-    from patchtrain.datasets.samples import WRITERS
+    from patchtrain.commands.sample_data import sample_data
 
-    if arguments.data is not None:
-        if arguments.name != "coco_mosaic":
-            raise ConfigError(f"--data: {arguments.name} is generated; leave it out")
-        num_written = write_mosaics(arguments.data, arguments.out, arguments.seed)
-        print(f"{num_written} mosaics in {arguments.out}")
-        return EXIT_DONE
-    write = WRITERS[arguments.name].write
-    write(arguments.out, arguments.num_images, arguments.image_size, arguments.seed)
-    print(f"{arguments.num_images} generated images (not real data) in {arguments.out}")
-    return EXIT_DONE
+    return sample_data(
+        arguments.name,
+        arguments.out,
+        num_images=arguments.num_images,
+        image_size=arguments.image_size,
+        seed=arguments.seed,
+        data_dir=arguments.data,
+    )
 
 
 if __name__ == "__main__":

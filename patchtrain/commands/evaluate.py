@@ -11,7 +11,7 @@ from typing import Any
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.datasets import list_images, load_all
-from patchtrain.datasets.tables import read_table
+from patchtrain.datasets.finding.tables import read_table
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.tasks import parts_of
 from patchtrain.trainer import Trainer

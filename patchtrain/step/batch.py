@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from patchtrain.datasets.boxes import FittedObjects, Objects
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.boxes import FittedObjects, Objects
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.images import fit_labels
 from patchtrain.memory.budget import MemoryGuard

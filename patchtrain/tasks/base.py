@@ -30,7 +30,8 @@ from patchtrain.step.encoder import Encoded, Representative
 if TYPE_CHECKING:
     from torch import nn
 
-    from patchtrain.datasets.base import FittedTarget, ImageData
+    from patchtrain.datasets.example import FittedTarget
+    from patchtrain.datasets.loading.image_data import ImageData
     from patchtrain.models import Network
     from patchtrain.tasks.predictions import Predictions
 

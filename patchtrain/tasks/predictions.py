@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from patchtrain.datasets import Example
-from patchtrain.datasets.base import FittedTarget
+from patchtrain.datasets.example import FittedTarget
 from patchtrain.errors import ConfigError
 from patchtrain.files import atomic_path
 from patchtrain.step.batch import HostBatch

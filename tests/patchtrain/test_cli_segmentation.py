@@ -15,7 +15,7 @@ from PIL import Image
 
 from patchtrain.cli import main
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.aerial_colours import AERIAL_COLOURS
+from patchtrain.datasets.aerial import COLOURS
 from patchtrain.errors import ConfigError
 from patchtrain.record import read_json, read_rows
 from patchtrain.trainer import Trainer
@@ -91,7 +91,7 @@ def test_evaluate_gives_the_recorded_metrics_and_masks_of_the_images_own_size(
         assert all(set(np.unique(mask)) <= {0, 255} for mask in masks.values())
     else:
         found = {tuple(c) for mask in masks.values() for c in mask.reshape(-1, 3)}
-        assert found <= set(AERIAL_COLOURS.values())
+        assert found <= set(COLOURS.values())
     assert Image.open(trained / "predictions.png").width > 1000
 
 
@@ -180,7 +180,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         assert main(["evaluate", str(out), "--split", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["num_images"] == count
     assert main(["evaluate", str(out), "--split", "all"]) == 2
-    assert "11.png: is no image" in capsys.readouterr().err
+    assert "11.png: is not an image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import ImageData
+from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.models.backbones import build_backbone, check_name, feature_dim, use_group_norm

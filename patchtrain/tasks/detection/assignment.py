@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 
 BACKGROUND = -1
 UNCOUNTED = -2

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from patchtrain.datasets.boxes import ANY_CLASS, Objects
+from patchtrain.datasets.targets.boxes import ANY_CLASS, Objects
 
 AREA_RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "coco": {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)},

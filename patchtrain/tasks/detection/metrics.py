@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from patchtrain.datasets.boxes import FittedObjects, unfit_boxes
+from patchtrain.datasets.targets.boxes import FittedObjects, unfit_boxes
 from patchtrain.tasks.detection.average_precision import Found, average_precision
 
 

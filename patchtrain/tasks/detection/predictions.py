@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from patchtrain.datasets.boxes import Annotation, FittedObjects
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects
 from patchtrain.files import atomic_path
 from patchtrain.tasks.detection.picture import FALSE, FOUND, SHOWN_SCORE, draw_boxes, judged
 from patchtrain.tasks.predictions import PicturePredictions, Predicted

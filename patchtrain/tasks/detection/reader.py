@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.grid.resizing import enlargement_of_cells

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import ImageData
+from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell

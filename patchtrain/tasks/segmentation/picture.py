@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

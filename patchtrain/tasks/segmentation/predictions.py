@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from patchtrain.datasets.masks import MaskFiles
+from patchtrain.datasets.targets.masks import MaskFiles
 from patchtrain.files import atomic_path
 from patchtrain.images import unfit_square
 from patchtrain.tasks.predictions import PicturePredictions, Predicted

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.fcos import FCOSHead
 
-from patchtrain.datasets.boxes import ANY_CLASS, Objects
+from patchtrain.datasets.targets.boxes import ANY_CLASS, Objects
 from patchtrain.tasks.detection.assignment import BACKGROUND, UNCOUNTED, Region, assign, locations
 from patchtrain.tasks.detection.fcos import HeadOutputs, decode, losses
 

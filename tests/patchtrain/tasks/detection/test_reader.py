@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 from patchtrain.engine import Engine
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.step.batch import HostBatch

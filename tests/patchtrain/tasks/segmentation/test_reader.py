@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import Example
-from patchtrain.datasets.masks import IGNORED, MaskFiles, ThresholdMask
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.targets.masks import IGNORED, MaskFiles, ThresholdMask
 from patchtrain.engine import Engine
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.images import unfit_square
