@@ -167,7 +167,8 @@ def _finished_record(out: Path) -> TrialRecord | None:
         record = read_json(out / "record.json")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{out / 'record.json'}: is damaged ({error}); remove it to continue from the checkpoint"
+            f"{out / 'record.json'}: is damaged ({error}); remove it to continue from the "
+            "checkpoint"
         ) from None
     return None if record.status is TrialStatus.FAILED else record
 

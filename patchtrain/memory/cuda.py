@@ -239,7 +239,7 @@ class CudaGuard(MemoryGuard):
         )
 
     def _check(self) -> None:
-        """Lower the cap by as much as the context has grown; raise if the process was over budget."""
+        """Lower the cap if the context has grown; raise if the process was over the budget."""
         if self._watchdog is None:
             return
         outside_bytes = self._watchdog.outside_bytes or 0

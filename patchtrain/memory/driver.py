@@ -82,7 +82,7 @@ class Gpu:
         return found
 
     def used_bytes(self) -> int | None:
-        """Return what all processes hold on the device; unlike CUDA's function, creates no context."""
+        """Return what all processes hold on the device; unlike CUDA, NVML creates no context."""
         memory = self._memory()
         return None if memory is None else int(memory.used)
 

@@ -40,7 +40,7 @@ class PatchGd(SampledPatches):
         return self._reader.read_latent(latent, self._global_features(batch))
 
     def _global_features(self, batch: HostBatch) -> Tensor | None:
-        """Return the features [B, F] of the global patches in evaluation mode; None without them."""
+        """Return the features [B, F] of the global patches in evaluation mode, if there are any."""
         return None
 
     def _fill(self, batch: HostBatch) -> LatentBlock:

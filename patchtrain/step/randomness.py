@@ -119,7 +119,7 @@ class PerInputRandomness(TorchDispatchMode):
         num_inputs = len(self._numbers)
         if not (tensor.ndim and tensor.shape[0] and tensor.shape[0] % num_inputs == 0):
             return func(tensor, *args, **kwargs)
-        # from torch's own random state, which activation checkpointing restores before it recomputes
+        # from torch's random state, which activation checkpointing restores before it recomputes
         base = draw_seed(torch.default_generator)
         rows = tensor.shape[0] // num_inputs
         for place, number in enumerate(self._numbers):
