@@ -33,7 +33,7 @@ def new_record(
     """Return the record of a trial of `config` that ended now.
 
     Args:
-        num_classes: classes that it tells apart.
+        num_classes: classes of its data.
         outcome: further fields of `TrialRecord`.
     """
     settings = _recorded_settings(config)
@@ -74,8 +74,8 @@ def versions_json() -> str:
 
 
 def _recorded_settings(config: TrialConfig) -> dict[str, Any]:
-    """Return the settings as they took effect: `same` and `auto` by what they stood for, and None
-    where the task or the method has no such part.
+    """Return the settings as they took effect: a network's name instead of `same`, and None if the
+    task or the method has no such part.
     """
     parts = parts_of(config)
     settings = {name: getattr(config, name) for name in setting_names()}

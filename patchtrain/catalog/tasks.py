@@ -8,7 +8,7 @@ from patchtrain.catalog.facts import Config, Range, TaskFacts
 from patchtrain.errors import ConfigError
 
 _COARSEST_STRIDE_PX = 32
-"""Of a backbone's maps: FCOS's pyramid starts from maps of 8, 16 and 32 px."""
+"""The coarsest of a backbone's maps; FCOS's pyramid starts from strides of 8, 16 and 32 px."""
 
 
 def _check_boxes(config: Config) -> None:
@@ -28,7 +28,7 @@ def _check_boxes(config: Config) -> None:
 
 
 _DENSE_METHODS = ("local_global", "patchgd", "tiled", "downsampled")
-"""Tried by a sweep where patches have targets of their own."""
+"""Methods that a sweep tries if patches have targets of their own."""
 
 _DENSE_LEARNING_RATES = Range(low=1e-5, high=1e-3)  # the paper: 1e-4
 

@@ -257,7 +257,7 @@ def test_estimate_says_whether_it_fits_what_is_largest_and_what_lowers_it(config
         (["--budget", "1GB", "--max", "epochs"], "--max epochs: unknown; use one of"),
         (["--set", "patch_microbatch=0"], "patch_microbatch=0 is not accepted; use auto, none"),
         (["--set", "patch_microbatch=many"], "patch_microbatch='many' is not accepted; use auto"),
-        (["--set", "backbone=resnet999"], "backbone='resnet999' is no network of timm"),
+        (["--set", "backbone=resnet999"], "backbone='resnet999' is not a network of timm"),
         (["--set", "method=full", "--max", "patch_size", "--budget", "1GB"], "it does not change"),
         (["--set", "drop_rate=1.5"], "drop_rate=1.5 must be at least 0 and below 1"),
     ],
@@ -289,14 +289,14 @@ BAD_SETTINGS = [
     ("patch_size=256", "patch_size=256 is larger than image_size=128"),
     ("sampling_rate=0", "sampling_rate=0.0 must be above 0"),
     ("sampling_rate=1.5", "sampling_rate=1.5 must be"),
-    ("backbone=resnet5O", "backbone='resnet5O' is no network of timm; did you mean resnet50"),
+    ("backbone=resnet5O", "backbone='resnet5O' is not a network of timm; did you mean resnet50"),
     ("method=magic", "method='magic' is not accepted; use one of"),
     ("budget=8XB", "budget='8XB' is not a memory size"),
     ("data_dir=/no/such", "data_dir=/no/such"),
     ("device=tpu", "device='tpu' is not supported"),
     ("split_file=/no/such.csv", "/no/such.csv"),
-    ("nonsense=1", "nonsense=1 is no setting"),
-    ("weights=/no/file", "weights='/no/file' is no file"),
+    ("nonsense=1", "nonsense=1 is not a setting"),
+    ("weights=/no/file", "weights='/no/file' is not a file"),
 ]
 
 
@@ -418,7 +418,7 @@ def test_outputs_that_cannot_be_written_are_refused(config_path, tmp_path, capsy
 
 def test_evaluate_refuses_what_train_did_not_write(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path)]) == 2
-    assert "no config.yaml there" in capsys.readouterr().err
+    assert "has no config.yaml" in capsys.readouterr().err
 
 
 def test_resume_before_the_first_checkpoint_still_knows_the_configuration(
@@ -487,7 +487,7 @@ def test_a_damaged_result_is_named(trained, config_path, tmp_path, capsys, name)
 @pytest.mark.parametrize("setting", ["backbone=resnet18", "method=downsampled", "fusion=concat"])
 def test_evaluate_refuses_settings_that_the_weights_fix(trained, capsys, setting):
     assert main(["evaluate", str(trained), "--set", setting]) == 2
-    assert "saved weights fix it" in capsys.readouterr().err
+    assert "the saved weights fix it" in capsys.readouterr().err
 
 
 def test_evaluate_refuses_weights_of_another_network_than_the_configuration(

@@ -186,13 +186,16 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "resnet50"}, "backbone='resnet50' is no network for segmentation; use one"),
+        (
+            {"backbone": "resnet50"},
+            "backbone='resnet50' is not a network for segmentation; use one",
+        ),
         ({"encoder": "resnet35"}, "encoder='resnet35' is unknown .* did you mean .*resnet34"),
         ({"encoder": "vgg11", "backbone": "deeplabv3"}, "encoder='vgg11' cannot carry"),
         ({"aggregator": "small_cnn"}, "aggregator='small_cnn' does not read maps"),
-        ({"method": "checkpointed"}, "method='checkpointed' is for classification"),
+        ({"method": "checkpointed"}, "method='checkpointed' trains classification only"),
         ({"task": "classification"}, "task='classification' does not go with dataset="),
-        ({"num_classes": 5}, "num_classes=5: dataset=.* has its own"),
+        ({"num_classes": 5}, "num_classes=5: dataset=.* has a fixed number of classes"),
         ({"tile_overlap": 0.2}, "tile_overlap=0.2: only detection has overlapping patches"),
         ({"latent_channels": 0}, "latent_channels=0 must be at least 1"),
         (

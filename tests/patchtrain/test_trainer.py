@@ -234,7 +234,7 @@ def test_progress_is_told_after_each_batch():
     [
         ({"device": "tpu"}, "device='tpu' is not supported"),
         ({"device": "cuda:99"}, "device='cuda:99' is not there"),
-        ({"backbone": "nope"}, "backbone='nope' is no network"),
+        ({"backbone": "nope"}, "backbone='nope' is not a network"),
     ],
 )
 def test_check_refuses_before_any_work(changes, message):

@@ -216,7 +216,7 @@ def test_paths_are_absolute_for_workers_elsewhere(tmp_path, monkeypatch):
         (["--epochs", "0"], "epochs=0 must be at least 1"),
         (["--set", "sampling_rate=1.5"], "sampling_rate=1.5 must be above 0"),
         (["--set", "patch_size=300"], "patch_size=300"),
-        (["--set", "no_such=1"], "no_such=1 is no setting"),
+        (["--set", "no_such=1"], "no_such=1 is not a setting"),
         (["--set", "budget=4GB"], "use --budgets"),
         (["--image-size", "37"], "image_size=37"),
         (["--image-size", "-1"], "image_size=-1 must be at least 1"),

@@ -362,7 +362,7 @@ def test_networks_that_cannot_be_trained_are_refused():
     with pytest.raises(ConfigError, match=r"backbone='test_resnt' .*test_resnet"):
         estimate(replace(SMALL, backbone="test_resnt"))
     pooled = replace(SMALL, aggregator="mobilenetv4_conv_small_035", norm="batch", batch_size=1)
-    with pytest.raises(ConfigError, match=r"cannot be trained on .* more images a batch"):
+    with pytest.raises(ConfigError, match=r"cannot be trained on .* images \(batch_size\)"):
         estimate(pooled)
 
 

@@ -175,7 +175,7 @@ def test_a_full_device_is_told_apart_from_a_full_budget(cuda):
     guard = guard_for(DEVICE, BUDGET)
     cuda.other_processes_bytes = 9 * GIB
     with (
-        pytest.raises(BudgetExceeded, match=r"device has 534\.8MB free beside other processes"),
+        pytest.raises(BudgetExceeded, match=r"device has 534\.8MB free besides other processes"),
         guard,
         guard.doing("fill"),
     ):
