@@ -17,7 +17,7 @@ _ROWS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"image_size": 4096, "patch_size": 256, "sampling_rate": 0.07, "inner_iterations": 11},
     ),
 }
-"""Data set -> rows of its table (PANDA: table I), which the paper trains with both methods."""
+"""Data set -> rows of its table (PANDA: table I); the paper trains each with both methods."""
 
 _SHARED: Mapping[str, Any] = {
     "fusion": "add",
@@ -25,19 +25,19 @@ _SHARED: Mapping[str, Any] = {
     "precision": "fp32",
     "patch_microbatch": "none",
 }
-"""What the paper's classifiers have in common, where a sweep varies it."""
+"""Settings that the paper's classifiers share; they count if a sweep varies them."""
 
 _METHODS = ("local_global", "patchgd")
 
 _BACKBONE = "resnet50"
-"""Where a sweep varies it and has it; else the sweep's own."""
+"""Taken if the sweep varies the backbone over it; otherwise the sweep's own is."""
 
 
 def paper_points(space: Space) -> list[dict[str, Any]]:
     """Return the paper's configurations at the image size of `space`, as draws from it.
 
     Raises:
-        ConfigError: there is none at this image size, or none lies in the space.
+        ConfigError: the paper has none at this image size, or none lies in the space.
     """
     base = space.base
     if base.dataset not in _ROWS:

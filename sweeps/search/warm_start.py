@@ -1,4 +1,4 @@
-"""Trials of earlier sweeps that a new one learns from: `known_trials`."""
+"""`known_trials`: the trials of earlier sweeps that a new one learns from."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ _TEACHES = frozenset(
         TrialStatus.STOPPED_EARLY,
     }
 )
-_NO_MATTER = ("seed",)
-"""Settings that may differ: another seed's trials are no worse a hint."""
+_MAY_DIFFER = ("seed",)
+"""Settings that need not be the same: trials with another seed are just as good a hint."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What one earlier run has to teach."""
+    """What one earlier sweep found out."""
 
     run_dir: Path
     records: tuple[TrialRecord, ...]
-    """Those that count here, under names that no trial of this sweep has."""
+    """The records that count here, under ids that no trial of this sweep has."""
     num_outside: int
-    """Trials with values that this sweep's space does not have."""
+    """Number of trials that lie outside the space of this sweep."""
 
     def on(self, device: str) -> tuple[TrialRecord, ...]:
-        """Return the records of trials on this kind of device, `cpu` or `cuda`: another's peaks
-        would mislead. Those that were not launched belong to where the others ran.
+        """Return the records of trials on this kind of device, `cpu` or `cuda`.
+
+        Peaks of another kind would mislead. Trials that were not launched belong to the device
+        that the others ran on.
         """
         ran_on = {_device_kind(record) for record in self.records} - {None}
         return tuple(
@@ -50,8 +52,8 @@ class Known:
 
 
 def _device_kind(record: TrialRecord) -> str | None:
-    """Return the kind of the device that a trial ran on; None: it was not launched, or never came
-    so far as to have one.
+    """Return the kind of device that a trial ran on; None: it was not launched, or ended before it
+    had one.
     """
     if record.status is TrialStatus.PREDICTED_INFEASIBLE or record.device in (None, "auto"):
         return None
@@ -61,14 +63,14 @@ def _device_kind(record: TrialRecord) -> str | None:
 def known_trials(
     run_dirs: Sequence[Path], space: Space, settings: Mapping[str, Any]
 ) -> list[Known]:
-    """Return the trials of the runs in `run_dirs` that say something about `space`.
+    """Return the trials of the sweeps in `run_dirs` that say something about `space`.
 
     Args:
-        settings: what all trials of this sweep share, as its `sweep.json` has it.
+        settings: settings that all trials of this sweep share, as written to `sweep.json`.
 
     Raises:
-        ConfigError: no sweep there, a damaged one, or one whose trials cannot be compared: names
-            the first setting that differs.
+        ConfigError: a folder holds no sweep, a damaged one, or one whose trials cannot be compared;
+            the message names the first setting that differs.
     """
     return [_known(run_dir, space, settings) for run_dir in run_dirs]
 
@@ -86,7 +88,7 @@ def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
             "folder of an earlier one"
         ) from None
     for name, value in json.loads(json.dumps(dict(settings))).items():
-        if name in before or name in _NO_MATTER:  # what that sweep varied, its rows say
+        if name in before or name in _MAY_DIFFER:  # what that sweep varied, its rows say
             continue
         if held.get(name, value) != value:
             raise ConfigError(
