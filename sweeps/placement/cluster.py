@@ -83,29 +83,41 @@ def connected(address: str | None) -> Iterator[bool]:
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address is None:
-        _put_project_on_path()
-        ray.init(
-            address="local",  # else Ray joins the cluster that was last started on this machine
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        _start_here()
     else:
-        _check_answers(address)
-        try:
-            ray.init(
-                address=address,
-                runtime_env=_runtime_env(),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _no_answer(address, str(error)) from None
+        _join(address)
     try:
         yield address is None
     finally:
         ray.shutdown()
+
+
+def _start_here() -> None:
+    import ray
+
+    _put_project_on_path()
+    ray.init(
+        address="local",  # else Ray joins the cluster that was last started on this machine
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+    )
+
+
+def _join(address: str) -> None:
+    import ray
+
+    _check_answers(address)
+    try:
+        ray.init(
+            address=address,
+            runtime_env=_runtime_env(),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _no_answer(address, str(error)) from None
 
 
 def _put_project_on_path() -> None:

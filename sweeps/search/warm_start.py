@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,39 +76,54 @@ def known_trials(
 
 
 def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
+    earlier, varied_there, trials = _read(run_dir)
+    # as JSON has them, so that lists and tuples compare equal
+    _check_comparable(run_dir, earlier, varied_there, json.loads(json.dumps(dict(settings))))
+    fixed_here = {
+        name: value
+        for name, value in settings.items()
+        if name in varied_there and name in TrialRecord.__dataclass_fields__
+    }
+    records, num_outside = [], 0
+    for record in trials:
+        if record.status not in _TEACHES or record.is_replicate:
+            continue
+        same = all(recorded(record, name) == value for name, value in fixed_here.items())
+        if not (same and space.contains(space.params(record))):
+            num_outside += 1
+            continue
+        name = f"{run_dir}/{record.trial_id}"  # two folders of the same name may be given
+        records.append(dataclasses.replace(record, trial_id=name, group=name))
+    return Known(run_dir, tuple(records), num_outside)
+
+
+def _read(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any], list[TrialRecord]]:
+    """Return the shared settings, the space and the trials of an earlier sweep."""
     try:
         described = json.loads((run_dir / "sweep.json").read_text())
-        held, before = dict(described["settings"]), dict(described["space"])
+        settings, space = dict(described["settings"]), dict(described["space"])
         rows = read_rows(run_dir / "trials.parquet")
-        trials = [TrialRecord.from_row(row) for row in rows]
+        return settings, space, [TrialRecord.from_row(row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise ConfigError(
             f"--warm-start {run_dir}: holds no readable sweep "
             f"({type(error).__name__}: {' '.join(str(error).split())[:120]}); give the --out "
             "folder of an earlier one"
         ) from None
-    for name, value in json.loads(json.dumps(dict(settings))).items():
-        if name in before or name in _MAY_DIFFER:  # what that sweep varied, its rows say
+
+
+def _check_comparable(
+    run_dir: Path,
+    earlier: Mapping[str, Any],
+    varied_there: Collection[str],
+    settings: Mapping[str, Any],
+) -> None:
+    for name, value in settings.items():
+        if name in varied_there or name in _MAY_DIFFER:  # the rows have what was varied
             continue
-        if held.get(name, value) != value:
+        if earlier.get(name, value) != value:
             raise ConfigError(
-                f"--warm-start {run_dir}: its trials have {name}={json.dumps(held.get(name))}, "
+                f"--warm-start {run_dir}: its trials have {name}={json.dumps(earlier.get(name))}, "
                 f"this sweep {json.dumps(value)}, so they cannot be compared; give the same, or "
                 "leave --warm-start out"
             )
-    fixed = {
-        name: value
-        for name, value in settings.items()
-        if name in before and name in TrialRecord.__dataclass_fields__
-    }
-    records, num_outside = [], 0
-    for record in trials:
-        if record.status not in _TEACHES or record.is_replicate:
-            continue
-        same = all(recorded(record, name) == value for name, value in fixed.items())
-        if not (same and space.contains(space.params(record))):
-            num_outside += 1
-            continue
-        name = f"{run_dir}/{record.trial_id}"  # folders of the same name may lie apart
-        records.append(dataclasses.replace(record, trial_id=name, group=name))
-    return Known(run_dir, tuple(records), num_outside)
