@@ -116,10 +116,15 @@ def _called(maker: Callable[..., Any], name: str, **arguments: int) -> Any:
         ) from error
 
 
+def create_study(**settings: Any) -> Study:
+    """Return a study of two objectives, metric and peak, made without a word on stderr."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(directions=DIRECTIONS, **settings)
+
+
 def _small_study(distributions: Distributions, seed: int) -> Study:
     """Return a study with trials that completed and trials that did not fit."""
-    random = optuna.samplers.RandomSampler(seed=seed)
-    study = optuna.create_study(sampler=random, directions=DIRECTIONS)
+    study = create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     draws = [study.ask(dict(distributions)).params for _ in range(6)]
     for number, params in enumerate(draws):
         fits = number < 4
