@@ -1,4 +1,4 @@
-"""Reaching a Ray cluster, or starting one here, quietly and with this project on its workers.
+"""Connects to a Ray cluster, or starts one here, quietly and with this project on the workers.
 
 Knows nothing of trials.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from patchtrain.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Folder that holds the packages `patchtrain` and `sweeps`."""
+"""Folder with the packages `patchtrain` and `sweeps`."""
 
 _CONNECT_TIMEOUT_S = 10.0
 _ASK_CLUSTER = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -29,23 +29,23 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # Ctrl-C ends the sweep at once: its state is on disk at any time
+    # Ctrl-C ends the sweep at once: its state is on disk at all times
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # relative paths keep their meaning in workers
+    # relative paths mean the same in workers
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # one slow write is no news
+    # a single slow write is not worth a warning
     "TUNE_WARN_THRESHOLD_S": "10",
 }
-"""Environment that Ray reads at import and that its workers inherit; what is set already wins."""
+"""Environment that Ray reads at import and that workers inherit; values set before are kept."""
 
 _SILENT = (
-    "ray.tune.tune",  # says at the end that trials failed, which each of them has said
-    # say that Tune's own state cannot be written, which nobody reads
+    "ray.tune.tune",  # reports failed trials at the end, each of which was reported already
+    # these report that Tune's own state cannot be written, which nobody reads
     "ray.tune.execution.experiment_state",
     "ray.train._internal.storage",
     "ray.train._internal.syncer",
 )
-"""Loggers of Ray whose errors are no news."""
+"""Loggers of Ray whose errors tell nothing new."""
 
 
 def quieten() -> None:
@@ -55,26 +55,26 @@ def quieten() -> None:
 
 
 def working_dir() -> Path:
-    """Return the folder that relative paths of results are meant in.
+    """Return the folder that relative paths of results start from.
 
-    The current one, but the home folder in a job that was submitted with a working directory:
-    that is a copy, which Ray removes after the job.
+    It is the current folder, except in a job that was submitted with a working directory: that is
+    a copy, which Ray removes after the job, so results go to the home folder.
     """
     return Path.home() if _has_job_working_dir() else Path.cwd()
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[bool]:
-    """Context: connected to the cluster at `address`, or to one started here for the while.
+    """Context: connected to the cluster at `address`, or to one that is started here meanwhile.
 
-    Its value is whether the cluster was started here.
+    The value of the context is whether the cluster was started here.
 
     Args:
-        address: `host:port` or `auto`. None: the cluster that runs this job,
-            or the one in RAY_ADDRESS; without either, one on this machine.
+        address: `host:port` or `auto`. None: the cluster that runs this job, or the one in
+            RAY_ADDRESS; without either, a new one on this machine.
 
     Raises:
-        ConfigError: nobody answers at `address`.
+        ConfigError: no cluster answers at `address`.
     """
     import ray
 
@@ -83,42 +83,54 @@ def connected(address: str | None) -> Iterator[bool]:
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address is None:
-        _put_project_on_path()
-        ray.init(
-            address="local",  # else Ray joins whatever cluster was last started on this machine
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        _start_here()
     else:
-        _check_answers(address)
-        try:
-            ray.init(
-                address=address,
-                runtime_env=_runtime_env(),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _no_answer(address, str(error)) from None
+        _join(address)
     try:
         yield address is None
     finally:
         ray.shutdown()
 
 
+def _start_here() -> None:
+    import ray
+
+    _put_project_on_path()
+    ray.init(
+        address="local",  # else Ray joins the cluster that was last started on this machine
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+    )
+
+
+def _join(address: str) -> None:
+    import ray
+
+    _check_answers(address)
+    try:
+        ray.init(
+            address=address,
+            runtime_env=_runtime_env(),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _no_answer(address, str(error)) from None
+
+
 def _put_project_on_path() -> None:
-    """Have workers that are started from here find the packages, installed or not."""
+    """Make sure that workers started from here find the packages, installed or not."""
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(ROOT) not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
 
 
 def _runtime_env() -> dict[str, list[str]] | None:
-    """Return what brings the packages to workers of a cluster that runs already.
+    """Return the runtime environment that brings the packages to workers of a running cluster.
 
-    None inside a job that was submitted with a working directory: its workers have that.
+    None inside a job that was submitted with a working directory: its workers have the packages.
     """
     if _has_job_working_dir():
         return None
@@ -134,26 +146,26 @@ def _check_answers(address: str) -> None:
     """Check that something listens at `address`; Ray itself would try for minutes.
 
     Raises:
-        ConfigError: nothing does, or `address` is none.
+        ConfigError: nothing does, or `address` is malformed.
     """
     if address in ("auto", "local"):
         return
-    if address.startswith("ray://"):  # Tune would move this process's part to the cluster
+    if address.startswith("ray://"):  # Tune would run the part of this process on the cluster
         raise ConfigError(
-            f"--address {address!r} is that of Ray's client, which cannot run a sweep; "
-            "use `ray job submit`, or give host:port from a machine of the cluster"
+            f"--address {address!r} is an address for Ray's client, which cannot run a sweep; "
+            "use `ray job submit`, or give host:port on a machine of the cluster"
         )
     host, separator, port = address.rpartition(":")
     if not (separator and host and port.isdecimal() and int(port) < 2**16):
         raise ConfigError(
-            f"--address {address!r} is no address; write host:port, e.g. 10.0.0.1:6379"
+            f"--address {address!r} is not an address; write host:port, e.g. 10.0.0.1:6379"
         )
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise _no_answer(address, str(error)) from None
     if not (os.environ.get("RAY_USE_TLS") == "1" or _is_ray(address)):
-        raise _no_answer(address, "what listens there is something else")
+        raise _no_answer(address, "something else listens there")
 
 
 def _is_ray(address: str) -> bool:
@@ -166,7 +178,7 @@ def _is_ray(address: str) -> bool:
             ask(b"", timeout=_CONNECT_TIMEOUT_S)
         except grpc.FutureTimeoutError:
             return False
-        except grpc.RpcError as error:  # it may want a token, which Ray brings
+        except grpc.RpcError as error:  # it may want a token, which Ray will send
             return error.code() not in (
                 grpc.StatusCode.UNIMPLEMENTED,
                 grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -1,6 +1,6 @@
-"""What a trial asks the cluster for: the share of a GPU that its budget is, CPUs, host memory.
+"""What a trial reserves on the cluster: CPUs, host memory, and the GPU share that fits the budget.
 
-Knows nothing of trainers and samplers. The arithmetic is pure; `survey` asks Ray.
+The arithmetic is pure; `survey` asks Ray. Knows nothing of trainers and samplers.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from patchtrain.files import atomic_path
 from patchtrain.units import format_bytes
 
 PROCESS_OVERHEAD_BYTES = 1_000_000_000
-"""Host memory of a worker beside its tensors: Python, torch, the list of a data set."""
+"""Host memory of a worker besides tensors: Python, torch, the list of a data set."""
 
 MEMORY_STEP_BYTES = 250_000_000
-"""Host memory is reserved in such steps: Tune passes a worker on to the next trial only where that
-asks for exactly the same, and starting one costs seconds."""
+"""Host memory is reserved in steps of this size: Tune passes a worker on only to a trial that asks
+for exactly the same resources, and starting a new one costs seconds."""
 
 _BATCHES_IN_USE = 2
-"""The batch that is trained on and its copy on the way to the device, or the next, being read."""
+"""The batch that is trained on, and its copy on the way to the device or the next one read."""
 
 _BATCHES_AHEAD = 2
 """Batches that each reading process holds ready: torch's `prefetch_factor`."""
@@ -35,7 +35,7 @@ _UNITS = 10_000
 """Ray counts every resource in whole units of 1/10,000."""
 
 _QUERY_LIMIT_S = 60.0
-"""How long the nodes may take to tell the memory of their GPUs, in seconds."""
+"""How long nodes may take to report the memory of their GPUs, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,40 +45,40 @@ class Cluster:
     nodes: tuple[Mapping[str, float], ...]
     """Ray resources of each node: CPU, GPU, memory (bytes)."""
     gpu_memory_bytes: int | None = None
-    """Of the smallest GPU; None: there is none, or it is unknown."""
+    """Memory of the smallest GPU; None: no GPU is there, or its memory is unknown."""
     gpu_bytes_by_node: Mapping[str, int] = field(default_factory=dict)
-    """Ray's id of a node -> memory of its smallest GPU, of the nodes that were asked for it."""
+    """Ray's id of a node -> memory of its smallest GPU, for the nodes that were asked."""
 
     @property
     def has_gpu(self) -> bool:
-        """Whether trials may have a GPU, now or once a node for it is started."""
+        """Whether trials can have a GPU, now or once a node with one is started."""
         return self.gpu_memory_bytes is not None or any(node.get("GPU") for node in self.nodes)
 
 
 class Placement:
     """What the trials of one sweep reserve on one cluster.
 
-    A trial reserves a CPU and one for each of its reading processes, host memory, and on a GPU the
-    share of it that the budget is. On the CPU the budget is host memory too, so that memory is what
-    is packed. More host memory than any node has is not asked for: such a trial has a node alone.
+    A trial reserves one CPU, one more for each process that reads images, host memory, and on a
+    GPU a share as large as budget / GPU memory. On the CPU the budget is host memory too, so trials
+    are packed by memory. A trial that needs more host memory than any node has gets a node alone.
 
-    Where GPUs differ in size, a share is of the smallest: Ray knows GPUs by their number, not by
-    their memory, and may put any trial on any of them. A larger GPU holds no more trials than the
-    smallest does.
+    If GPUs differ in size, shares refer to the smallest: Ray counts GPUs but ignores their memory,
+    and may put any trial on any of them. So a larger GPU holds no more trials than the smallest.
 
     Args:
-        base: what the trials share.
+        base: settings that the trials share.
         budgets_bytes: budgets of the sweep.
+        cluster: the nodes to place them on.
 
     Raises:
-        ConfigError: a budget is more than a GPU has, or no GPU is there for `device=cuda`.
+        ConfigError: a budget exceeds the memory of a GPU, or `device=cuda` without a GPU.
     """
 
     def __init__(self, base: TrialConfig, budgets_bytes: Sequence[int], cluster: Cluster) -> None:
         if base.device.startswith("cuda:"):
             raise ConfigError(
-                f"device={base.device!r}: Ray picks the GPU of a trial, which sees no other; use "
-                "--set device=cuda"
+                f"device={base.device!r}: Ray picks the GPU of each trial and hides the others; "
+                "use --set device=cuda"
             )
         if base.device == "cuda" and not cluster.has_gpu:
             raise ConfigError(
@@ -90,7 +90,7 @@ class Placement:
         self._num_cpus = 1.0 + base.num_workers
         self._uses_gpu = base.device == "cuda" or (base.device == "auto" and cluster.has_gpu)
         hosts = [node for node in self._nodes_of_device() if node.get("CPU", 0.0) >= self._num_cpus]
-        # of nodes that have yet to start it is unknown
+        # the memory of nodes that have yet to start is unknown
         self._node_memory_bytes = max((n.get("memory", 0.0) for n in hosts), default=math.inf)
         self._has_host = bool(hosts)
         self._budgets_bytes = tuple(budgets_bytes)
@@ -103,11 +103,11 @@ class Placement:
         return "cuda" if self._uses_gpu else "cpu"
 
     def check_fits(self, *, may_grow: bool) -> None:
-        """Refuse what no node can ever hold, and what would be waited for without end.
+        """Refuse trials that no node can ever hold, and that would wait forever.
 
         Args:
-            may_grow: whether the cluster starts nodes for trials that wait; nothing is known of
-                those, so nothing is refused.
+            may_grow: whether the cluster starts nodes for trials that wait; nothing is known about
+                such nodes, so nothing is refused.
 
         Raises:
             ConfigError: says what is missing, and what to change.
@@ -118,15 +118,15 @@ class Placement:
         if not nodes:
             raise ConfigError(
                 f"--gpu-memory {format_bytes(self._cluster.gpu_memory_bytes)} but no node of the "
-                "cluster has a GPU, and it starts no others; leave --gpu-memory out to use the "
+                "cluster has a GPU, and no others will start; leave --gpu-memory out to use the "
                 "CPU, or give the --address of a cluster with GPUs"
             )
         where = "no node with a GPU" if self._uses_gpu else "no node"
         most = int(max(node.get("CPU", 0.0) for node in nodes))
         if most < 1:
             raise ConfigError(
-                f"device={self.device!r}: a trial needs a CPU, but {where} has one to give; start "
-                "one with `ray start --num-cpus=N`, or leave --address out to use this machine"
+                f"device={self.device!r}: a trial needs a CPU, but {where} offers one; start one "
+                "with `ray start --num-cpus=N`, or leave --address out to use this machine"
             )
         raise ConfigError(
             f"num_workers={self._base.num_workers} makes a trial need {self._num_cpus:g} CPUs, but "
@@ -147,26 +147,26 @@ class Placement:
         return wanted
 
     def slots_by_node(self, budget_bytes: int) -> list[int]:
-        """Return how many trials under `budget_bytes` each of the cluster's nodes holds at once."""
+        """Return how many trials under `budget_bytes` each node holds at the same time."""
         wanted = self.resources(budget_bytes)
         return [_num_fitting(wanted, node) for node in self._cluster.nodes]
 
     def num_slots(self) -> int:
-        """Return how many trials of the smallest budget fit on the nodes side by side."""
+        """Return how many trials of the smallest budget all nodes together hold."""
         return sum(self.slots_by_node(min(self._budgets_bytes)))
 
     def _nodes_of_device(self) -> list[Mapping[str, float]]:
-        """Return the nodes that have the kind of device that trials run on."""
+        """Return the nodes with the kind of device that trials run on."""
         return [n for n in self._cluster.nodes if not self._uses_gpu or n.get("GPU", 0.0) >= 1]
 
 
 def host_bytes(config: TrialConfig) -> int:
-    """Return the host memory that a trial takes beside its budget.
+    """Return the host memory that a trial takes besides its budget, in bytes.
 
-    Overhead of the process, and the images that are there at a time, uint8 [image_size,
-    image_size, 3] each: two batches in the training process, two more for each reading process.
-    Those are forks, which share the rest with the process that they were forked from. What
-    decoding takes for the moment is not in it.
+    That is the overhead of the process, and the images that exist at the same time, each uint8
+    [image_size, image_size, 3]: two batches in the training process, and two more for each reading
+    process. Reading processes are forks, which share everything else with the training process.
+    Memory for decoding an image is not included.
     """
     batch_bytes = config.batch_size * config.image_size**2 * 3
     num_batches = _BATCHES_IN_USE + _BATCHES_AHEAD * config.num_workers
@@ -174,10 +174,10 @@ def host_bytes(config: TrialConfig) -> int:
 
 
 def _gpu_share(budget_bytes: int, gpu_memory_bytes: int | None) -> float:
-    """Return the share of a GPU that a budget is, in steps that Ray can count.
+    """Return the share of a GPU for a budget, in steps that Ray can count.
 
-    Rounded down, so that three thirds fit on a GPU; but up where one more trial than the memory
-    holds would fit otherwise.
+    It is rounded down, so that three thirds fit on a GPU; but up if otherwise one more trial would
+    be placed than the memory holds.
     """
     if gpu_memory_bytes is None:
         return 1.0
@@ -196,7 +196,7 @@ def _gpu_share(budget_bytes: int, gpu_memory_bytes: int | None) -> float:
 def _num_fitting(wanted: Mapping[str, float], node: Mapping[str, float]) -> int:
     """Return how many times `wanted` fits on `node`, counted as Ray does.
 
-    A share of a GPU lies on one GPU: 0.6 fits twice on two of them, not three times.
+    A share must lie on a single GPU: 0.6 fits on two GPUs twice, not three times.
     """
     return min(
         int(node.get(name, 0.0)) * (_UNITS // _units(amount))
@@ -219,14 +219,14 @@ def survey(
     """Return what the connected Ray cluster offers.
 
     Args:
-        gpu_memory_bytes: memory of a GPU, where the user said so; also says that there are GPUs,
+        gpu_memory_bytes: memory of a GPU, if the user gave it; it also says that there are GPUs,
             which a cluster that starts nodes on demand does not show at first.
-        cache_path: file of answers that `remember` wrote: only nodes that are not in it are asked.
-            It need not exist.
-        asks_gpus: False leaves the GPUs alone, which trials on the CPU do not need.
+        cache_path: file with answers that `remember` wrote: only nodes that are missing there are
+            asked. It need not exist.
+        asks_gpus: False leaves the GPUs alone, for trials that run on the CPU.
 
     Raises:
-        ConfigError: GPUs do not tell their memory.
+        ConfigError: a node does not report the memory of its GPUs.
     """
     import ray
 
@@ -244,9 +244,9 @@ def survey(
 
 
 def remember(cluster: Cluster, path: Path) -> None:
-    """Write to `path` what the GPUs of `cluster` answered, for the next `survey`.
+    """Write the memory of the GPUs of `cluster` to `path`, for the next `survey`.
 
-    A file that cannot be written is no error: the GPUs are asked again.
+    If the file cannot be written, that is no error: the GPUs are asked again.
     """
     if cluster.gpu_bytes_by_node:
         with suppress(OSError), atomic_path(path) as temporary:
@@ -254,7 +254,7 @@ def remember(cluster: Cluster, path: Path) -> None:
 
 
 def _recalled(path: Path | None) -> dict[str, int]:
-    """Return what `remember` wrote; nothing where the file is missing or damaged."""
+    """Return what `remember` wrote; nothing if the file is missing or damaged."""
     with suppress(OSError, ValueError):
         held = json.loads(path.read_text()) if path is not None else None
         if isinstance(held, dict):
@@ -269,7 +269,7 @@ def _gpu_bytes_by_node(
 
     Args:
         nodes: as Ray lists them.
-        known: answers of nodes that need not be asked again.
+        known: earlier answers; these nodes are not asked again.
     """
     ids = [node["NodeID"] for node in nodes]
     found = {key: known[key] for key in ids if key in known}
@@ -277,12 +277,12 @@ def _gpu_bytes_by_node(
 
 
 def _asked(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Ask one task on each of the nodes for the memory of its smallest GPU."""
+    """Have a task on each node report the memory of its smallest GPU."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # It reserves nothing, so that it runs beside whatever is on the GPUs. Its process ends with it:
-    # once CUDA has seen all GPUs, a trial in that process could not be given one of them.
+    # The task reserves nothing, so that it runs next to whatever is on the GPUs. The process ends
+    # with it: once CUDA has seen all GPUs there, it could not be restricted to that of a trial.
     ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=1)(_smallest_gpu_bytes)
     tasks = {
         ask.options(
@@ -298,8 +298,8 @@ def _asked(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
             ray.cancel(task, force=True)
         addresses = ", ".join(sorted({tasks[task]["NodeManagerAddress"] for task in silent}))
         raise ConfigError(
-            f"the GPUs of {addresses} did not tell their memory within {_QUERY_LIMIT_S:g} s; free "
-            "them, give --gpu-memory, or leave GPUs alone with --set device=cpu"
+            f"the GPUs of {addresses} did not report their memory within {_QUERY_LIMIT_S:g} s; "
+            "free them, give --gpu-memory, or leave GPUs alone with --set device=cpu"
         )
     return {tasks[task]["NodeID"]: _answer(task, tasks[task]) for task in answered}
 
@@ -309,11 +309,11 @@ def _answer(task: Any, node: Mapping[str, Any]) -> int:
 
     try:
         return ray.get(task)
-    except Exception as error:  # whatever it is, the user knows better what the GPUs are
+    except Exception as error:  # whatever it is, the user can say what GPUs these are
         cause = getattr(error, "cause", None) or error
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
         raise ConfigError(
-            f"the GPUs of {node['NodeManagerAddress']} do not tell their memory ({reason}); give "
+            f"the GPUs of {node['NodeManagerAddress']} do not report their memory ({reason}); give "
             "--gpu-memory, or leave GPUs alone with --set device=cpu"
         ) from None
 
@@ -321,7 +321,7 @@ def _answer(task: Any, node: Mapping[str, Any]) -> int:
 def _smallest_gpu_bytes(num_gpus: int) -> int:
     """Return the memory of the smallest of the first `num_gpus` GPUs; runs on their node.
 
-    Of a GPU that is cut into slices, CUDA shows one slice to a process.
+    If a GPU is cut into slices, CUDA shows a process one slice.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""`JointFile`: one Parquet file that joins the trials' own files. Knows nothing of its columns.
+"""`JointFile`: one Parquet file that joins the trials' own files.
 
-What a trial leaves goes to its own file at once, and to the joint one as time allows: rewriting
-that costs more the longer the sweep is.
+The rows of a trial go to its own file at once, and to the joint file as time allows, since
+rewriting that costs more the longer the sweep is. Knows nothing of columns.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from patchtrain.record import read_rows
 Row = dict[str, Any]
 
 _MAX_SHARE_OF_TIME = 0.05
-"""Of the time that may go into rewriting a joint file."""
+"""Most of the time, as a share, that may go into rewriting a joint file."""
 
 _MAX_CREDIT_S = 1.0
-"""Time that may go into it at once, before it has been earned."""
+"""Time in seconds that rewriting may take in advance, before it has been earned."""
 
 
 class JointFile:
-    """A joint file: when it is to be rewritten, and what a kill left out of it.
+    """A joint file: knows when to rewrite it, and finds the rows that a kill left out.
 
     Args:
-        path: where it is.
-        own_name: name of the file in the folder of each trial, `trials/<id>/` beside it.
-        read_own: gives the rows of one of those; may raise what a damaged file makes it raise.
-        write: writes all of the joint file, or raises.
+        path: path of the joint file.
+        own_name: name of the file in the folder of each trial, `trials/<id>/` next to `path`.
+        read_own: returns the rows of such a file; may raise if the file is damaged.
+        write: writes the whole joint file, or raises.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class JointFile:
         self._credited_at = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether it is stale, and the time that writing it takes has been earned."""
+        """Whether the file is stale, and the time to write it has been earned."""
         now = time.monotonic()
         earned_s = (now - self._credited_at) * _MAX_SHARE_OF_TIME
         self.credit_s = min(_MAX_CREDIT_S, self.credit_s + earned_s)
@@ -60,20 +60,20 @@ class JointFile:
         return self.is_stale and self.credit_s > 0
 
     def write(self) -> None:
-        """Rewrite it."""
+        """Rewrite the file."""
         started_at = time.monotonic()
         self._write()
         self.is_stale = False
         self.credit_s -= time.monotonic() - started_at
 
     def read(self) -> list[Row]:
-        """Return its rows, then those of own files that are newer or of trials it does not have.
+        """Return the rows of the file, then those of own files that are newer or missing in it.
 
-        It is stale then if there are such. A damaged own file is as good as none; a damaged joint
-        file is moved aside.
+        If there are any of the latter, the file is stale. Damaged own files are ignored; a damaged
+        joint file is moved aside.
 
         Raises:
-            ConfigError: it is damaged, and there are no own files to make it from.
+            ConfigError: the file is damaged, and there are no own files to rebuild it from.
         """
         rows: list[Row] = []
         written_at_ns, damage = -1, None
@@ -103,19 +103,19 @@ class JointFile:
         """Move the damaged file out of the way of a new one.
 
         Raises:
-            ConfigError: there are no rows to make a new one from.
+            ConfigError: there are no rows to rebuild it from.
         """
         source = f"trials/*/{self._own_name}"
         if num_own_rows == 0:
             raise ConfigError(
-                f"{self.path}: is damaged ({damage}), and there is no {source} to make it from; "
-                "bring the file back from a copy, or give another --out"
+                f"{self.path}: is damaged ({damage}), and there is no {source} to rebuild it from; "
+                "restore the file from a copy, or give another --out"
             )
         aside = self.path.with_name(f"{self.path.name}.damaged")
         self.path.replace(aside)
         print(
-            f"{self.path}: is damaged ({damage}); made again from {num_own_rows} rows in {source}, "
-            f"the damaged file is {aside.name}",
+            f"{self.path}: is damaged ({damage}); rebuilt from {num_own_rows} rows in {source}, "
+            f"the damaged file is kept as {aside.name}",
             file=sys.stderr,
             flush=True,
         )
@@ -125,7 +125,7 @@ def _damage(error: Exception) -> str:
     """Return what is wrong with the content of a Parquet file, in one line.
 
     Raises:
-        OSError: nothing is; the storage could not read it.
+        OSError: the content is not to blame; the storage could not read it.
     """
     if isinstance(error, OSError) and error.errno is not None:
         raise error

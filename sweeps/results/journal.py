@@ -1,4 +1,4 @@
-"""The file that keeps the search's studies: opened, repaired, written with patience."""
+"""The file that holds the studies of the search: opened, repaired, and written to patiently."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sweeps.results.patience import patiently
 def open_storage(path: Path) -> BaseStorage:
     """Return the Optuna storage in the file `path`, repaired if its writer was killed.
 
-    A journal (`optuna-dashboard PATH` reads it): appending is safe on network file systems,
-    where SQLite's locks are not. Its caller must be the only writer.
+    It is a journal, which `optuna-dashboard PATH` reads: appending is safe on network file systems,
+    where the locks of SQLite are not. The caller must be the only writer.
     """
     if path.exists():
         _cut_torn_line(path)
@@ -28,10 +28,10 @@ def open_storage(path: Path) -> BaseStorage:
 
 
 class PatientJournalFile(JournalFileBackend):
-    """Optuna's journal file, whose appends wait while the file cannot be written.
+    """Optuna's journal file, but appending waits while the file cannot be written.
 
-    An entry is in the file once and whole, or not at all: what a failed attempt left behind is
-    cut off before the next one.
+    Every entry is in the file once and whole, or not at all: what a failed attempt left behind is
+    cut off before the next attempt.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class PatientJournalFile(JournalFileBackend):
         self._cut_at_bytes: int | None = None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries, and have them on disk on return.
+        """Append entries; they are on disk once this returns.
 
         Raises:
             OSError: see `patience.patiently`.
@@ -50,29 +50,29 @@ class PatientJournalFile(JournalFileBackend):
         patiently(lambda: self._append(entries), str(self._path))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Yield the entries from a number on.
+        """Yield the entries, starting at a number.
 
         Raises:
             OSError: see `patience.patiently`.
         """
         read = super().read_logs
-        if log_number_from == 0:  # at the start, and maybe much
+        if log_number_from == 0:  # at the start, when there may be many
             yield from read(0)
-        else:  # at once: entries that were read before a failure must not be given twice
+        else:  # as a list: entries read before a failure must not be yielded twice
             yield from patiently(lambda: list(read(log_number_from)), str(self._path))
 
     def _append(self, entries: bytes) -> None:
         self._lock.acquire()
         try:
-            # not created: where a mount is gone, the file would be hidden once it is back
+            # never created here: if a mount is gone, the file would be hidden once it is back
             descriptor = os.open(self._path, os.O_RDWR)
             try:
                 self._write_whole(descriptor, entries)
             finally:
-                with suppress(OSError):  # what was to be written is on disk by now
+                with suppress(OSError):  # the entries are on disk by now
                     os.close(descriptor)
         finally:
-            with suppress(RuntimeError):  # Optuna takes over a lock that was left behind
+            with suppress(RuntimeError):  # Optuna takes over a lock that is left behind
                 self._lock.release()
 
     def _write_whole(self, descriptor: int, entries: bytes) -> None:
@@ -81,7 +81,7 @@ class PatientJournalFile(JournalFileBackend):
         size_bytes = os.fstat(descriptor).st_size
         num_written = 0
         try:
-            while num_written < len(entries):  # a disk that fills up takes a part of them
+            while num_written < len(entries):  # a disk that fills up takes only a part
                 num_written += os.pwrite(
                     descriptor, entries[num_written:], size_bytes + num_written
                 )
@@ -97,7 +97,7 @@ class PatientJournalFile(JournalFileBackend):
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Drop what follows the last newline: an entry whose writer died within it."""
+    """Remove what follows the last newline: an entry whose writer died while writing."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):

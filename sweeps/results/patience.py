@@ -1,6 +1,6 @@
-"""Waiting while a folder of results cannot be written: a full disk, a file system that went away.
+"""Waits while a folder of results cannot be written: a full disk, a file system that went away.
 
-Knows nothing of what is written.
+Knows nothing of the files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TypeVar
 from patchtrain.errors import ConfigError
 
 PATIENCE_VARIABLE = "PATCHTRAIN_STORAGE_PATIENCE_S"
-"""Environment variable: how long to wait for the storage, in seconds; 0: not at all."""
+"""Environment variable: how long to wait for the storage, in seconds; 0 does not wait."""
 
 DEFAULT_PATIENCE_S = 3600.0
 
@@ -28,7 +28,7 @@ _LONGEST_PAUSE_S = 10.0
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _PASSING = _NO_SPACE | {
-    # a device that fails, or that was made read-only because it failed
+    # a device that fails, or that the system made read-only after a failure
     errno.EIO,
     errno.EROFS,
     errno.ENXIO,
@@ -51,7 +51,7 @@ _PASSING = _NO_SPACE | {
     errno.ENETDOWN,
     errno.ENETUNREACH,
     errno.ESHUTDOWN,
-    # a machine that is short of something for now
+    # a machine that is short of something at the moment
     errno.EAGAIN,
     errno.EBUSY,
     errno.EINTR,
@@ -62,10 +62,10 @@ _PASSING = _NO_SPACE | {
 }
 
 _NUMBER = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
-"""How pyarrow and safetensors give the number of an error that they raise as their own."""
+"""How pyarrow and safetensors write the number of a system error in messages of their own."""
 
 _TORCH = re.compile(r"inline_container|PytorchStreamWriter")
-"""What torch names when it cannot write a file; it does not say why."""
+"""What torch's message contains when it cannot write a file; it does not say why."""
 
 _Result = TypeVar("_Result")
 
@@ -74,7 +74,7 @@ def patience_s() -> float:
     """Return how long a write may wait, in seconds.
 
     Raises:
-        ConfigError: the environment variable holds no such number.
+        ConfigError: the environment variable holds something else.
     """
     text = os.environ.get(PATIENCE_VARIABLE, "")
     try:
@@ -83,7 +83,7 @@ def patience_s() -> float:
         seconds = math.nan
     if not seconds >= 0:
         raise ConfigError(
-            f"{PATIENCE_VARIABLE}={text!r} is no number of seconds; "
+            f"{PATIENCE_VARIABLE}={text!r} is not a number of seconds; "
             "give 0 or more, or leave it unset to wait for an hour"
         )
     return seconds
@@ -97,19 +97,19 @@ def patiently(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> _Result:
-    """Call `write`, again and again while it fails for a reason that may pass; return its result.
+    """Call `write` until it succeeds or fails for a reason that will not pass; return its result.
 
-    Says on stderr that it waits, and that it need not any longer, once each.
+    Prints one line to stderr when it starts to wait, and one when it can write again.
 
     Args:
-        write: leaves nothing behind when it raises, or starts afresh when it is called again.
-        what: names what cannot be written to people, such as a path.
-        limit_s: how long to go on, in seconds; None: `patience_s()`.
-        clock: gives seconds.
+        write: must leave nothing behind when it raises, or start afresh when called again.
+        what: what is written, such as a path, for the printed lines.
+        limit_s: how long to keep trying, in seconds; None: `patience_s()`.
+        clock: returns seconds.
         sleep: takes seconds.
 
     Raises:
-        Exception: what `write` raised last: the limit is over, or the reason is of another kind.
+        Exception: the last error of `write`: time is up, or the reason will not pass.
         ConfigError: see `patience_s`.
     """
     limit_s = patience_s() if limit_s is None else limit_s
@@ -138,9 +138,9 @@ def patiently(
 
 
 def passing_error(error: BaseException) -> int | None:
-    """Return the number of an error of the storage that may pass; None if `error` is none.
+    """Return the system's number of a storage error that may pass; None if `error` is no such one.
 
-    Such are `OSError`s of the kinds above, and errors of libraries that tell of one in words.
+    These are the `OSError`s listed above, and errors of libraries that mention one of them.
     """
     if isinstance(error, OSError) and error.errno is not None:
         number = error.errno
@@ -160,6 +160,6 @@ def _advice(number: int, limit_s: float) -> str:
 
 
 def _say(line: str) -> None:
-    """Print to stderr; that may be a file on the same full disk."""
+    """Print to stderr, which may be a file on the same full disk."""
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """`Recorder`: writes what Tune reports into the run folder, then tells the search.
 
-The order is what a crash can bear: first the row, then the study. A trial whose row is written is
-never run again, one whose row is not is run again. Knows nothing of trainers and samplers.
+The order makes it safe to crash at any point: first the row, then the study. A trial whose row is
+written never runs again, any other trial does. Knows nothing of trainers and samplers.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
 from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.results.keys import EPOCH, RECORD
 from sweeps.results.records import unstarted_record
 from sweeps.results.store import RunFolder
 from sweeps.search.searcher import StatelessSearcher
-from sweeps.trainable import EPOCH, RECORD
 
 MAX_WORKER_DEATHS = 1
-"""Deaths of its worker that a trial survives between two checkpoints.
+"""How many deaths of its worker a trial survives between two checkpoints.
 
-One that makes progress goes on however often its node is taken away; one that kills its worker
-would do so at the same place again.
+A trial that makes progress continues however often its node is taken away; a trial that kills its
+worker would do so at the same place again.
 """
 
 
@@ -32,7 +32,7 @@ class Recorder(Callback):
     """Keeps run folder and search in line with Tune.
 
     Args:
-        folder: where rows go; open.
+        folder: where rows are written; must be open.
         search: told of each finished trial.
         announce: called with each finished trial, after its row is written.
     """
@@ -49,7 +49,7 @@ class Recorder(Callback):
         self._ended = {record.trial_id for record in folder.records()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave nothing to the copy that Tune writes and nobody reads: the folder has it all."""
+        """Return nothing for the copy that Tune writes and nobody reads: the folder has it all."""
         return {}
 
     def on_trial_start(
@@ -70,9 +70,9 @@ class Recorder(Callback):
         if result[EPOCH] is not None:
             self._folder.add_epoch(result[EPOCH])
         record = TrialRecord.from_row(result[RECORD])
-        if record.status is not TrialStatus.STOPPED_EARLY:  # which it is while epochs are missing
+        if record.status is not TrialStatus.STOPPED_EARLY:  # the status while epochs are missing
             self._end(trial, record)
-            # all is said: should the worker go down now, that is no reason to run it again
+            # the trial is over: if the worker dies now, there is no reason to run it again
             trial.max_failures = 0
 
     def on_trial_complete(
@@ -111,7 +111,7 @@ class Recorder(Callback):
         checkpoint: Checkpoint,
         **info: Any,
     ) -> None:
-        """Note where the trial can go on from, should this process or the worker die."""
+        """Remember where the trial continues from if this process or the worker dies."""
         if trial.config["trial_id"] not in self._ended:
             trial.max_failures = trial.num_failures + MAX_WORKER_DEATHS
         self._folder.note_checkpoint(trial.config["trial_id"], checkpoint.path)

@@ -1,6 +1,6 @@
-"""Records of trials that no trainer could make: they were not launched, or died before it was made.
+"""Records of trials without a trainer: never launched, or dead before it was built.
 
-Knows nothing of search, files and Ray.
+Knows nothing of files and Ray.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def unstarted_record(
     started_at: datetime | None = None,
     group: str | None = None,
 ) -> TrialRecord:
-    """Return the record of a trial that ended before its trainer could make one."""
+    """Return the record of a trial that ended before it had a trainer."""
     out_of_memory = isinstance(error, torch.OutOfMemoryError)
     status = TrialStatus.OUT_OF_MEMORY if out_of_memory else TrialStatus.FAILED
     record = _record(config, trial_id, sweep, status)
@@ -37,8 +37,10 @@ def unstarted_record(
 def infeasible_record(
     config: TrialConfig, trial_id: str, sweep: str | None, prediction: Prediction | ConfigError
 ) -> TrialRecord:
-    """Return the record of a trial that was not launched: it is predicted not to fit, or its
-    networks cannot be trained.
+    """Return the record of a trial that was not launched.
+
+    Args:
+        prediction: what it would need, or why its networks cannot be trained.
     """
     record = _record(config, trial_id, sweep, TrialStatus.PREDICTED_INFEASIBLE)
     if isinstance(prediction, ConfigError):

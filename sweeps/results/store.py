@@ -1,14 +1,15 @@
-"""`RunFolder`: the files of a sweep, each whole or not at all. Knows nothing of Ray and Optuna.
+"""`RunFolder`: the files of a sweep, each written whole or not at all.
 
-trials.parquet          one row a finished trial
-epochs.parquet          one row an epoch
-trials/<id>/            config.yaml reruns that trial alone; record.json is its row of
-                        trials.parquet, epochs.parquet its rows of the other
+trials.parquet          one row per finished trial
+epochs.parquet          one row per epoch
+trials/<id>/            config.yaml reruns that trial alone; record.json and epochs.parquet are its
+                        rows of the two files above
 sweep.json              what the sweep is: command, budgets, space, settings, versions
 optuna.journal, tune/   state of the search and of Tune
 gpus.json               memory of the cluster's GPUs
 
-A trial's own files are up to date at any time, the joint ones as time allows, see `joint`.
+A trial's own files are always up to date, the joint ones as time allows, see `joint`. Knows nothing
+of Ray and Optuna.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
 """Keys of `sweep.json` that must not change when a sweep is resumed."""
 
 _LATEST = ("num_trials", "num_seeds", "sampler", "scheduler", "warm_start")
-"""Keys of `sweep.json` that say how the latest start of the sweep was asked to go on."""
+"""Keys of `sweep.json` that hold what the latest start of the sweep was asked for."""
 
 
 class RunFolder:
     """The folder of one sweep; at most one process has it open.
 
-    Every write waits while the folder cannot be written, see `patience.patiently`; after one that
-    waited in vain, the next ones wait no more until one works.
+    Every write waits while the folder cannot be written, see `patience.patiently`. After one that
+    waited in vain, the next ones do not wait, until one succeeds.
 
     Args:
-        path: the folder; made by `open`, see there.
+        path: the folder; `open` creates it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +63,7 @@ class RunFolder:
 
     @property
     def is_begun(self) -> bool:
-        """Whether there is a sweep to go on with."""
+        """Whether the folder holds a sweep that can be resumed."""
         return self.sweep_path.exists()
 
     @property
@@ -77,22 +78,22 @@ class RunFolder:
 
     @property
     def tune_path(self) -> Path:
-        """Folder of Tune's state; holds one experiment per start of the sweep."""
+        """Folder of Tune's state, with one experiment for each start of the sweep."""
         return self.path / "tune"
 
     @property
     def gpus_path(self) -> Path:
-        """File of what the cluster's GPUs answered."""
+        """File with the memory of the cluster's GPUs."""
         return self.path / "gpus.json"
 
     @property
     def trials_path(self) -> Path:
-        """File with one row a finished trial."""
+        """File with one row per finished trial."""
         return self.path / "trials.parquet"
 
     @property
     def epochs_path(self) -> Path:
-        """File with one row an epoch, of all trials."""
+        """File with one row per epoch, of all trials."""
         return self.path / "epochs.parquet"
 
     def trial_path(self, trial_id: str) -> Path:
@@ -103,34 +104,35 @@ class RunFolder:
         """Check, without writing, that a sweep of `description` can run here.
 
         Args:
-            resume: whether the folder is to hold a sweep already, and the same one.
+            resume: whether the folder must hold the same sweep already.
             description: content of `sweep.json`.
 
         Raises:
-            ConfigError: it cannot; says why and what to do.
+            ConfigError: it cannot; the message says why and what to do.
         """
-        patience_s()  # a mistake in it is told now, not when the disk is full
+        patience_s()  # report a mistake in it now, not when the disk is full
         check_writable(self.path)
         held = _content(self.path)
         if not resume:
             if held:
                 raise ConfigError(
-                    f"--out {self.path} is not empty; add --resume to go on with the sweep "
-                    "that is there, or give another --out"
+                    f"--out {self.path} is not empty; add --resume to continue the sweep that is "
+                    "there, or give another --out"
                 )
             return
         if self.sweep_path.name not in held:
             raise ConfigError(
                 f"--resume: {self.path} holds no sweep (no sweep.json); "
-                "leave --resume out to start one, or give its --out"
+                "leave --resume out to start one, or give the --out of the sweep to resume"
             )
         _check_same(self.sweep_path, description)
 
     def open(self, description: Mapping[str, Any]) -> None:
-        """Make the folder, or take up what an earlier process left in it.
+        """Create the folder, or take up what an earlier process left in it.
 
         Raises:
-            ConfigError: another process has it open, it cannot be written, or its trials are lost.
+            ConfigError: another process has the folder open, it cannot be written, or its trials
+                are lost.
         """
         try:
             self.tune_path.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,8 @@ class RunFolder:
         except OSError:
             lock.close()
             raise ConfigError(
-                f"--out {self.path} is in use by a sweep that runs; wait for it or stop it first"
+                f"--out {self.path} is in use by a sweep that is running; wait for it, or stop it "
+                "first"
             ) from None
         try:
             self._describe(description)
@@ -156,7 +159,7 @@ class RunFolder:
         self._lock = lock
 
     def _describe(self, description: Mapping[str, Any]) -> None:
-        """Write what the sweep is: all of it at its first start, later how it is to go on."""
+        """Write `sweep.json`: all of it at the first start, later only what may change."""
         content = dict(description)
         if self.is_begun:
             held = json.loads(self.sweep_path.read_text())
@@ -167,10 +170,10 @@ class RunFolder:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     def close(self) -> None:
-        """Bring every file up to date and let the folder go.
+        """Bring every file up to date and release the folder.
 
         Raises:
-            OSError: a joint file cannot be written, and no write before has said so.
+            OSError: a joint file cannot be written, and no earlier write has raised that.
         """
         if self._lock is None:
             return
@@ -178,18 +181,18 @@ class RunFolder:
         try:
             self._write_joint_files(at_once=True)
         except OSError:
-            if not has_given_up:  # else it has been said, and nothing is lost: see the own files
+            if not has_given_up:  # else it was raised before; the trials' own files are complete
                 raise
         finally:
             self._lock.close()
             self._lock = None
 
     def records(self) -> list[TrialRecord]:
-        """Return the finished trials, by trial id."""
+        """Return the finished trials, sorted by trial id."""
         return [TrialRecord.from_row(self._trials[key]) for key in sorted(self._trials)]
 
     def epochs(self) -> list[Row]:
-        """Return the rows of all epochs, by trial id and epoch."""
+        """Return the rows of all epochs, sorted by trial id and epoch."""
         return [
             self._epochs[trial_id][epoch]
             for trial_id in sorted(self._epochs)
@@ -201,14 +204,14 @@ class RunFolder:
         self._write(partial(_write_config, self.trial_path(trial_id) / "config.yaml", config))
 
     def add_record(self, record: TrialRecord) -> None:
-        """Write the row of a finished trial, in place of one that it may have."""
+        """Write the row of a finished trial, replacing an earlier one."""
         self.add_records([record])
 
     def add_records(self, records: Iterable[TrialRecord]) -> None:
-        """Write the rows of finished trials, in place of those that they may have.
+        """Write the rows of finished trials, replacing earlier ones.
 
-        Each is on disk, in the trial's own file, once this returns. A number that is none, such
-        as the metric of a network that diverged, is unknown.
+        Once this returns, each is on disk in the trial's own file. NaN and infinity, such as the
+        metric of a network that diverged, are written as unknown.
         """
         for record in map(_finite, records):
             path = self.trial_path(record.trial_id) / "record.json"
@@ -218,7 +221,7 @@ class RunFolder:
         self._write_joint_files()
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
-        """Write the row of an epoch, in place of one that it may have."""
+        """Write the row of an epoch, replacing an earlier one."""
         trial_id = row["trial_id"]
         epochs = self._epochs.setdefault(trial_id, {})
         epochs[row["epoch"]] = dict(row)
@@ -229,7 +232,7 @@ class RunFolder:
         self._write_joint_files()
 
     def note_checkpoint(self, trial_id: str, checkpoint: str) -> None:
-        """Remember where the newest whole checkpoint of a running trial is; remove older ones."""
+        """Remember the newest complete checkpoint of a running trial; remove older ones."""
         note = self.trial_path(trial_id) / "checkpoint.txt"
         self._write(partial(_write_text, note, checkpoint))
         newest = Path(checkpoint)
@@ -238,12 +241,12 @@ class RunFolder:
                 shutil.rmtree(older, ignore_errors=True)
 
     def checkpoints(self) -> dict[str, str]:
-        """Return where the newest whole checkpoint of each trial is that was cut off."""
+        """Return the newest complete checkpoint of each trial that was cut off, by trial id."""
         notes = self.path.glob("trials/*/checkpoint.txt")
         return {note.parent.name: note.read_text() for note in notes}
 
     def drop_checkpoints(self, trial_id: str) -> None:
-        """Remove the checkpoints of a trial that is over; a sweep's worth of them fills a disk."""
+        """Remove the checkpoints of a trial that is over; those of a whole sweep fill a disk."""
         note = self.trial_path(trial_id) / "checkpoint.txt"
         self._write(partial(note.unlink, missing_ok=True))
         for checkpoint in self.tune_path.glob(f"*/{trial_id}/checkpoint_*"):
@@ -264,7 +267,7 @@ class RunFolder:
         self._patience_s = None
 
     def _write_once(self, write: Callable[[], None]) -> None:
-        # where a mount is gone, what is written would not be seen any more once it is back
+        # if a mount is gone, files written now would be hidden once it is back
         self.sweep_path.stat()
         write()
 
@@ -284,7 +287,7 @@ class RunFolder:
         """Read the finished trials.
 
         Raises:
-            ConfigError: their file is damaged, and there are no own files to make it from.
+            ConfigError: the joint file is damaged, and there are no own files to rebuild it from.
         """
         self._trials = {row["trial_id"]: row for row in self._joint_trials.read()}
 
@@ -309,7 +312,7 @@ def _read_record(path: Path) -> list[Row]:
 
 
 def _finite(record: TrialRecord) -> TrialRecord:
-    """Return `record` with None for each number that is infinite or none."""
+    """Return `record` with None in place of NaN and infinity."""
     unknown: dict[str, Any] = {
         field.name: None
         for field in dataclasses.fields(record)
@@ -324,7 +327,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _content(path: Path) -> set[str]:
-    """Return the names in the folder `path` that a sweep would clash with."""
+    """Return the names of files in the folder `path` that a sweep would clash with."""
     return {entry.name for entry in path.iterdir()} - {"lock"} if path.is_dir() else set()
 
 
@@ -339,7 +342,7 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
         for name, before, now in _differences(key, held.get(key), wanted.get(key)):
             raise ConfigError(
                 f"--resume: the sweep in {path.parent} has {name}={json.dumps(before)}, "
-                f"this command {json.dumps(now)}; give the same, or another --out"
+                f"this command {json.dumps(now)}; give the same value, or another --out"
             )
 
 

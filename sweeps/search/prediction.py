@@ -1,6 +1,6 @@
-"""What a trial will hold, said before it is launched, and whether anything of a space fits.
+"""Predicts what a trial will need before it is launched, and whether anything in a space fits.
 
-Knows nothing of studies, files and Ray; it asks the estimator that the trainer itself asks.
+Asks the estimator that the trainer itself uses. Knows nothing of studies, files and Ray.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from sweeps.search.space import Space
 
 
 class Prediction(Protocol):
-    """What is said of a trial; `patchtrain.estimation.peak.Estimate` is one."""
+    """What a trial will need; `patchtrain.estimation.peak.Estimate` is one."""
 
     @property
     def predicted_peak_bytes(self) -> int:
-        """The most that its tensors take."""
+        """Peak of the memory in its tensors."""
         ...
 
     @property
     def predicted_reserved_bytes(self) -> int:
-        """What torch's CUDA allocator will hold."""
+        """Peak of the memory that torch's CUDA allocator reserves."""
         ...
 
     @property
     def needed_bytes(self) -> int:
-        """A budget that is sure to hold it."""
+        """Smallest budget that is sure to be enough."""
         ...
 
     def fits(self, budget_bytes: int) -> bool:
-        """Whether a budget holds it."""
+        """Whether the trial fits a budget."""
         ...
 
 
 Predict = Callable[[TrialConfig], Prediction]
 
 _MAX_RATES = 3
-"""Numbers of patches, the least ones, among which there is one that networks can be trained on."""
+"""How many of the smallest numbers of patches are tried to find one that can be trained on."""
 
 
 class Predictor:
-    """Predicts the trials of one sweep on a machine that need not have their device.
+    """Predicts the trials of one sweep, on a machine that need not have their device.
 
     Args:
-        num_train: images of the training set.
-        num_val: images of the validation set.
-        device: kind of the device that trials run on, `cpu` or `cuda`.
+        num_train: number of training images.
+        num_val: number of validation images.
+        device: kind of device that trials run on, `cpu` or `cuda`.
     """
 
     def __init__(self, num_train: int, num_val: int, device: str) -> None:
@@ -64,13 +64,13 @@ class Predictor:
         self._device = device
 
     def __call__(self, config: TrialConfig) -> Estimate:
-        """Return what the trial of `config` will hold.
+        """Return what the trial of `config` will need.
 
         Raises:
-            ConfigError: its networks cannot be built or trained.
+            ConfigError: the networks cannot be built or trained.
         """
-        there = dataclasses.replace(config, device=self._device)
-        return estimate_trial(there, self._num_train, self._num_val)
+        on_device = dataclasses.replace(config, device=self._device)
+        return estimate_trial(on_device, self._num_train, self._num_val)
 
 
 def check_budgets(
@@ -79,9 +79,9 @@ def check_budgets(
     """Refuse a budget that no configuration of `space` fits.
 
     Raises:
-        ConfigError: says the smallest peak, and which parameter to widen.
+        ConfigError: the message gives the smallest peak, and the parameter to widen.
     """
-    budget_bytes = min(budgets_bytes)  # what fits it fits the others
+    budget_bytes = min(budgets_bytes)  # what fits this one fits the others
     params, smallest = _smallest(space, budget_bytes, predict)
     if smallest.fits(budget_bytes):
         return
@@ -98,9 +98,10 @@ def check_budgets(
 def _smallest(
     space: Space, budget_bytes: int, predict: Callable[[TrialConfig], Estimate]
 ) -> tuple[dict[str, Any], Estimate]:
-    """Return the draw with the smallest peak and that peak; the first that fits is good enough.
+    """Return the draw with the smallest peak, and its estimate; the first that fits will do.
 
-    One parameter is moved at a time until none lowers the peak: all combinations would take long.
+    Changes one parameter at a time until none lowers the peak: trying all combinations would take
+    too long.
 
     Raises:
         ConfigError: no networks of the space can be built or trained.
@@ -110,7 +111,7 @@ def _smallest(
         return _trainable(space, params, budget_bytes, predict)
 
     start = next(filter(None, map(tried, space.points(num_steps=2))), None)
-    if start is None:  # what is wrong with the first is told
+    if start is None:  # raise what is wrong with the first one
         params = next(space.points(num_steps=2))
         return params, predict(space.config(params, budget_bytes))
     params, best = start
@@ -131,8 +132,9 @@ def _trainable(
     budget_bytes: int,
     predict: Callable[[TrialConfig], Estimate],
 ) -> tuple[dict[str, Any], Estimate] | None:
-    """Return `params`, with more patches sampled where so few cannot be trained on, and its peak;
-    None where nothing helps.
+    """Return a draw that can be trained, and its estimate; None if there is none.
+
+    It is `params`, or if networks cannot be trained on that few patches, one that samples more.
     """
     draws = [params]
     if "sampling_rate" in space.distributions:
@@ -161,16 +163,16 @@ def _remedy(
     budget_bytes: int,
     predict: Callable[[TrialConfig], Estimate],
 ) -> str:
-    """Return, as text, the settings to widen, with which the smallest peak is within the budget."""
+    """Return, as text, the settings to widen so that the smallest peak fits the budget."""
     options: dict[str, str] = {}
     while not smallest.fits(budget_bytes):
         config = smallest.config
-        # other images would be another question
+        # other images would answer another question
         lower = [knob for knob in knobs(config, smallest) if knob.name != "image_size"]
         if not lower:
             return "use smaller networks (--backbone) or images (--image-size)"
         enough = [knob for knob in lower if knob.needed_bytes <= budget_bytes]
-        # the smallest change that is enough, else what helps most
+        # the smallest change that is enough, or else the one that helps most
         knob = max(enough, key=lambda knob: knob.needed_bytes) if enough else lower[0]
         options[knob.name] = _option(space, knob.name, knob.value)
         smallest = predict(dataclasses.replace(config, **{knob.name: knob.value}))
@@ -182,7 +184,7 @@ def _remedy(
 
 
 def _option(space: Space, name: str, value: Any) -> str:
-    """Return, as text, the option with which `name` can take `value` too."""
+    """Return, as text, the option that lets `name` take `value` too."""
     distribution = space.distributions.get(name)
     if distribution is None:
         return f"--set {name}={_short(value)}"

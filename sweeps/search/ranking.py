@@ -1,4 +1,4 @@
-"""Order of points under one or two objectives, all of them minimised. Pure numpy."""
+"""Orders points by one or two objectives, all of them minimised. Pure numpy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Ints = npt.NDArray[np.int64]
 def non_dominated_rank(points: npt.ArrayLike) -> Ints:
     """Return for each of the n points the number of its front, 0 for the best, in O(n log n).
 
-    A point dominates another if it is no worse in every objective and better in one. Front 0 is
-    what no point dominates, front 1 what only points of front 0 dominate, and so on. Equal points
-    share a front. A point with a NaN or an infinite objective is behind every known one.
+    A point dominates another if it is no worse in every objective and better in one. Front 0 has
+    the points that no point dominates, front 1 those that only points of front 0 dominate, and so
+    on. Equal points share a front. A point with a NaN or infinite objective comes after all others.
 
     Args:
         points: (n, 1) or (n, 2).
@@ -24,10 +24,10 @@ def non_dominated_rank(points: npt.ArrayLike) -> Ints:
     values = _as_points(points)
     known = np.isfinite(values).all(axis=1)
     distinct, index_of = np.unique(values[known], axis=0, return_inverse=True)
-    lowest: list[float] = []  # of each front the least second objective so far; ascending
+    lowest: list[float] = []  # lowest second objective of each front so far; ascending
     ranks_of_distinct = np.zeros(len(distinct), dtype=np.int64)
     for index, second in enumerate(distinct[:, 1].tolist()):
-        # all before have no greater first objective, so the second tells which fronts dominate it
+        # no point before has a greater first objective, so the second one decides who dominates
         rank = bisect_right(lowest, second)
         lowest[rank : rank + 1] = [second]
         ranks_of_distinct[index] = rank
@@ -40,14 +40,14 @@ def non_dominated_rank(points: npt.ArrayLike) -> Ints:
 def order(points: npt.ArrayLike, count: int | None = None) -> Ints:
     """Return the indices of the first `count` points, best first: by front, spread out within one.
 
-    Within a front the point that leads in the first objective comes first, then always the one
-    farthest from those that came before, each objective scaled to its range: so any part of the
+    Within a front the point that is best in the first objective comes first, then always the one
+    farthest from those before it, with each objective scaled to its range. So every start of the
     order covers the front (the epsilon-net of MO-ASHA, Schmucker et al. 2021, arXiv:2106.12639).
-    Among equals the earlier index comes first.
+    Among equal points the earlier index comes first.
 
     Args:
         points: (n, 1) or (n, 2).
-        count: how many are wanted; None: all.
+        count: how many indices to return; None: all.
     """
     values = _as_points(points)
     count = len(values) if count is None else count
@@ -74,8 +74,8 @@ def _as_points(points: npt.ArrayLike) -> Floats:
 
 
 def _spread(front: Floats) -> list[int]:
-    """Return the order of one front's points, each as far as can be from those before it."""
-    if len(front) == 1 or not np.isfinite(front).all():  # nothing tells unknown points apart
+    """Return the order of the points of one front, each as far as possible from those before."""
+    if len(front) == 1 or not np.isfinite(front).all():  # unknown points cannot be told apart
         return list(range(len(front)))
     low, high = front.min(axis=0), front.max(axis=0)
     scaled = (front - low) / np.where(high > low, high - low, 1.0)

@@ -1,4 +1,4 @@
-"""The front's configurations again, with further seeds: `Replicates`. Knows nothing of studies."""
+"""`Replicates`: the Pareto front trained again with more seeds. Knows nothing of studies."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from sweeps.search.space import Space
 
 
 def front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return the completed trials that no other beats in metric and peak, least memory first;
-    replicates do not count.
+    """Return the completed trials on the Pareto front of metric and peak, least memory first.
+
+    Replicates do not count.
     """
     candidates = [
         record
@@ -38,17 +39,17 @@ def front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 class Replicates(StatelessSearcher):
-    """Runs each configuration of the front with `num_seeds - 1` further seeds.
+    """Runs each configuration of the front with `num_seeds - 1` more seeds.
 
-    The seeds are the sweep's next ones. A replicate's id is made of that of its trial and its seed,
-    so one that has its row is never run again.
+    These seeds follow that of the sweep. The id of a replicate consists of the id of its trial and
+    the seed, so a replicate whose row is written never runs again.
 
     Args:
-        space: of the sweep.
-        records: all that ended so far.
-        num_seeds: how many seeds a configuration of the front is to have.
-        sweep: its name.
-        checkpoints: trial id -> folder that a replicate which was cut off goes on from.
+        space: space of the sweep.
+        records: all trials that have ended so far.
+        num_seeds: how many seeds each configuration of the front is to have.
+        sweep: name of the sweep.
+        checkpoints: trial id -> folder that a replicate which was cut off continues from.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Replicates(StatelessSearcher):
 
 
 def describe_groups(records: Sequence[TrialRecord]) -> list[str]:
-    """Return a line per configuration of the front: its metric over the seeds, and its peaks."""
+    """Return a line for each front configuration: metric over the seeds, and highest peak."""
     lines = []
     for first in front(records):
         group = [

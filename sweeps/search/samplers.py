@@ -96,13 +96,7 @@ def _own_sampler(name: str, seed: int, num_trials: int) -> BaseSampler:
             f"{_FIELD}={name!r}: is {_kind(maker)}, which cannot be called; name a class or "
             "function that takes seed and num_trials"
         )
-    try:
-        sampler = maker(seed=seed, num_trials=max(1, num_trials))
-    except Exception as error:
-        raise ConfigError(
-            f"{_FIELD}={name!r}: calling it with seed={seed}, num_trials={num_trials} failed "
-            f"({_one_line(error)}); it must take these two and return an Optuna sampler"
-        ) from error
+    sampler = _called(maker, name, seed=seed, num_trials=max(1, num_trials))
     if not isinstance(sampler, BaseSampler):
         raise ConfigError(
             f"{_FIELD}={name!r}: returned {_kind(sampler)}; it must return an instance of "
@@ -111,10 +105,26 @@ def _own_sampler(name: str, seed: int, num_trials: int) -> BaseSampler:
     return sampler
 
 
+def _called(maker: Callable[..., Any], name: str, **arguments: int) -> Any:
+    try:
+        return maker(**arguments)
+    except Exception as error:
+        listed = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        raise ConfigError(
+            f"{_FIELD}={name!r}: calling it with {listed} failed ({_one_line(error)}); it must "
+            "take these two and return an Optuna sampler"
+        ) from error
+
+
+def create_study(**settings: Any) -> Study:
+    """Return a study of two objectives, metric and peak, made without a word on stderr."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(directions=DIRECTIONS, **settings)
+
+
 def _small_study(distributions: Distributions, seed: int) -> Study:
     """Return a study with trials that completed and trials that did not fit."""
-    random = optuna.samplers.RandomSampler(seed=seed)
-    study = optuna.create_study(sampler=random, directions=DIRECTIONS)
+    study = create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     draws = [study.ask(dict(distributions)).params for _ in range(6)]
     for number, params in enumerate(draws):
         fits = number < 4

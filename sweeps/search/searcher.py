@@ -1,4 +1,4 @@
-"""`StatelessSearcher`: a Tune searcher whose state is on disk elsewhere."""
+"""`StatelessSearcher`: a Tune searcher that keeps its state on disk by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patchtrain.record import TrialRecord
 class StatelessSearcher(Searcher):
     """Proposes trials in `suggest` and learns from records in `tell`.
 
-    Tune's own notice of a result does nothing here: it carries no record when a worker died.
+    Tune's own call with a result does nothing here: it has no record if a worker died.
     """
 
     num_to_run: int
@@ -22,7 +22,7 @@ class StatelessSearcher(Searcher):
     @property
     @abstractmethod
     def is_done(self) -> bool:
-        """Whether nothing is left to propose and every trial proposed has ended."""
+        """Whether nothing is left to propose and every proposed trial has ended."""
 
     @abstractmethod
     def tell(self, record: TrialRecord) -> None:
@@ -34,13 +34,13 @@ class StatelessSearcher(Searcher):
         """Do nothing, see `tell`."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave nothing to the copy that Tune writes and nobody reads."""
+        """Return nothing for the copy that Tune writes and nobody reads."""
         return {}
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict, **spec: Any
     ) -> bool:
-        """Accept Tune's settings, of which none is needed."""
+        """Accept Tune's settings; none of them is needed."""
         return True
 
     def save(self, checkpoint_path: str) -> None:

@@ -13,9 +13,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from patchtrain.record import TrialRecord
-from sweeps.search.samplers import make_sampler
+from sweeps.search.samplers import create_study, make_sampler
 from sweeps.search.space import Space
-from sweeps.search.verdict import CONSTRAINT, DIRECTIONS, Verdict, verdict
+from sweeps.search.verdict import CONSTRAINT, Verdict, verdict
 
 TRIAL_ID = "trial_id"
 """User attribute of an Optuna trial: the trial of the sweep that it stands for."""
@@ -148,13 +148,7 @@ def seed_of(*numbers: int) -> int:
 
 def _open(name: str, storage: BaseStorage) -> optuna.Study:
     """Return the study `name`, created if it does not exist."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        directions=DIRECTIONS,
-        load_if_exists=True,
-    )
+    study = create_study(storage=storage, study_name=name, load_if_exists=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["metric", "peak_bytes"])

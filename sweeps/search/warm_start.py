@@ -1,10 +1,10 @@
-"""Trials of earlier sweeps that a new one learns from: `known_trials`."""
+"""`known_trials`: the trials of earlier sweeps that a new one learns from."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,25 @@ _TEACHES = frozenset(
         TrialStatus.STOPPED_EARLY,
     }
 )
-_NO_MATTER = ("seed",)
-"""Settings that may differ: another seed's trials are no worse a hint."""
+_MAY_DIFFER = ("seed",)
+"""Settings that need not be the same: trials with another seed are just as good a hint."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What one earlier run has to teach."""
+    """What one earlier sweep found out."""
 
     run_dir: Path
     records: tuple[TrialRecord, ...]
-    """Those that count here, under names that no trial of this sweep has."""
+    """The records that count here, under ids that no trial of this sweep has."""
     num_outside: int
-    """Trials with values that this sweep's space does not have."""
+    """Number of trials that lie outside the space of this sweep."""
 
     def on(self, device: str) -> tuple[TrialRecord, ...]:
-        """Return the records of trials on this kind of device, `cpu` or `cuda`: another's peaks
-        would mislead. Those that were not launched belong to where the others ran.
+        """Return the records of trials on this kind of device, `cpu` or `cuda`.
+
+        Peaks of another kind would mislead. Trials that were not launched belong to the device
+        that the others ran on.
         """
         ran_on = {_device_kind(record) for record in self.records} - {None}
         return tuple(
@@ -50,8 +52,8 @@ class Known:
 
 
 def _device_kind(record: TrialRecord) -> str | None:
-    """Return the kind of the device that a trial ran on; None: it was not launched, or never came
-    so far as to have one.
+    """Return the kind of device that a trial ran on; None: it was not launched, or ended before it
+    had one.
     """
     if record.status is TrialStatus.PREDICTED_INFEASIBLE or record.device in (None, "auto"):
         return None
@@ -61,52 +63,67 @@ def _device_kind(record: TrialRecord) -> str | None:
 def known_trials(
     run_dirs: Sequence[Path], space: Space, settings: Mapping[str, Any]
 ) -> list[Known]:
-    """Return the trials of the runs in `run_dirs` that say something about `space`.
+    """Return the trials of the sweeps in `run_dirs` that say something about `space`.
 
     Args:
-        settings: what all trials of this sweep share, as its `sweep.json` has it.
+        settings: settings that all trials of this sweep share, as written to `sweep.json`.
 
     Raises:
-        ConfigError: no sweep there, a damaged one, or one whose trials cannot be compared: names
-            the first setting that differs.
+        ConfigError: a folder holds no sweep, a damaged one, or one whose trials cannot be compared;
+            the message names the first setting that differs.
     """
     return [_known(run_dir, space, settings) for run_dir in run_dirs]
 
 
 def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
+    earlier, varied_there, trials = _read(run_dir)
+    # as JSON has them, so that lists and tuples compare equal
+    _check_comparable(run_dir, earlier, varied_there, json.loads(json.dumps(dict(settings))))
+    fixed_here = {
+        name: value
+        for name, value in settings.items()
+        if name in varied_there and name in TrialRecord.__dataclass_fields__
+    }
+    records, num_outside = [], 0
+    for record in trials:
+        if record.status not in _TEACHES or record.is_replicate:
+            continue
+        same = all(recorded(record, name) == value for name, value in fixed_here.items())
+        if not (same and space.contains(space.params(record))):
+            num_outside += 1
+            continue
+        name = f"{run_dir}/{record.trial_id}"  # two folders of the same name may be given
+        records.append(dataclasses.replace(record, trial_id=name, group=name))
+    return Known(run_dir, tuple(records), num_outside)
+
+
+def _read(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any], list[TrialRecord]]:
+    """Return the shared settings, the space and the trials of an earlier sweep."""
     try:
         described = json.loads((run_dir / "sweep.json").read_text())
-        held, before = dict(described["settings"]), dict(described["space"])
+        settings, space = dict(described["settings"]), dict(described["space"])
         rows = read_rows(run_dir / "trials.parquet")
-        trials = [TrialRecord.from_row(row) for row in rows]
+        return settings, space, [TrialRecord.from_row(row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise ConfigError(
             f"--warm-start {run_dir}: holds no readable sweep "
             f"({type(error).__name__}: {' '.join(str(error).split())[:120]}); give the --out "
             "folder of an earlier one"
         ) from None
-    for name, value in json.loads(json.dumps(dict(settings))).items():
-        if name in before or name in _NO_MATTER:  # what that sweep varied, its rows say
+
+
+def _check_comparable(
+    run_dir: Path,
+    earlier: Mapping[str, Any],
+    varied_there: Collection[str],
+    settings: Mapping[str, Any],
+) -> None:
+    for name, value in settings.items():
+        if name in varied_there or name in _MAY_DIFFER:  # the rows have what was varied
             continue
-        if held.get(name, value) != value:
+        if earlier.get(name, value) != value:
             raise ConfigError(
-                f"--warm-start {run_dir}: its trials have {name}={json.dumps(held.get(name))}, "
+                f"--warm-start {run_dir}: its trials have {name}={json.dumps(earlier.get(name))}, "
                 f"this sweep {json.dumps(value)}, so they cannot be compared; give the same, or "
                 "leave --warm-start out"
             )
-    fixed = {
-        name: value
-        for name, value in settings.items()
-        if name in before and name in TrialRecord.__dataclass_fields__
-    }
-    records, num_outside = [], 0
-    for record in trials:
-        if record.status not in _TEACHES or record.is_replicate:
-            continue
-        same = all(recorded(record, name) == value for name, value in fixed.items())
-        if not (same and space.contains(space.params(record))):
-            num_outside += 1
-            continue
-        name = f"{run_dir}/{record.trial_id}"  # folders of the same name may lie apart
-        records.append(dataclasses.replace(record, trial_id=name, group=name))
-    return Known(run_dir, tuple(records), num_outside)

@@ -1,12 +1,15 @@
-"""Where a sweep is followed beside its own files: TensorBoard always, `--tracker` for one more.
+"""Trackers by name: TensorBoard always, and `--tracker` for one more.
 
-Imports neither Ray nor a tracker before it has to. Knows nothing of trials; see `tracking`.
+Adding one takes an entry in `_KINDS` and a file in `loggers`. Imports neither Ray nor a tracker
+before they are needed. Knows nothing of trials; see `tracker`.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -18,42 +21,46 @@ if TYPE_CHECKING:  # Ray is imported once its environment is set
     from ray.tune import Callback
     from ray.tune.logger import LoggerCallback
 
-TRACKERS = ("mlflow", "wandb")
-"""Values of `--tracker`; each is the name of the package that it needs."""
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a tracker needs."""
+
+    package: str
+    problem: Callable[[], str | None] = lambda: None
+    """Returns what keeps an installed tracker from logging, with the remedy; None: nothing."""
 
 
 def check_tracker(name: str | None) -> None:
-    """Check that the tracker can be used; None is none.
+    """Check that the tracker `name` can be used; None asks for no tracker.
 
     Raises:
-        ConfigError: it is unknown, its package is missing, or so are settings that it needs.
+        ConfigError: the tracker is unknown, or its package or a setting that it needs is missing.
     """
     if name is None:
         return
-    if name not in TRACKERS:
+    if name not in _KINDS:
         raise ConfigError(f"--tracker {name!r} is unknown; use one of {', '.join(TRACKERS)}")
-    if not _is_installed(name):
+    kind = _KINDS[name]
+    if not _is_installed(kind.package):
         raise ConfigError(
-            f"--tracker {name} needs the package {name}, which is not installed; "
-            f"`pip install {name}`, or leave --tracker out"
+            f"--tracker {name} needs the package {kind.package}, which is not installed; "
+            f"`pip install {kind.package}`, or leave --tracker out"
         )
-    if name == "wandb" and not _wandb_can_log():
-        raise ConfigError(
-            "--tracker wandb has no API key; set WANDB_API_KEY, run `wandb login`, "
-            "or set WANDB_MODE=offline to keep runs in the folder of the sweep"
-        )
+    if problem := kind.problem():
+        raise ConfigError(f"--tracker {name} {problem}")
 
 
 def tracker_callbacks(name: str | None, *, sweep: str, out: Path) -> list[Callback]:
-    """Return the callbacks that bring what Tune reports to TensorBoard and the tracker `name`.
+    """Return the callbacks that send what Tune reports to TensorBoard and the tracker `name`.
 
-    They never end a sweep: one that fails is switched off with a line on stderr. Put them behind
+    They never end a sweep: one that fails is switched off with a line on stderr. Put them after
     those that write rows.
 
     Args:
         name: one of `TRACKERS`, checked by `check_tracker`, or None.
-        sweep: its name; that of MLflow's experiment and of wandb's project.
-        out: the sweep's folder, for what a tracker keeps on this machine.
+        sweep: name of the sweep, which MLflow's experiment and wandb's project get too.
+        out: folder of the sweep, for files that a tracker keeps on this machine.
     """
     from sweeps.tracking.tracker import Tracker
 
@@ -74,8 +81,17 @@ def _is_installed(package: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
+def _problem_of_wandb() -> str | None:
+    if _wandb_can_log():
+        return None
+    return (
+        "has no API key; set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline to keep "
+        "runs in the folder of the sweep"
+    )
+
+
 def _wandb_can_log() -> bool:
-    """Return whether wandb has a key, or needs none, by the ways that Ray accepts."""
+    """Return whether wandb has a key in a way that Ray accepts, or needs none."""
     if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
         return True
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_SETUP_API_KEY_HOOK"):
@@ -86,3 +102,12 @@ def _wandb_can_log() -> bool:
         return bool(wandb.api.api_key)
     except AttributeError:
         return False
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "mlflow": _Kind("mlflow"),
+    "wandb": _Kind("wandb", _problem_of_wandb),
+}
+
+TRACKERS = tuple(_KINDS)
+"""Values of `--tracker`; each is also the name of a file in `loggers`."""

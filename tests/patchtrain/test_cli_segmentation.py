@@ -188,7 +188,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
     [
         (
             {"backbone": "resnet50"},
-            "backbone='resnet50' is not a network for segmentation; use one",
+            "backbone='resnet50' is not a network for segmentation",
         ),
         ({"encoder": "resnet35"}, "encoder='resnet35' is unknown .* did you mean .*resnet34"),
         ({"encoder": "vgg11", "backbone": "deeplabv3"}, "encoder='vgg11' cannot carry"),

@@ -1,5 +1,5 @@
-"""Ray's loggers, one a file, each with `make_logger(sweep, out)`.
+"""Ray's loggers, one in each file, with a function `make_logger(sweep, out)`.
 
-Each adds how a trial ended (`status` of the view that it is given), which Ray's do not log. Each is
-imported once it is asked for, as it imports its tracker. Knows nothing of trials and results.
+They add how a trial ended (`status` of its view), which Ray does not log. A file is imported only
+when its logger is asked for, since it imports the tracker. Knows nothing of trials and results.
 """

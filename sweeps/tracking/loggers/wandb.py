@@ -1,6 +1,6 @@
-"""wandb (Weights & Biases): a run a trial, each logged by a process of its own.
+"""wandb (Weights & Biases): one run per trial, each logged by a process of its own.
 
-Imports no torch: those processes import this module.
+Imports no torch, since those processes import this module.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
 _STATUS = "status"
 
 _UPLOAD_TIMEOUT_S = 300
-"""Time that uploads have after the last trial; what is not sent by then stays in wandb's folder."""
+"""Time for uploads after the last trial; what is not sent by then stays in the folder of wandb."""
 
 
 class WandbActor(_WandbLoggingActor):
-    """Ray's, which logs one trial in a process of its own, with its status in the summary.
+    """Ray's actor, which logs one trial in its own process; adds the status to the summary.
 
     Args:
-        environment: what this process shall have of the sweep's.
+        environment: variables of the sweep's process to set in this one.
     """
 
     def __init__(self, *args: Any, environment: dict[str, str], **kwargs: Any) -> None:
@@ -36,12 +36,12 @@ class WandbActor(_WandbLoggingActor):
 
 
 class Wandb(WandbLoggerCallback):
-    """Ray's, with the trial's status, and with errors of its processes as its own."""
+    """Ray's logger, with the trial's status; raises the errors of its processes."""
 
     _logger_actor_cls = WandbActor
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """Send the status and end the run."""
+        """Send the status, and end the run."""
         self.log_trial_result(0, trial, {_STATUS: trial.status})
         futures = list(self._trial_logging_futures.values())
         super().log_trial_end(trial, failed)
@@ -55,10 +55,11 @@ class Wandb(WandbLoggerCallback):
 
 
 def make_logger(sweep: str, out: Path) -> Wandb:
-    """Return the logger to wandb; runs are kept in `out`/wandb, unless WANDB_DIR says otherwise.
+    """Return the logger; runs are kept in `out`/wandb, unless WANDB_DIR gives another folder.
 
     Args:
-        sweep: the project, unless WANDB_PROJECT names another. Runs are grouped by `out`'s name.
+        sweep: name of the project, unless WANDB_PROJECT gives another.
+        out: folder of the sweep; runs are grouped by its name.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
     return Wandb(
@@ -70,5 +71,5 @@ def make_logger(sweep: str, out: Path) -> Wandb:
 
 
 def _raise_errors(futures: list[ray.ObjectRef]) -> None:
-    """Raise what ended one of the actors behind `futures`; Ray's logger never asks."""
+    """Raise the error that ended one of the actors behind `futures`; Ray never checks."""
     ray.get(ray.wait(futures, num_returns=len(futures), timeout=0)[0])

@@ -6,10 +6,10 @@ import pytest
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialStatus, read_rows
+from sweeps.results.keys import EPOCH, RECORD
 from sweeps.results.recorder import Recorder
 from sweeps.results.records import unstarted_record
 from sweeps.results.store import RunFolder
-from sweeps.trainable import EPOCH, RECORD
 
 CONFIG = TrialConfig(budget=10**6, epochs=2)
 

@@ -239,8 +239,8 @@ def test_a_damaged_joint_file_is_made_again(folder, capsys):
     assert len(read_rows(folder.trials_path)) == 3
     assert len(read_rows(folder.epochs_path)) == 1
     trials, epochs = capsys.readouterr().err.splitlines()
-    assert re.search(r"trials\.parquet: is damaged \(.+\); made again from 3 rows", trials)
-    assert re.search(r"epochs\.parquet: is damaged \(.+\); made again from 1 rows", epochs)
+    assert re.search(r"trials\.parquet: is damaged \(.+\); rebuilt from 3 rows", trials)
+    assert re.search(r"epochs\.parquet: is damaged \(.+\); rebuilt from 1 rows", epochs)
 
 
 @pytest.mark.parametrize("damage", [cut_in_half, lambda path: path.write_bytes(b"")])
@@ -389,7 +389,7 @@ def test_ctrl_c_ends_the_wait(folder, file_system, monkeypatch):
 
 def test_a_patience_that_is_no_time_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(PATIENCE_VARIABLE, "a while")
-    with pytest.raises(ConfigError, match=f"{PATIENCE_VARIABLE}='a while' is no number"):
+    with pytest.raises(ConfigError, match=f"{PATIENCE_VARIABLE}='a while' is not a number"):
         RunFolder(tmp_path / "run").check(False, DESCRIPTION)
 
 

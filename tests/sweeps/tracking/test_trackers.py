@@ -21,10 +21,10 @@ from tensorboardX.proto import event_pb2, plugin_hparams_pb2
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.record import EpochRecord, TrialStatus
+from sweeps.results.keys import EPOCH, RECORD
 from sweeps.results.records import unstarted_record
 from sweeps.tracking.tracker import Tracker
 from sweeps.tracking.trackers import TRACKERS, check_tracker, tracker_callbacks
-from sweeps.trainable import EPOCH, RECORD
 
 CONFIG = TrialConfig(budget=10**6, epochs=2, patch_size=64, fusion="concat", seed=7)
 
