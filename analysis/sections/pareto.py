@@ -310,7 +310,7 @@ def _panels(
 def front_table(run: Run) -> Table:
     """Return the trials on the front, smallest peak first."""
     seeds, several = all_seeds(run), len(run.names) > 1
-    front = [row for row, is_on in zip(run.rows, is_on_front(run).tolist(), strict=True) if is_on]
+    front = run.rows_where(is_on_front(run))
     front.sort(key=lambda row: (row["peak_allocated_bytes"], row["trial_id"]))
     columns = (
         Column("Peak"),
