@@ -60,6 +60,8 @@ NOT_SETTINGS = frozenset(
         "task",
         "dataset",
         "data_is_sample",
+        "data_dir",
+        "budget",
         "budget_bytes",
         "patch_microbatch_used",
         "cap_level",
@@ -79,6 +81,7 @@ NOT_SETTINGS = frozenset(
         "started_at",
         "finished_at",
         "versions",
+        "on_front",
     }
 )
 """Columns of trials.parquet that are results, or that the page shows in places of their own."""

@@ -91,7 +91,7 @@ def watch(options: argparse.Namespace, rounds: float = float("inf")) -> None:
 
 
 def _state_of(options: argparse.Namespace, folders: Sequence[Folder]) -> object:
-    """Return a value that changes with the runs; None where there is no telling."""
+    """Return a value that changes with the runs; None if that is unknown."""
     others = []
     for each in (options.from_csv, options.from_optuna):
         text = "" if each is None else str(each)

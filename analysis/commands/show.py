@@ -203,7 +203,7 @@ def _predicted(row: Mapping[str, Any]) -> str:
     predicted, peak = row["predicted_peak_bytes"], row["peak_allocated_bytes"]
     if predicted is None or not peak or row["status"] != "completed":
         return _size(predicted)
-    return f"{_size(predicted)}, {(predicted - peak) / peak:+.2%} of what was measured"
+    return f"{_size(predicted)}, {(predicted - peak) / peak:+.2%} of the measured peak"
 
 
 def _curve(metrics: Sequence[float | None]) -> str:

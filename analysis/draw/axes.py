@@ -32,7 +32,7 @@ def metric_range(metrics: Sequence[float]) -> tuple[float, float] | None:
 def label_levels(
     budgets: Sequence[int], low: float, high: float, log_axis: bool, apart: float = 0.12
 ) -> tuple[int, ...]:
-    """Return a row for each label so that labels in one row are `apart` of the axis or more."""
+    """Return a row for each label that keeps labels in a row `apart` of the axis or further."""
 
     def position(peak: float) -> float:
         if log_axis:

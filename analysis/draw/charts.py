@@ -120,7 +120,7 @@ class Line:
     width: float = 2
     is_dotted: bool = False
     is_stepped: bool = False
-    """Whether it stays level until the next point."""
+    """Whether it stays level up to the next point."""
     mark: Mark | None = None
     hover: Sequence[str] = ()
     in_legend: bool = True
@@ -149,7 +149,7 @@ class Rule:
     vertical: bool
     label: str = ""
     level: int = 0
-    """Row of the label over the panel, so that near labels do not overprint."""
+    """Row of the label over the panel, so that labels close together do not overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Draws panels of charts for the page: Plotly mappings whose colours are names (`@front`).
 
-The page puts in the colours of its light or dark palette. Knows nothing of trials, files or HTML.
+The page fills in the colours of its light or dark palette. Knows nothing of trials, files or HTML.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def plotly_marker(mark: Mark) -> dict[str, Any]:
 
 
 def hover_text(lines: str) -> str:
-    """Return what is shown on pointing: lines parted by newlines, each as it is."""
+    """Return what is shown on pointing: lines separated by newlines, without markup."""
     return "<br>".join(plotly_text(line) for line in lines.split("\n"))
 
 

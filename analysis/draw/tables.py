@@ -131,7 +131,7 @@ def latex_text(text: str) -> str:
 
 
 def _latex_row(texts: Sequence[str]) -> str:
-    # the braces keep a first cell that begins with [ or * from being taken for an argument
+    # the braces keep LaTeX from reading a first cell with [ or * as an argument
     return "{}" + " & ".join(map(latex_text, texts)) + r" \\"
 
 

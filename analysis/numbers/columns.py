@@ -1,6 +1,6 @@
 """Columns of the trials as arrays, unknown as NaN, and masks over them: which trials count.
 
-Whatever takes a `Run` is worked out once for it, so its answer must not be changed. Knows nothing
+Functions of a `Run` under `once` share their answer, which must not be changed. Knows nothing
 of choices or files.
 """
 

@@ -22,13 +22,13 @@ class Command:
     after: str
 
     def within(self, budget_bytes: int | None) -> str:
-        """Return the command; the trial's own budget holds where `budget_bytes` is None."""
+        """Return the command; with None the trial keeps its own budget."""
         budget = "" if budget_bytes is None else f" --set budget={exact_size(budget_bytes)}"
         return f"{self.before}{budget}{self.after}"
 
 
 def config_name(trial: Mapping[str, Any]) -> str:
-    """Return where the configuration that reruns `trial` lies, from its run's folder."""
+    """Return the path of the configuration that reruns `trial`, inside the run's folder."""
     return f"trials/{trial['trial_id']}/config.yaml"
 
 

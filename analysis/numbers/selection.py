@@ -54,8 +54,8 @@ def best_within(
     Args:
         run: where to look.
         budget_bytes: None for no limit.
-        confidence: go by what the mean over seeds reaches with that confidence, among the
-            configurations with several seeds, whose largest peak counts.
+        confidence: compare lower bounds of the mean over seeds at that confidence, among the
+            configurations with several seeds; their largest peak must fit.
     """
     return _first(run, confidence, budget_bytes, None, ["score", "peak"])
 
@@ -71,7 +71,7 @@ def smallest_reaching(
 
     Args:
         run: where to look.
-        metric: the least that counts.
+        metric: the smallest value that will do.
         budget_bytes: None for no limit.
         confidence: as in `best_within`.
     """

@@ -37,14 +37,14 @@ Values = Sequence[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """Which of the foreign columns, objectives or attributes is what; None: see the readers."""
+    """Which column, objective or attribute holds metric and peak; None: the reader's default."""
 
     metric: str | None = None
     peak: str | None = None
     peak_unit: str = "1B"
     """The size that 1 of the peak stands for, such as `1MB`."""
     is_lower_better: bool = False
-    """Of the metric. It is turned around, since here more is better."""
+    """Whether the metric is; its sign is then turned, since more is better here."""
 
 
 def foreign_run(
@@ -66,13 +66,13 @@ def foreign_run(
         metric: the value of each trial, as it was found.
         peak: the peak of each trial, in `names.peak_unit`.
         columns: column of a `TrialRecord` -> value of each trial; where the values are of another
-            kind than the record's, a setting's column is taken for a foreign setting.
+            kind than the record's, a setting's column counts as a foreign setting.
         settings: foreign setting -> value of each trial.
         names: how metric and peak are to be read.
         source: where the trials were read from.
 
     Raises:
-        InputError: `names.peak_unit` is no size, or the trials cannot be compared.
+        InputError: `names.peak_unit` is not a size, or the trials cannot be compared.
     """
     notices = [f"Read from {source}: there is no folder to train a trial again from."]
     if names.is_lower_better:
@@ -219,7 +219,7 @@ def number(value: Any, option: str, source: object) -> float | None:
     if isinstance(value, str):
         value = _parsed(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{option}: {source} holds {value!r} there, which is no number")
+        raise InputError(f"{option}: {source} holds {value!r} there, which is not a number")
     return float(value)
 
 

@@ -38,7 +38,7 @@ def checked(
     if older:
         notices.append(
             f"{Path(path).name} lacks the columns {', '.join(older)}: written by an older version; "
-            "they are unknown here."
+            "they are shown as unknown."
         )
     return conformed(table, path, record_type, notices)
 
@@ -117,7 +117,7 @@ def _without_infinite(table: pa.Table, path: str, notices: list[str]) -> pa.Tabl
             found.append(described.name)
     if found:
         notices.append(
-            f"{Path(path).name} holds infinite numbers in {one_line(', '.join(found))}: taken for "
+            f"{Path(path).name} holds infinite numbers in {one_line(', '.join(found))}: shown as "
             "unknown."
         )
     return table

@@ -58,7 +58,7 @@ def run_from_csv(path: Path, names: Names) -> Run:
         raise InputError(f"--from-csv={path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, csv.Error, pa.ArrowException) as error:
         raise InputError(
-            f"--from-csv={path}: is no table of comma-separated values ({one_line(error)})"
+            f"--from-csv={path}: is not a table of comma-separated values ({one_line(error)})"
         ) from None
     if not set(frame.columns) >= OWN_COLUMNS:
         return _csv_run(path.stem, frame, path, names, is_own=False)
@@ -93,7 +93,7 @@ def _csv_run(name: str, frame: pd.DataFrame, path: Path, names: Names, *, is_own
 
 
 def _known(rest: Mapping[str, Values], path: Path) -> dict[str, Values]:
-    """Return the columns that mean what ours of that name do."""
+    """Return the columns that mean the same as our columns of that name."""
     known = {name: values for name, values in rest.items() if _is_ours(name, values)}
     ids = set(map(str, known.get("trial_id", ())))
     if any(not is_blank(value) and str(value) not in ids for value in known.get("group", ())):
@@ -167,7 +167,7 @@ def _column(columns: Mapping[str, pd.Series], name: str, option: str, path: Path
         remedy = (
             f"name it by {option}, one of: {', '.join(columns)}"
             if is_split
-            else "values must be parted by commas"
+            else "values must be separated by commas"
         )
         raise InputError(f"--from-csv={path}: has no column {name}; {remedy}")
     return columns[name].tolist()

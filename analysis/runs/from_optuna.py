@@ -36,7 +36,7 @@ class _Values:
             return given
         return list(self.objectives)[indices.index(given)]
 
-    def of(self, trial: Any, name: str) -> Any:
+    def value_of(self, trial: Any, name: str) -> Any:
         """Return the value of an objective or a user attribute; None where it is unknown."""
         if name in self.objectives:
             return trial.values[self.objectives[name]] if trial.values else None
@@ -51,7 +51,7 @@ class _Values:
         if name is not None and (name in self.objectives or name in self.attributes):
             return name
         known = ", ".join([*self.objectives, *self.attributes]) or "none"
-        given = f"={name!r} is not known" if name else " is not given and cannot be told"
+        given = f"={name!r} is not known" if name else " is not given and cannot be guessed"
         raise InputError(
             f"{option}{given} in study {self.study_name!r}; name an objective or a user "
             f"attribute, one of: {known}"
@@ -81,8 +81,8 @@ def run_from_optuna(url: str, study_name: str | None, names: Names) -> Run:
     return foreign_run(
         found.study_name,
         metric_name=f"objective {metric}" if metric.isdecimal() else metric,
-        metric=[number(found.of(trial, metric), "--metric", url) for trial in found.trials],
-        peak=[number(found.of(trial, peak), "--peak", url) for trial in found.trials],
+        metric=[number(found.value_of(trial, metric), "--metric", url) for trial in found.trials],
+        peak=[number(found.value_of(trial, peak), "--peak", url) for trial in found.trials],
         columns=ours | _columns(found.trials),
         settings={name: values for name, values in parameters.items() if name not in SETTINGS},
         names=Names(
@@ -109,7 +109,7 @@ def _values_of(study: Any) -> _Values:
 
 
 def _metric_and_peak(found: _Values, names: Names) -> tuple[str, str]:
-    """Return what is called metric and peak: as given, else what can be told from the study."""
+    """Return the names of metric and peak: as given, else told from the study."""
     up = [name for name, is_down in found.is_down.items() if not is_down]
     metric = found.full_name(names.metric) or next(iter([*up, *found.objectives]))
     down = [name for name, is_down in found.is_down.items() if is_down and name != metric]

@@ -63,6 +63,10 @@ class Run:
         """The trials as plain mappings in which unknown is None, in their order. Read only."""
         return rows_of(self.trials)
 
+    def rows_where(self, mask: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
+        """Return the rows of the trials that `mask` picks, in their order. Read only."""
+        return [self.rows[index] for index in np.flatnonzero(mask).tolist()]
+
     @cached_property
     def worked_out(self) -> dict[Any, Any]:
         """What functions under `once` have worked out: function -> answer."""

@@ -127,8 +127,8 @@ def _build(run: Run) -> list[Block]:
     note = "One line a trial; the best in each budget are coloured."
     if info.num_left_out:
         note += (
-            f" {plural(info.num_left_out, 'more trial')} in epochs.parquet not drawn: shown are "
-            "the best and others picked evenly by name."
+            f" {plural(info.num_left_out, 'more trial')} in epochs.parquet are not drawn: this "
+            "shows the best and others picked evenly by name."
         )
     label = f"{info.metric_name} over epochs of {plural(len(info.curves), 'trial')}"
     return [Figure(chart=curves_chart(info), label=label), Text(text=note, look="note")]

@@ -14,10 +14,10 @@ from analysis.draw.charts import Axis, Chart, Mark, Panel, Points, Rule
 from analysis.draw.tables import Cell, Column, Table, bytes_cell, text_column
 from analysis.numbers.columns import is_completed, metrics, peaks
 from analysis.numbers.varied import further_settings
-from analysis.runs.run import RUN, Run, once, rows_of
+from analysis.runs.run import RUN, Run, once
 from analysis.sections.cells import run_cells, run_columns
 from analysis.sections.section import Block, Figure, Listing, Section, Text, number, plural
-from analysis.settings import SETTINGS
+from analysis.settings import SETTINGS, used_setting
 from analysis.text import unit_of
 from patchtrain.units import format_bytes
 
@@ -86,10 +86,8 @@ def fusion_pairs(run: Run) -> Fusion:
 
 def _sides(run: Run) -> Iterable[Mapping[str, dict[str, Any]]]:
     """Return fusion -> trial of each configuration that fuses, whatever else it is."""
-    trials = run.trials
-    has_fusion = trials["fusion"].isin(["add", "concat"]) & (trials["method"] == "local_global")
     known = np.isfinite(metrics(run)) & (peaks(run) > 0)
-    rows = rows_of(trials[is_completed(run) & known & has_fusion.to_numpy(dtype=bool)])
+    rows = [row for row in run.rows_where(is_completed(run) & known) if _fuses(row)]
     rows.sort(key=lambda row: (row["peak_allocated_bytes"], row["trial_id"]))
     settings = [name for name in SETTINGS if name not in WITHOUT_EFFECT]
     alike = [*settings, *further_settings(run), "epochs_done", "seed", RUN]
@@ -97,6 +95,10 @@ def _sides(run: Run) -> Iterable[Mapping[str, dict[str, Any]]]:
     for row in rows:
         sides.setdefault(tuple(row[name] for name in alike), {}).setdefault(row["fusion"], row)
     return sides.values()
+
+
+def _fuses(row: Mapping[str, Any]) -> bool:
+    return row["method"] is not None and used_setting(row, "fusion") in ("add", "concat")
 
 
 def _pair(add: Mapping[str, Any], concat: Mapping[str, Any]) -> Pair:

@@ -74,7 +74,7 @@ def importances(run: Run) -> tuple[Importance, ...]:
 def known_peaks(run: Run) -> Floats:
     """Return the peak of completed trials, the prediction of others; NaN where neither is known.
 
-    What a trial held when it ran out of memory is no peak: it would have gone on.
+    What a trial held when it ran out of memory does not count: it would have needed more.
     """
     measured = is_completed(run) & np.isfinite(peaks(run))
     return np.where(measured, peaks(run), floats(run.trials, "predicted_peak_bytes"))

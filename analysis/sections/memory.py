@@ -12,7 +12,7 @@ from analysis.draw.charts import CYCLE, HATCHES, Axis, Bars, Chart, Panel
 from analysis.draw.tables import Cell, Column, Table, bytes_cell, metric_cell, text_column
 from analysis.numbers.columns import is_on_front
 from analysis.numbers.selection import best_per_budget
-from analysis.runs.run import RUN, Run, once, rows_of
+from analysis.runs.run import RUN, Run, once
 from analysis.sections.cells import run_cells, run_columns
 from analysis.sections.section import Block, Figure, Listing, Section
 from analysis.settings import input_of
@@ -72,8 +72,9 @@ def attributions(run: Run) -> tuple[Attribution, ...]:
     At most `MOST_TRIALS`: those that are best in a budget, and others evenly along the front.
     Trials without a recorded breakdown are left out.
     """
-    front = run.trials[is_on_front(run)].sort_values(["peak_allocated_bytes", "trial_id"])
-    rows = [row for row in rows_of(front) if all(row[name] is not None for name in PARTS.values())]
+    front = run.rows_where(is_on_front(run))
+    rows = [row for row in front if all(row[name] is not None for name in PARTS.values())]
+    rows.sort(key=lambda row: (row["peak_allocated_bytes"], row["trial_id"]))
     best = {(a.trial[RUN], a.trial["trial_id"]) for a in best_per_budget(run) if a.trial}
     return tuple(_attribution(row) for row in _thinned(rows, best))
 

@@ -82,7 +82,7 @@ class ParetoInfo:
     """What every seed reaches, for each run that trained configurations with several."""
     budgets_bytes: tuple[int, ...]
     budget_levels: tuple[int, ...]
-    """Row of each budget's label over the plot, so that near budgets do not overprint."""
+    """Row of each budget's label over the plot, so that labels close together do not overlap."""
     reference: tuple[ReferencePoint, ...]
     """The paper's points; empty unless the run is on the paper's data set, and not a sample."""
     range_bytes: tuple[float, float]
@@ -310,7 +310,7 @@ def _panels(
 def front_table(run: Run) -> Table:
     """Return the trials on the front, smallest peak first."""
     seeds, several = all_seeds(run), len(run.names) > 1
-    front = [row for row, is_on in zip(run.rows, is_on_front(run).tolist(), strict=True) if is_on]
+    front = run.rows_where(is_on_front(run))
     front.sort(key=lambda row: (row["peak_allocated_bytes"], row["trial_id"]))
     columns = (
         Column("Peak"),
@@ -352,7 +352,7 @@ _EXPLORER = Markup("""\
 
 
 def _notes(info: ParetoInfo) -> str:
-    """Return what a reader needs to know of the marks that are drawn."""
+    """Return what a reader needs to know about the marks that are drawn."""
     tables = ", ".join(dict.fromkeys(point.table for point in info.reference))
     notes = {
         "Dashed lines are the budgets of the run; the full line is the one chosen above. Click a "
@@ -365,8 +365,8 @@ def _notes(info: ParetoInfo) -> str:
         "Crosses and open diamonds under the plot are trials without a result: stopped at their "
         "budget (at the memory they held then), or not run because they were predicted not to fit "
         "(at the predicted peak).": info.has_strip,
-        f"{plural(info.num_failed, 'failed trial')} not drawn.": info.num_failed,
-        f"{info.num_not_drawn} more without a recorded peak or metric not drawn.": (
+        f"Not drawn: {plural(info.num_failed, 'failed trial')}.": info.num_failed,
+        f"Not drawn: {plural(info.num_not_drawn, 'trial')} without a recorded peak or metric.": (
             info.num_not_drawn
         ),
         f"The paper's points are as its authors published them (Table {tables}), on their hardware "

@@ -11,7 +11,9 @@ from report_parts import tables_of
 
 from analysis.numbers.varied import foreign_settings, shown_settings, varied_settings
 from analysis.page.explorer import explorer_data
+from analysis.page.report import write_report
 from analysis.runs.load import load_run
+from analysis.sections.importance import importances
 from analysis.settings import SETTINGS, heading_of, is_setting
 from patchtrain.record import TrialRecord, schema_of
 
@@ -57,6 +59,23 @@ def test_a_recorded_setting_that_is_not_listed_is_shown_where_trials_differ(
     assert {"name": "mixing_kind", "heading": "Mixing kind", "isText": True} in explorer_data(run)[
         "settings"
     ]
+
+
+def test_unlisted_settings_of_every_kind_are_asked_for_their_importance(
+    write_run: Any, trial: Any
+) -> None:
+    trials = [trial(f"t{i:02}", metric=(i % 4) / 4 + i / 1000) for i in range(16)]
+    run_dir = _with_columns(
+        write_run(trials),
+        is_mixed=[i % 4 > 1 for i in range(16)],
+        num_rounds=[None if i % 2 else i for i in range(16)],
+        mixing_kind=[None if i % 3 else "cut" for i in range(15)] + ["blend"],
+    )
+    run = load_run(run_dir)
+    metric = importances(run)[0]
+    assert next(iter(metric.shares)) == "is_mixed"
+    assert {"num_rounds", "mixing_kind"} <= set(metric.shares)
+    assert "Is mixed" in write_report(run, run_dir).read_text()
 
 
 RESULTS = {"peak_phase", "peak_latent_bytes", "predicted_reserved_bytes", "metric", "metric_name"}

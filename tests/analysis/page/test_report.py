@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from report_parts import tables_of
 
 from analysis.errors import InputError
 from analysis.numbers.selection import best_per_budget
-from analysis.page.report import write_report
+from analysis.page.report import SCRIPTS, write_report
 from analysis.runs.join import join_runs
 from analysis.runs.load import load_run
 from analysis.runs.run import rows_of
@@ -318,3 +319,10 @@ def test_a_page_grows_slowly_enough_for_ten_thousand_trials(
     larger = report_page(write_made_up_run(tmp_path / "run", 80 + num_more))
     each = (len(larger.text.encode()) - len(large_page.text.encode())) / num_more
     assert len(large_page.text.encode()) + 10_000 * each < 15e6
+
+
+def test_every_script_and_nothing_else_is_joined_into_the_page(large_page: Page) -> None:
+    folder = files("analysis.page").joinpath("assets", "script")
+    assert {each.name for each in folder.iterdir()} == set(SCRIPTS)
+    own = next(text for name, text in large_page.scripts.items() if "use strict" in text[:40])
+    assert all(folder.joinpath(name).read_text() in own for name in SCRIPTS)

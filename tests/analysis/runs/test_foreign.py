@@ -93,9 +93,9 @@ def test_a_loss_is_turned_around(tmp_path: Path) -> None:
     [
         (TABLE, Names(), "has no column metric; name it by --metric, one of: width, dropout"),
         (TABLE, Names(metric="val_acc"), "has no column peak_allocated_bytes; name it by --peak"),
-        (TABLE, Names(metric="act", peak="mem_mb"), "'relu' there, which is no number"),
+        (TABLE, Names(metric="act", peak="mem_mb"), "'relu' there, which is not a number"),
         (TABLE, Names(metric="val_acc", peak="mem_mb", peak_unit="1X"), "--peak-unit='1X'"),
-        ("", Names(), "no table of comma-separated values"),
+        ("", Names(), "not a table of comma-separated values"),
         ("a,b\n1,2\n4\n", Names(), "has no column metric"),
     ],
 )

@@ -66,7 +66,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch (error) {
-    // a page from disk may not be given the clipboard; selecting and copying still works
+    // browsers may refuse the clipboard to a page from disk; selecting and copying still works
     const area = element("textarea", { value: text, className: "hidden" });
     document.body.append(area);
     area.select();

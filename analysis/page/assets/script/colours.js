@@ -4,7 +4,7 @@ function isDark() {
   return state.theme === "dark" || (state.theme === "auto" && systemIsDark.matches);
 }
 
-// colours in the figures are names such as "@front"; only colour keys are looked at, never texts
+// colours in the figures are names such as "@front"; replaces them in colour keys, never in texts
 function painted(value, palette) {
   if (Array.isArray(value)) { return value.map((item) => painted(item, palette)); }
   if (value === null || typeof value !== "object") { return value; }
@@ -25,7 +25,7 @@ function plot(place, figure) {
 function drawFigures() {
   for (const place of document.querySelectorAll("[data-figures]")) {
     const panels = figures[place.dataset.figures];
-    // all places first: a plot takes the width that its place has when it is drawn
+    // all places first: a plot takes the width of its place at the moment it is drawn
     while (place.children.length < panels.length) { place.append(element("div", {})); }
     panels.forEach((figure, index) => {
       if (figure.layout.height) { place.children[index].style.height = figure.layout.height + "px"; }

@@ -1,6 +1,6 @@
 // Filters, the kind of peak, and the slider of budgets.
 
-// places that the slider stops at: round sizes, and every budget and peak of the front exactly
+// where the slider stops: round sizes, and every budget and every peak of the front exactly
 function stopsOf() {
   const front = frontOf([...Array(numTrials).keys()]);
   const exact = [...data.budgets.map((each) => each.bytes), ...front.map(peakOf)];
@@ -31,41 +31,44 @@ function setBudget(bytes) {
   byId("budget-text").textContent = bytesText(state.budget);
 }
 
+function filterBox(filter) {
+  const box = element("fieldset", {}, element("legend", { textContent: filter.heading }));
+  box.dataset.filter = filter.name;
+  filter.choices.forEach((choice, code) => {
+    const input = element("input", { type: "checkbox", value: String(code) });
+    input.checked = !(state.hidden[filter.name] || []).includes(code);
+    input.addEventListener("change", () => {
+      const hidden = new Set(state.hidden[filter.name] || []);
+      if (input.checked) { hidden.delete(code); } else { hidden.add(code); }
+      state.hidden[filter.name] = [...hidden].sort((a, b) => a - b);
+      state.page = 0;
+      refresh();
+    });
+    box.append(element("label", {}, input, choice));
+  });
+  return box;
+}
+
+function peakBox() {
+  const box = element("fieldset", {}, element("legend", { textContent: "Peak" }));
+  for (const peak of data.peaks) {
+    const input = element("input", { type: "radio", name: "peak", value: peak.name });
+    input.checked = state.peak === peak.name;
+    input.addEventListener("change", () => {
+      state.peak = peak.name;
+      stops = stopsOf();
+      setBudget(state.budget || 0);
+      refresh();
+    });
+    box.append(element("label", {}, input, peak.text));
+  }
+  return box;
+}
+
 function makeFilters() {
   const place = byId("filters");
-  place.replaceChildren();
-  for (const filter of data.filters) {
-    const box = element("fieldset", {}, element("legend", { textContent: filter.heading }));
-    box.dataset.filter = filter.name;
-    filter.choices.forEach((choice, code) => {
-      const input = element("input", { type: "checkbox", value: String(code) });
-      input.checked = !(state.hidden[filter.name] || []).includes(code);
-      input.addEventListener("change", () => {
-        const hidden = new Set(state.hidden[filter.name] || []);
-        if (input.checked) { hidden.delete(code); } else { hidden.add(code); }
-        state.hidden[filter.name] = [...hidden].sort((a, b) => a - b);
-        state.page = 0;
-        refresh();
-      });
-      box.append(element("label", {}, input, choice));
-    });
-    place.append(box);
-  }
-  if (data.peaks.length > 1) {
-    const box = element("fieldset", {}, element("legend", { textContent: "Peak" }));
-    for (const peak of data.peaks) {
-      const input = element("input", { type: "radio", name: "peak", value: peak.name });
-      input.checked = state.peak === peak.name;
-      input.addEventListener("change", () => {
-        state.peak = peak.name;
-        stops = stopsOf();
-        setBudget(state.budget || 0);
-        refresh();
-      });
-      box.append(element("label", {}, input, peak.text));
-    }
-    place.append(box);
-  }
+  place.replaceChildren(...data.filters.map(filterBox));
+  if (data.peaks.length > 1) { place.append(peakBox()); }
   const reset = element("button", { type: "button", id: "reset", textContent: "Show all" });
   reset.addEventListener("click", () => {
     state.hidden = {};

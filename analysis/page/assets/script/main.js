@@ -10,7 +10,7 @@ document.addEventListener("click", async (event) => {
 });
 
 byId("theme").addEventListener("click", () => {
-  // first what the system has not, then what it has, then the system's again
+  // first the theme that the system does not use, then the one it does, then automatic again
   const [same, other] = systemIsDark.matches ? ["dark", "light"] : ["light", "dark"];
   state.theme = { auto: other, [other]: same, [same]: "auto" }[state.theme];
   setTheme();
@@ -25,13 +25,13 @@ if (byId("previous")) {
 
 let firstBudget = null;
 
-// the view of the address, over the first one
+// starts from the first view and applies what the address holds
 function show() {
   Object.assign(state, { hidden: {}, peak: "peak_allocated_bytes", budget: firstBudget, theme: "auto",
     page: 0, picked: null });
   recall();
   if (byId("explorer")) {
-    // a budget of the address is kept as it is, also where the front has moved since
+    // keep a budget from the address exactly, even if the front has moved since
     stops = [...new Set([...stopsOf(), ...(state.budget === null ? [] : [state.budget])])].sort((a, b) => a - b);
     setBudget(state.budget || 0);
     makeFilters();

@@ -12,75 +12,104 @@ function logTicks(low, high) {
   return ticks;
 }
 
-function paretoFigure(shown, fronts) {
-  const kinds = kindsOf(shown);
-  const placed = [...kinds.keys()];
-  const budgets = data.budgets.map((each) => each.bytes);
-  const peaks = [...placed.map(peakOf), ...budgets, ...data.reference.map((each) => each.peak_bytes)]
-    .map(inUnit);
-  const lowest = peaks.reduce((a, b) => Math.min(a, b), Infinity);
-  const highest = peaks.reduce((a, b) => Math.max(a, b), 0);
-  const isLog = highest > data.logAxisRatio * lowest;
+// the range of the axis of peaks in units, and whether it is logarithmic
+function plotRange(placed) {
+  const peaks = [...placed.map(peakOf), ...data.budgets.map((each) => each.bytes),
+    ...data.reference.map((each) => each.peak_bytes)].map(inUnit);
+  if (!peaks.length) { return { range: [0, 1], isLog: false }; }
+  const lowest = peaks.reduce((a, b) => Math.min(a, b));
+  const highest = peaks.reduce((a, b) => Math.max(a, b));
+  if (highest > data.logAxisRatio * lowest) { return { range: [lowest / 1.3, highest * 1.3], isLog: true }; }
   const air = 0.06 * (highest - lowest) || 0.1 * highest || 1;
-  const range = !peaks.length ? [0, 1]
-    : isLog ? [lowest / 1.3, highest * 1.3] : [Math.max(0, lowest - air), highest + air];
-  const traces = fronts.map((front, run) => stepsTrace(front, run,
-    inUnit(Math.max(0, ...budgets)))).filter((trace) => trace.x.length);
-  traces.push(...data.runs.map((_, run) => sureTrace(shown, run)).filter((trace) => trace && trace.x.length));
+  return { range: [Math.max(0, lowest - air), highest + air], isLog: false };
+}
+
+function plotTraces(kinds, shown, fronts) {
+  const largest = inUnit(Math.max(0, ...data.budgets.map((each) => each.bytes)));
+  const lines = [...fronts.map((front, run) => stepsTrace(front, run, largest)),
+    ...data.runs.map((_, run) => sureTrace(shown, run))];
+  const points = [];
   for (const kind of Object.keys(data.marks)) {
     data.runs.forEach((_, run) => {
-      const indices = placed.filter((index) => kinds.get(index) === kind && trials.run[index] === run);
-      if (indices.length) { traces.push(pointsTrace(kind, run, indices)); }
+      const indices = [...kinds.keys()].filter((index) => kinds.get(index) === kind && trials.run[index] === run);
+      if (indices.length) { points.push(pointsTrace(kind, run, indices)); }
     });
   }
-  traces.push(...referenceTraces());
-  const hasStrip = placed.some((index) => data.strip.includes(kinds.get(index)));
-  const axis = { gridcolor: "@grid", linecolor: "@grid", zeroline: false, automargin: true };
+  return [...lines.filter((line) => line && line.x.length), ...points, ...referenceTraces()];
+}
+
+function budgetLine(budget) {
+  const x = inUnit(budget.bytes);
+  return { type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, layer: "below",
+    line: { color: "@muted", width: 1.5, dash: "dash" } };
+}
+
+function budgetLabels(isLog, rows) {
   const place = (bytes) => (isLog ? Math.log10(inUnit(bytes)) : inUnit(bytes));
+  return data.budgets.map((each, index) => ({ x: place(each.bytes), y: 1, yref: "paper",
+    yanchor: "bottom", yshift: 16 * rows[index], text: "<b>" + each.text + "</b>",
+    showarrow: false, font: { color: "@muted", size: 12 } }));
+}
+
+function peakAxis(range, isLog) {
   const peakText = data.peaks.find((each) => each.name === state.peak).text;
-  const layout = {
+  const axis = { gridcolor: "@grid", linecolor: "@grid", zeroline: false, automargin: true, showgrid: false,
+    title: { text: "peak memory, " + peakText + " (" + data.unit + ")", standoff: 8 },
+    type: isLog ? "log" : "linear", range: isLog ? range.map(Math.log10) : range };
+  if (isLog) {
+    const ticks = logTicks(range[0], range[1]);
+    Object.assign(axis, { tickvals: ticks, ticktext: ticks.map(String) });
+  }
+  return axis;
+}
+
+function plotLayout(range, isLog) {
+  const labels = levels(range, isLog);
+  return {
     paper_bgcolor: "@surface", plot_bgcolor: "@surface",
     font: { color: "@text", family: "system-ui, sans-serif", size: 13 },
     hoverlabel: { bgcolor: "@surface", bordercolor: "@muted", font: { color: "@text" }, align: "left" },
     hovermode: "closest", dragmode: false, showlegend: true,
-    margin: { l: 48, r: 12, t: 18 + 16 * levels(range, isLog).count, b: 48 },
+    margin: { l: 48, r: 12, t: 18 + 16 * labels.count, b: 48 },
     legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
-    xaxis: Object.assign({}, axis, { title: { text: "peak memory, " + peakText + " (" + data.unit + ")",
-      standoff: 8 }, type: isLog ? "log" : "linear", showgrid: false,
-    range: isLog ? range.map(Math.log10) : range, anchor: hasStrip ? "y2" : "y" }),
-    yaxis: Object.assign({}, axis, { title: { text: escaped(data.metricName) },
-      domain: [hasStrip ? 0.24 : 0, 1] }),
-    shapes: [...data.budgets.map((each) => ({ type: "line", x0: inUnit(each.bytes), x1: inUnit(each.bytes),
-      yref: "paper", y0: 0, y1: 1, layer: "below", line: { color: "@muted", width: 1.5, dash: "dash" } })),
-    ],
-    annotations: data.budgets.map((each, index) => ({ x: place(each.bytes), y: 1, yref: "paper",
-      yanchor: "bottom", yshift: 16 * levels(range, isLog).rows[index], text: "<b>" + each.text + "</b>",
-      showarrow: false, font: { color: "@muted", size: 12 } })),
+    xaxis: Object.assign(peakAxis(range, isLog), { anchor: "y" }),
+    yaxis: { gridcolor: "@grid", linecolor: "@grid", zeroline: false, automargin: true,
+      title: { text: escaped(data.metricName) }, domain: [0, 1] },
+    annotations: budgetLabels(isLog, labels.rows),
   };
-  if (isLog) {
-    const ticks = logTicks(range[0], range[1]);
-    Object.assign(layout.xaxis, { tickvals: ticks, ticktext: ticks.map(String) });
-  }
-  if (hasStrip) {
-    layout.yaxis2 = { domain: [0, 0.15], range: [data.strip.length - 0.4, -0.6], showticklabels: false,
-      showgrid: false, zeroline: false, fixedrange: true };
-    layout.annotations.push(note("no result", 0, 0.15, "left"));
-  }
-  const hasResults = placed.some((index) => !data.strip.includes(kinds.get(index)));
+}
+
+// a strip under the plot for trials without a result
+function addStrip(layout) {
+  layout.xaxis.anchor = "y2";
+  layout.yaxis.domain = [0.24, 1];
+  layout.yaxis2 = { domain: [0, 0.15], range: [data.strip.length - 0.4, -0.6], showticklabels: false,
+    showgrid: false, zeroline: false, fixedrange: true };
+  layout.annotations.push(note("no result", 0, 0.15, "left"));
+}
+
+function paretoFigure(shown, fronts) {
+  const kinds = kindsOf(shown);
+  const placed = [...kinds.keys()];
+  const inStrip = (index) => data.strip.includes(kinds.get(index));
+  const { range, isLog } = plotRange(placed);
+  const layout = plotLayout(range, isLog);
+  if (placed.some(inStrip)) { addStrip(layout); }
+  const hasResults = !placed.every(inStrip);
   if (!hasResults) {
-    layout.annotations.push(note(placed.length ? "no trial has a result" : "no trial is shown", 0.5, 0.6,
-      "center"));
+    const text = placed.length ? "no trial has a result" : "no trial is shown";
+    layout.annotations.push(note(text, 0.5, 0.6, "center"));
   }
   if (!hasResults && !data.reference.length) {
     Object.assign(layout.yaxis, { range: [0, 1], showticklabels: false });
   }
-  shapesBelow = layout.shapes;
+  shapesBelow = data.budgets.map(budgetLine);
   chosenRange = range;
   layout.shapes = [...shapesBelow, ...chosenShapes(range)];
-  return { data: traces, layout: layout };
+  return { data: plotTraces(kinds, shown, fronts), layout: layout };
 }
 
-// what does not move with the slider
+// lines that stay when the slider moves
 let shapesBelow = [];
 let chosenRange = [0, 1];
 
@@ -89,7 +118,7 @@ function note(text, x, y, anchor) {
     showarrow: false, font: { color: "@muted", size: 12 } };
 }
 
-// a row for each budget's label, so that near ones do not overprint
+// which row each budget's label stands in, so that near ones do not overlap
 function levels(range, isLog) {
   const position = (bytes) => (isLog
     ? Math.log(inUnit(bytes) / range[0]) / Math.log(range[1] / range[0])

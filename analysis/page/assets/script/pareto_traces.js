@@ -99,7 +99,7 @@ function referenceTraces() {
   return Object.values(traces);
 }
 
-// kind as it is drawn: over its budget by the chosen kind of peak, on the front of all that is shown
+// how each trial is marked: over budget by the chosen kind of peak, on the front of what is shown
 function kindsOf(shown) {
   const onFront = new Set(front);
   const kinds = new Map();

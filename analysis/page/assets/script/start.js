@@ -11,7 +11,7 @@ const numTrials = trials.trial_id.length;
 const PAGE_LENGTH = 100;
 const systemIsDark = window.matchMedia("(prefers-color-scheme: dark)");
 
-// what the reader has chosen; kept in the address, so that a link or a reload shows the same
+// what the reader has chosen; the address keeps it, so a link or a reload shows the same
 const state = { hidden: {}, peak: "peak_allocated_bytes", budget: null, theme: "auto",
   sort: "metric", descending: true, page: 0, picked: null };
 

@@ -1,6 +1,6 @@
 // The table of all trials: sorting, pages, picking.
 
-// a setting may be called as a column of ours is
+// keeps settings apart from columns of ours with the same name
 const SETTING = "setting ";
 
 function columns() {
@@ -36,6 +36,43 @@ function sorted(shown, values) {
   });
 }
 
+function headOf(column) {
+  const isSorted = state.sort === column.name;
+  const arrow = isSorted ? (state.descending ? " \u25be" : " \u25b4") : "";
+  const button = element("button", { type: "button", className: "plain", textContent: column.heading + arrow });
+  button.addEventListener("click", () => {
+    state.descending = isSorted ? !state.descending : Boolean(column.number);
+    state.sort = column.name;
+    state.page = 0;
+    refreshTable();
+    byId("all-trials").querySelector("th[aria-sort] button").focus();
+  });
+  const cell = element("th", { scope: "col", className: column.number ? "number" : "" }, button);
+  if (isSorted) { cell.setAttribute("aria-sort", state.descending ? "descending" : "ascending"); }
+  return cell;
+}
+
+function cellOf(column, value, index) {
+  const cell = element("td", { className: column.className || (column.number ? "number" : "") });
+  if (column.name === "trial_id" && byId("picked")) {
+    const button = element("button", { type: "button", className: "plain", textContent: value });
+    button.addEventListener("click", () => { pick(index); byId("picked").scrollIntoView({ block: "nearest" }); });
+    cell.append(button);
+    return cell;
+  }
+  cell.textContent = column.text(value, index);
+  if (column.number && value !== null) { cell.dataset.value = String(value); }
+  return cell;
+}
+
+function showPages(numRows, numPages) {
+  byId("shown").textContent = numRows + " of " + numTrials + " trials"
+    + (numPages > 1 ? ", page " + (state.page + 1) + " of " + numPages : "");
+  byId("previous").disabled = state.page === 0;
+  byId("next").disabled = state.page >= numPages - 1;
+  byId("previous").hidden = byId("next").hidden = numPages === 1;
+}
+
 function showTable(shown) {
   const table = byId("all-trials");
   if (!table) { return; }
@@ -45,56 +82,22 @@ function showTable(shown) {
     if (name.startsWith(SETTING)) { return data.values[name.slice(SETTING.length)]; }
     return name === "front" ? places : trials[name];
   };
-  const head = element("tr", {});
   const all = columns();
-  for (const column of all) {
-    const isSorted = state.sort === column.name;
-    const button = element("button", { type: "button", className: "plain", textContent: column.heading
-      + (isSorted ? (state.descending ? " \u25be" : " \u25b4") : "") });
-    button.addEventListener("click", () => {
-      state.descending = isSorted ? !state.descending : Boolean(column.number);
-      state.sort = column.name;
-      state.page = 0;
-      refreshTable();
-      byId("all-trials").querySelector("th[aria-sort] button").focus();
-    });
-    const cell = element("th", { scope: "col", className: column.number ? "number" : "" }, button);
-    if (isSorted) { cell.setAttribute("aria-sort", state.descending ? "descending" : "ascending"); }
-    head.append(cell);
-  }
   const rows = sorted(shown, valuesOf(state.sort));
   const numPages = Math.max(1, Math.ceil(rows.length / PAGE_LENGTH));
   state.page = Math.min(state.page, numPages - 1);
   const page = rows.slice(state.page * PAGE_LENGTH, (state.page + 1) * PAGE_LENGTH);
-  table.tHead.replaceChildren(head);
-  table.tBodies[0].replaceChildren(...page.map((index) => {
-    const row = element("tr", { className: onFront.has(index) ? "front" : "" });
-    for (const column of all) {
-      const value = valuesOf(column.name)[index];
-      const cell = element("td", { className: column.className || (column.number ? "number" : "") });
-      if (column.name === "trial_id") {
-        const button = element("button", { type: "button", className: "plain", textContent: value });
-        button.addEventListener("click", () => { pick(index); byId("picked").scrollIntoView({ block: "nearest" }); });
-        cell.append(byId("picked") ? button : value);
-      } else {
-        cell.textContent = column.text(value, index);
-        if (column.number && value !== null) { cell.dataset.value = String(value); }
-      }
-      row.append(cell);
-    }
-    return row;
-  }));
-  byId("shown").textContent = rows.length + " of " + numTrials + " trials"
-    + (numPages > 1 ? ", page " + (state.page + 1) + " of " + numPages : "");
-  byId("previous").disabled = state.page === 0;
-  byId("next").disabled = state.page >= numPages - 1;
-  byId("previous").hidden = byId("next").hidden = numPages === 1;
+  table.tHead.replaceChildren(element("tr", {}, ...all.map(headOf)));
+  table.tBodies[0].replaceChildren(...page.map((index) =>
+    element("tr", { className: onFront.has(index) ? "front" : "" },
+      ...all.map((column) => cellOf(column, valuesOf(column.name)[index], index)))));
+  showPages(rows.length, numPages);
 }
 
 function turn(pages) {
   state.page += pages;
   refreshTable();
   const [button, other] = pages > 0 ? ["next", "previous"] : ["previous", "next"];
-  // a button that is switched off loses the focus of who turns pages by keys
+  // a disabled button would lose the keyboard focus
   byId(byId(button).disabled ? other : button).focus();
 }

@@ -15,7 +15,7 @@ function bytesText(value) {
   return value + "B";
 }
 
-// a size that reads back as the same bytes, as commands need it
+// a size that parses back to the same bytes, as commands need
 function exactText(value) {
   const budget = data.budgets.find((each) => each.bytes === value);
   return budget ? budget.text : value + "B";
@@ -26,7 +26,7 @@ function plainText(value) {
   return typeof value === "number" && !Number.isInteger(value) ? significant(value, 4) : String(value);
 }
 
-// Plotly takes some markup in texts; what comes from the data has none
+// Plotly reads some markup in texts; text from the data must not be read so
 function escaped(text) {
   const line = String(text).replace(/[\x00-\x1f\x7f\s]+/g, " ");
   return line.slice(0, 300).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");

@@ -17,12 +17,12 @@ function peakOf(index) {
   return peak !== null && peak > 0 ? peak : null;
 }
 
-// one that held more than its own budget still counts for a larger one
+// a trial that held more than its own budget still counts for a larger one
 function mayBeBest(index) {
   return trials.kind[index] === "candidate" && peakOf(index) !== null && trials.metric[index] !== null;
 }
 
-// smaller peak first; of equal peaks the better metric, of equals the first name
+// smaller peak first, then the better metric, then the name that sorts first
 function byPeak(a, b) {
   const order = (x, y) => (x < y ? -1 : x > y ? 1 : 0);
   return peakOf(a) - peakOf(b) || trials.metric[b] - trials.metric[a]
@@ -47,7 +47,7 @@ function frontOf(indices) {
   return front;
 }
 
-// along a front metric and peak rise together
+// metric and peak rise together along a front
 function bestWithin(front, budget) {
   const fitting = front.filter((index) => peakOf(index) <= budget);
   if (!fitting.length) { return null; }

@@ -23,7 +23,7 @@ function refresh() {
   refreshTable();
 }
 
-// the slider moves the line of the plot alone: ten thousand points take long to draw again
+// the slider moves only a line of the plot: redrawing ten thousand points takes long
 function refreshBudget() {
   if (byId("explorer") && state.budget !== null) {
     showAnswer(front);
@@ -39,7 +39,7 @@ function refreshTable() { showTable(shown); remember(); }
 // the address keeps only what differs from the first view
 function remember() {
   const kept = {};
-  // by their values: after the sweep went on the same place is another trial's
+  // by value: once the sweep has more trials, the same index may mean another value
   const hidden = data.filters.filter((filter) => (state.hidden[filter.name] || []).length)
     .map((filter) => [filter.name, state.hidden[filter.name].map((code) => filter.choices[code])]);
   if (hidden.length) { kept.hidden = Object.fromEntries(hidden); }
@@ -55,7 +55,7 @@ function remember() {
     try {
       history.replaceState(null, "", text || "#");
     } catch (error) {
-      // some browsers do not let pages from disk do that; the view is then not kept
+      // some browsers forbid this for pages from disk; the view is then not kept
     }
   }
 }
@@ -80,6 +80,6 @@ function recall() {
       state.picked = index < 0 ? null : index;
     }
   } catch (error) {
-    // an address that was cut off shows the first view
+    // a damaged address shows the first view
   }
 }
