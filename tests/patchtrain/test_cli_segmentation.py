@@ -154,7 +154,7 @@ def test_weights_know_the_order_of_their_classes(coloured_dir, tmp_path, capsys)
     assert "was trained on r, g, b; give them the same names in the same order" in message
 
 
-def test_a_trial_does_not_go_on_with_its_classes_in_another_order(coloured_dir, tmp_path):
+def test_a_trial_is_not_resumed_with_its_classes_in_another_order(coloured_dir, tmp_path):
     shutil.copytree(coloured_dir, tmp_path / "data")
     config = TrialConfig.load(coloured_dir / "trial.yaml", [f"data_dir={tmp_path / 'data'}"])
     Trainer(config).save(tmp_path / "checkpoint")
@@ -186,7 +186,10 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "resnet50"}, "backbone='resnet50' is not a network for segmentation; use one"),
+        (
+            {"backbone": "resnet50"},
+            "backbone='resnet50' is not a network for segmentation; use one",
+        ),
         ({"encoder": "resnet35"}, "encoder='resnet35' is unknown .* did you mean .*resnet34"),
         ({"encoder": "vgg11", "backbone": "deeplabv3"}, "encoder='vgg11' cannot carry"),
         ({"aggregator": "small_cnn"}, "aggregator='small_cnn' does not read maps"),
