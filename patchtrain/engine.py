@@ -174,11 +174,12 @@ class Engine:
 
     def _build_encoder(self) -> Encoder:
         config = self._config
+        wanted = config.patch_microbatch
         return Encoder(
             self.network.backbone,
             self._feeder,
             self._guard,
-            microbatch=None if config.patch_microbatch == "none" else config.patch_microbatch,
+            microbatch=wanted if isinstance(wanted, int) else None,
             whole_batch=(config.batch_size * config.inputs_per_image, config.inputs_per_group),
             autocast=self._autocast,
             representative=self._representative,
