@@ -212,7 +212,7 @@ def test_auto_trains_within_a_budget_that_all_patches_at_once_exceed(config_path
     assert record.peak_allocated_bytes == record.predicted_peak_bytes <= budget < whole
 
 
-def test_auto_that_cannot_fit_ends_before_training_and_says_what_would(
+def test_auto_that_cannot_fit_ends_before_training_and_says_what_would_fit(
     config_path, tmp_path, capsys
 ):
     out = tmp_path / "out"
@@ -444,7 +444,7 @@ def test_resume_leaves_the_folder_of_something_else_alone(config_path, tmp_path,
     assert (out / "config.yaml").read_text() == "mine: precious"
 
 
-def test_a_killed_trial_goes_on_with_all_that_it_promises(trained, config_path, tmp_path):
+def test_a_killed_trial_resumes_and_leaves_everything_it_promises(trained, config_path, tmp_path):
     """A real process, killed in the middle of its second epoch."""
     import os
     import signal
@@ -511,7 +511,7 @@ def test_evaluate_keeps_to_its_budget(trained, capsys):
     assert err.count("\n") == 1
 
 
-def test_arguments_that_are_none_are_one_line(tmp_path, capsys):
+def test_wrong_arguments_are_refused_in_one_line(tmp_path, capsys):
     for arguments in (["nope"], ["sample-data", "nope", str(tmp_path)], ["train"]):
         assert main(arguments) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -120,7 +120,7 @@ def test_overrides_without_key_or_value_are_refused(override):
 
 
 def test_every_field_is_documented_or_plain():
-    """Each field has text under it, but for those whose name says all."""
+    """Each field has text under it, except those whose name says everything."""
     import ast
     import inspect
 
