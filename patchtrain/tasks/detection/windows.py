@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from patchtrain.tasks.detection.assignment import Region
-from patchtrain.tasks.detection.detectors import HALO_CELLS, Levels
+from patchtrain.tasks.detection.detectors import Levels
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Windows:
     """The levels of a patch."""
     grid_size: int
     """m"""
-    halo: int = HALO_CELLS
+    halo: int
     """In cells."""
 
     @cached_property
