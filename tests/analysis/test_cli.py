@@ -159,5 +159,5 @@ def test_a_run_named_by_a_uri_is_not_written_over(
     assert "trials.parquet there is being read" in capsys.readouterr().err
     words = ["show", str(run_dir), "a", "--config", str(run_dir / "trials.parquet")]
     assert main(words) == 2
-    assert "is a file of the run, which must stay" in capsys.readouterr().err
+    assert "is a file of the run and must stay" in capsys.readouterr().err
     assert (run_dir / "trials.parquet").read_bytes() == before
