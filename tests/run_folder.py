@@ -1,4 +1,4 @@
-"""A run folder's sweep, made up, and rows of its trials."""
+"""The sweep of a run folder, made up, and rows of its trials."""
 
 import dataclasses
 from datetime import datetime, timezone

@@ -99,7 +99,7 @@ def test_epochs_survive_a_kill_between_two_writes_of_the_joint_file(folder):
     assert [row["epoch"] for row in read_rows(again.epochs_path)] == [1, 2]
 
 
-def test_a_number_that_is_none_is_unknown(folder):
+def test_nan_and_infinity_are_written_as_unknown(folder):
     folder.add_record(record_of("00000", metric=float("nan"), metrics={"kappa": float("inf")}))
     (before,) = folder.records()
     assert (before.metric, before.metrics) == (None, {"kappa": None})
@@ -171,7 +171,7 @@ def test_a_folder_without_files_of_trials_is_taken_up(folder):
 
 
 @pytest.mark.parametrize("content", ["", '{"trial_id": "0000', "[]", '{"trial_id": "00007"}'])
-def test_a_torn_file_of_a_trial_is_as_good_as_none(folder, content):
+def test_a_torn_file_of_a_trial_is_ignored(folder, content):
     record = record_of("00000")
     folder.add_record(record)
     folder.add_config("00001", TrialConfig())
@@ -182,7 +182,7 @@ def test_a_torn_file_of_a_trial_is_as_good_as_none(folder, content):
     again.close()
 
 
-def test_a_damaged_joint_file_is_made_again(folder, capsys):
+def test_a_damaged_joint_file_is_rebuilt(folder, capsys):
     records = [record_of(f"{number:05d}") for number in range(3)]
     folder.add_records(records)
     folder.add_epoch(epoch_of("00000", 1))
@@ -317,7 +317,7 @@ def test_records_are_trial_records(folder):
     assert isinstance(folder.records()[0], TrialRecord)
 
 
-def test_a_resumed_sweep_says_how_it_goes_on_and_keeps_how_it_began(tmp_path):
+def test_a_resumed_sweep_records_what_it_was_asked_for_and_keeps_how_it_began(tmp_path):
     first = {"sweep": "s", "command": "first", "sampler": "tpe", "num_trials": 8}
     for described in (first, first | {"command": "second", "sampler": "grid", "num_trials": 9}):
         folder = RunFolder(tmp_path / "run")

@@ -74,7 +74,7 @@ def test_nothing_is_written_into_what_a_missing_mount_leaves(folder, monkeypatch
     assert not away.exists()
 
 
-def test_whoever_waited_in_vain_does_not_wait_again_to_close(folder, file_system, monkeypatch):
+def test_closing_does_not_wait_after_a_write_that_waited_in_vain(folder, file_system, monkeypatch):
     folder.add_record(record_of("00000"))
     file_system.failures_left = 10**9
     limited = partial(patiently, clock=lambda: file_system.slept_s, sleep=lambda _: wait(1000))
