@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +83,7 @@ def make_search(
 
 
 def record_of(suggestion: Suggestion, *, space: Space = SPACE, **changes: Any) -> TrialRecord:
-    """Return what the trial leaves behind: its peak is as the law says, and what fits completes."""
+    """Return the record that the trial leaves: the peak follows the law, and what fits completes."""
     config = space.config(suggestion.params, suggestion.budget_bytes)
     needed = needed_bytes(config)
     fits = needed <= suggestion.budget_bytes
@@ -120,3 +121,9 @@ def state_of(storage: BaseStorage, budget: int, trial_id: str) -> FrozenTrial | 
     found = [t for t in trials_of(storage, budget) if t.user_attrs.get(TRIAL_ID) == trial_id]
     assert len(found) <= 1
     return found[0] if found else None
+
+
+def points(num_points: int) -> list[dict[str, Any]]:
+    """Some draws, spread over the space; the last ones cannot fit the small budget."""
+    spread = list(itertools.islice(SPACE.points(), 0, None, 97))
+    return sorted(spread, key=lambda params: needed_bytes(SPACE.config(params)))[:num_points]
