@@ -1,1 +1,1 @@
-"""analysis: what a sweep's recorded trials say. Reads a RUN_DIR; never trains, never searches."""
+"""analysis: reports on a sweep's recorded trials. Reads RUN_DIRs; never trains, never searches."""

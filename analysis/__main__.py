@@ -1,4 +1,4 @@
-"""`python -m analysis`: hands the command line to `analysis.cli`; knows nothing else."""
+"""`python -m analysis`: hands the command line to `analysis.cli`."""
 
 import sys
 

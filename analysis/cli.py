@@ -1,7 +1,7 @@
-"""`python -m analysis COMMAND`: which commands there are, and the exit status.
+"""`python -m analysis COMMAND`: the commands and their exit status.
 
-Exit status: 0 done; 1 nothing fits, or a comparison that came out worse; 2 bad input, with one line
-on stderr.
+Exit status: 0 done; 1 if nothing fits, or a comparison comes out worse; 2 for bad input, with one
+line on stderr.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    except BrokenPipeError:  # of `| head`; what it did not read is lost on purpose
+    except BrokenPipeError:  # `| head` stops reading; losing the rest is intended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status

@@ -1,4 +1,4 @@
-"""What goes wrong by the user's hand."""
+"""`InputError`: the user gave something that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ def one_line(value: object, most: int = 160) -> str:
 
 
 class InputError(Exception):
-    """What the user gave cannot be used. One line: the file or option, the rule and the remedy."""
+    """Bad input. One line that names the file or option, the rule and the remedy."""

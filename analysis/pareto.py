@@ -1,4 +1,4 @@
-"""Fronts of (metric, peak) points, metric up, peak down, and what measures and compares them.
+"""Fronts of (metric, peak) points, metric up, peak down: finding, measuring, comparing them.
 
 Pure numpy; knows nothing of trials, files or figures. A point with a NaN or infinite coordinate is
 unknown: it dominates nothing, is never on a front and has no volume.
@@ -30,7 +30,7 @@ def non_dominated(metric: npt.ArrayLike, peak: npt.ArrayLike) -> Mask:
     that are equal in both are kept together.
 
     Raises:
-        ValueError: `metric` and `peak` are not of one length.
+        ValueError: `metric` and `peak` differ in length.
     """
     metrics, peaks = _as_points(metric, peak)
     known = np.flatnonzero(np.isfinite(metrics) & np.isfinite(peaks))
@@ -57,7 +57,7 @@ def front_ranks(metric: npt.ArrayLike, peak: npt.ArrayLike) -> Ranks:
     best metric so far is below its own; these best metrics fall from front to front.
 
     Raises:
-        ValueError: `metric` and `peak` are not of one length.
+        ValueError: `metric` and `peak` differ in length.
     """
     metrics, peaks = _as_points(metric, peak)
     known = np.flatnonzero(np.isfinite(metrics) & np.isfinite(peaks))
@@ -88,7 +88,7 @@ def front_steps(
     peak `until`.
 
     Raises:
-        ValueError: `metric` and `peak` are not of one length.
+        ValueError: `metric` and `peak` differ in length.
     """
     metrics, peaks = _front(*_as_points(metric, peak))
     if until is not None and peaks.size and until > peaks[-1]:
@@ -111,7 +111,7 @@ def hypervolume(
     `reference_peak` add nothing. The unit is that of `metric` times that of `peak`.
 
     Raises:
-        ValueError: `metric` and `peak` are not of one length, or the reference is not finite.
+        ValueError: `metric` and `peak` differ in length, or the reference is not finite.
     """
     _check_reference(reference_metric, reference_peak)
     metrics, peaks = _as_points(metric, peak)
@@ -132,7 +132,7 @@ def hypervolume_path(
     Equal to `hypervolume` of each beginning of the lists, up to rounding.
 
     Raises:
-        ValueError: `metric` and `peak` are not of one length, or the reference is not finite.
+        ValueError: `metric` and `peak` differ in length, or the reference is not finite.
     """
     _check_reference(reference_metric, reference_peak)
     metrics, peaks = _as_points(metric, peak)
@@ -170,10 +170,10 @@ def hypervolume_path(
 
 
 def best_within(metric: npt.ArrayLike, peak: npt.ArrayLike, at: npt.ArrayLike) -> Floats:
-    """Return the best metric of the points whose peak is at most each of `at`; -inf: there is none.
+    """Return the best metric of the points whose peak is at most each of `at`, -inf without any.
 
     Raises:
-        ValueError: `metric` and `peak` are not of one length.
+        ValueError: `metric` and `peak` differ in length.
     """
     metrics, peaks = _front(*_as_points(metric, peak))
     place = np.searchsorted(peaks, np.asarray(at, dtype=np.float64), side="right")
@@ -186,7 +186,7 @@ def attainment(
     """Return the metric that at least `share` of the runs reach within each memory of `at`.
 
     A surface of the empirical attainment function: `share` 0.5 is the median run, 1.0 what every
-    run reaches, just over 0 what the best one does. -inf where so many runs have no point there.
+    run reaches, just over 0 what the best one does. -inf where too few runs have a point there.
 
     Args:
         runs: one `(metric, peak)` pair of lists for each repetition, such as a seed.
@@ -200,7 +200,7 @@ def attainment(
     optimisers and the attainment function", 2001.
     """
     if not runs:
-        raise ValueError("attainment needs one run at least")
+        raise ValueError("attainment needs at least one run")
     if not 0 < share <= 1:
         raise ValueError(f"share={share} must be above 0 and at most 1")
     reached = np.sort([best_within(metric, peak, at) for metric, peak in runs], axis=0)[::-1]
@@ -276,8 +276,8 @@ def _as_points(metric: npt.ArrayLike, peak: npt.ArrayLike) -> tuple[Floats, Floa
     peaks = np.asarray(peak, dtype=np.float64)
     if metrics.ndim != 1 or metrics.shape != peaks.shape:
         raise ValueError(
-            f"metric of shape {metrics.shape} and peak of shape {peaks.shape} must be two lists "
-            "of one length"
+            f"metric of shape {metrics.shape} and peak of shape {peaks.shape} must be two "
+            "lists of one length"
         )
     return metrics, peaks
 

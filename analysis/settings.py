@@ -1,6 +1,7 @@
-"""The settings of a trial: their headings, which were varied, which its method reads.
+"""The settings of a trial in tables: their headings, their order, and which ones a method reads.
 
-Knows nothing of files, figures or pages.
+The only place in this package that names settings one by one. Knows nothing of runs, files, figures
+or pages.
 """
 
 from __future__ import annotations
@@ -8,20 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from analysis.load import Run
-
-PATCH_SETTINGS = ("sampling_rate", "num_sampled", "inner_iterations")
-
-UNUSED_SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "patchgd": ("fusion",),
-    "tiled": ("fusion",),
-    "downsampled": (*PATCH_SETTINGS, "fusion"),
-    "full": ("patch_size", *PATCH_SETTINGS, "fusion"),
-    "checkpointed": ("patch_size", *PATCH_SETTINGS, "fusion"),
-}
-"""Settings that a method records but does not read; a report that showed them would mislead."""
+from patchtrain import catalog
+from patchtrain.record import METRIC_PREFIX
 
 SETTINGS: Mapping[str, str] = {
     "method": "Method",
@@ -60,55 +49,84 @@ MISSION = ("patch_size", "sampling_rate", "inner_iterations", "fusion")
 """The four settings that the project is about."""
 
 DERIVED = ("num_sampled",)
-"""Follow from other settings, so no importance is asked of them."""
+"""Follow from other settings, so asking for their importance says nothing."""
 
-
-def shown_settings(run: Run) -> dict[str, str]:
-    """Return column -> heading of the settings that a table of the trials shows."""
-    trials = run.trials
-    shown = {
-        name: heading
-        for name, heading in SETTINGS.items()
-        if name in ALWAYS_SHOWN or trials[name].nunique() > 1
+NOT_SETTINGS = frozenset(
+    {
+        "trial_id",
+        "sweep",
+        "group",
+        "status",
+        "task",
+        "dataset",
+        "data_is_sample",
+        "data_dir",
+        "budget",
+        "budget_bytes",
+        "patch_microbatch_used",
+        "cap_level",
+        "metric",
+        "epochs",
+        "epochs_done",
+        "train_time_s",
+        "images_per_s",
+        "num_parameters",
+        "num_train_images",
+        "num_val_images",
+        "num_skipped_images",
+        "num_workers",
+        "seed",
+        "device",
+        "error",
+        "started_at",
+        "finished_at",
+        "versions",
+        "on_front",
     }
-    return shown | {name: name for name in foreign_settings(run)}
+)
+"""Columns of trials.parquet that are results, or that the page shows in places of their own."""
+
+NOT_SETTINGS_BEGIN = (METRIC_PREFIX, "peak_", "predicted_")
+"""Columns that begin like this are results too."""
 
 
-def varied_settings(run: Run) -> tuple[str, ...]:
-    """Return the settings in which trials differ, budget included."""
-    names = [*SETTINGS, "budget_bytes", *foreign_settings(run)]
-    return tuple(
-        name for name in names if name not in DERIVED and run.trials[name].nunique(dropna=True) > 1
-    )
-
-
-def foreign_settings(run: Run) -> tuple[str, ...]:
-    """Return the searched settings that this project's trials do not have, as others' sweeps do."""
-    searched = (name for sweep in run.sweeps.values() for name in sweep.varied)
-    known = {*SETTINGS, "budget_bytes"}
-    return tuple(
-        name for name in dict.fromkeys(searched) if name not in known and name in run.trials
-    )
+def is_setting(column: str) -> bool:
+    """Return whether a column of trials.parquet is a setting, listed in `SETTINGS` or not."""
+    if column in SETTINGS:
+        return True
+    return column not in NOT_SETTINGS and not column.startswith(NOT_SETTINGS_BEGIN)
 
 
 def heading_of(name: str) -> str:
-    """Return the heading of a setting."""
-    return "Budget" if name == "budget_bytes" else SETTINGS.get(name, name)
+    """Return the heading of a setting, made from its name where `SETTINGS` does not list it."""
+    if name == "budget_bytes":
+        return "Budget"
+    return SETTINGS.get(name) or name[:1].upper() + name[1:].replace("_", " ")
 
 
-def is_text(column: pd.Series) -> bool:
-    """Return whether a column holds names, not numbers."""
-    return not pd.api.types.is_numeric_dtype(column)
+def is_used_by(method: str | None, name: str) -> bool:
+    """Return whether a method reads the setting `name`; a method that is not ours reads all."""
+    facts = catalog.known_method(method)
+    source = "sampling_rate" if name == "num_sampled" else name
+    return facts is None or source not in catalog.unread_settings(facts)
+
+
+def input_of(method: str | None) -> str:
+    """Return what a method pushes through the network: `patches`, `image` or `downsampled`."""
+    facts = catalog.known_method(method)
+    if facts is None or facts.samples_patches:
+        return "patches"
+    return "image" if facts.input_side == "image_size" else "downsampled"
 
 
 def used_setting(trial: Mapping[str, Any], name: str) -> Any:
     """Return the setting `name` of `trial`; None where it is unknown or its method ignores it."""
-    return None if name in UNUSED_SETTINGS.get(trial["method"], ()) else trial[name]
+    return trial[name] if is_used_by(trial["method"], name) else None
 
 
-def describe(trial: Mapping[str, Any], foreign: Sequence[str] = ()) -> str:
-    """Return the configuration of `trial` in one line, with its `foreign` settings."""
-    texts = {**_DESCRIBED, **{name: f"{_braces(name)} {{value}}" for name in foreign}}
+def describe(trial: Mapping[str, Any], further: Sequence[str] = ()) -> str:
+    """Return the configuration of `trial` in one line, with the `further` settings it has."""
+    texts = {**_DESCRIBED, **{name: f"{_braces(name)} {{value}}" for name in further}}
     parts = [
         text.format(value=value, num_sampled=trial["num_sampled"])
         for name, text in texts.items()

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from analysis.seeds import Seeds
 from patchtrain.units import format_bytes, parse_bytes
 
 UNKNOWN = "\N{EN DASH}"
 """How tables show what is not known or does not apply."""
 
+NOT_TO_FIT = "predicted not to fit"
+"""How people read the status `predicted_infeasible`."""
+
 
 def finite(value: Any) -> Any:
-    """Return `value` with None for numbers that JSON does not know."""
+    """Return `value` with None in place of the numbers that JSON cannot hold."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -24,7 +26,7 @@ def finite(value: Any) -> Any:
 
 
 def exact_size(num_bytes: int) -> str:
-    """Return `num_bytes` for people where that loses nothing, else as plain bytes."""
+    """Return `num_bytes` in the unit people read where that is exact, else as plain bytes."""
     text = format_bytes(num_bytes)
     if num_bytes <= 0:
         return f"{num_bytes}B"
@@ -43,9 +45,11 @@ def bytes_text(num_bytes: int | None) -> str:
     return UNKNOWN if num_bytes is None else format_bytes(num_bytes)
 
 
-def seeds_text(seeds: Seeds | None) -> str:
-    """Return mean and deviation over seeds; unknown is a dash."""
-    if seeds is None:
-        return UNKNOWN
-    mean, deviation = format_metric(seeds.mean), format_metric(seeds.deviation)
-    return f"{mean} \N{PLUS-MINUS SIGN} {deviation} ({seeds.num_seeds} seeds)"
+def status_text(status: str) -> str:
+    """Return how a trial ended, for people."""
+    return {"predicted_infeasible": NOT_TO_FIT}.get(status) or status.replace("_", " ")
+
+
+def unit_of(largest_bytes: float) -> tuple[str, int]:
+    """Return the unit in which an axis shows sizes up to `largest_bytes`, and its bytes."""
+    return ("GB", 10**9) if largest_bytes >= 10**9 else ("MB", 10**6)

@@ -37,7 +37,7 @@ import torch
 from patchtrain import catalog
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.predict import estimate

@@ -33,7 +33,8 @@ import torch
 from patchtrain.config import TrialConfig
 from patchtrain.estimation.predict import estimate
 from sweeps.panda_budget import SWEEP
-from sweeps.spaces import Space, patch_sizes, patch_space
+from sweeps.search.patch_space import patch_sizes, patch_space
+from sweeps.search.space import Space
 
 COLD_GOAL_S = 3.0
 KNOWN_GOAL_S = 0.02

@@ -21,7 +21,8 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, read_rows, write_rows
-from sweeps.spaces import Space, patch_space
+from sweeps.search.patch_space import patch_space
+from sweeps.search.space import Space
 
 TABLE = Path(__file__).parent / "results" / "search_trials.parquet"
 

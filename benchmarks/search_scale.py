@@ -27,11 +27,12 @@ from typing import Any
 from patchtrain.config import TrialConfig
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
 from patchtrain.units import format_bytes
-from sweeps.journal import open_storage
-from sweeps.records import unstarted_record
-from sweeps.search import BudgetSearch, Suggestion
-from sweeps.spaces import Space, patch_space
-from sweeps.store import RunFolder
+from sweeps.results.journal import open_storage
+from sweeps.results.records import unstarted_record
+from sweeps.results.store import RunFolder
+from sweeps.search.budget_search import BudgetSearch, Suggestion
+from sweeps.search.patch_space import patch_space
+from sweeps.search.space import Space
 
 RESULT = Path(__file__).parent / "results" / "search_scale.md"
 GB = 10**9

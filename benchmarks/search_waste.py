@@ -39,10 +39,10 @@ from record_trials import TABLE, space, train
 from analysis.pareto import hypervolume
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus, read_rows, write_rows
-from sweeps.prediction import Prediction, Predictor
-from sweeps.records import infeasible_record
-from sweeps.search import BudgetSearch, Suggestion
-from sweeps.spaces import Space
+from sweeps.results.records import infeasible_record
+from sweeps.search.budget_search import BudgetSearch, Suggestion
+from sweeps.search.prediction import Prediction, Predictor
+from sweeps.search.space import Space
 
 OURS, ABLATION = "BudgetSearch", "BudgetSearch, random"
 STOCK, TOLD = "OptunaSearch, TPE", "OptunaSearch, TPE, told"

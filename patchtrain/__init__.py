@@ -43,7 +43,7 @@ _HOMES = {
     "evaluate": "api",
     "train": "api",
 }
-"""Public name -> module; imported when asked for, so that records are read without torch."""
+"""Public name -> module; imported on first use, so that records can be read without torch."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The public Python interface, for notebooks and scripts: `train`, `estimate`, `evaluate`.
 
-The same functions are behind the command line, so a trial that was started here goes on there.
+The command line runs the same functions, so a trial that was started here can be resumed there.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Settings = TrialConfig | Mapping[str, Any] | str | Path
 def train(
     trial: Settings, out: str | Path, *, resume: bool = False, progress: bool = True
 ) -> TrialRecord:
-    """Train one trial and return its record; the folder `out` gets the files of `patchtrain train`.
+    """Train one trial and return its record; writes the files of `patchtrain train` into `out`.
 
     Running out of memory or a NaN loss does not raise: the record's `status` and `error` say so. An
     interrupt (the notebook's stop button) raises KeyboardInterrupt; every finished epoch is saved,
-    and the same call with `resume=True` goes on from there.
+    and the same call with `resume=True` continues from there.
 
     Args:
-        trial: what to train.
+        trial: the trial to train.
         out: a new or empty folder, or with `resume` the folder of the trial.
-        resume: go on with the trial in `out`; a finished one is returned as it is.
+        resume: continue the trial in `out`; for a finished one, its record is returned.
         progress: show a progress bar and a line for each epoch, also in notebooks.
 
     Raises:
@@ -44,15 +44,15 @@ def train(
 
 
 def estimate(trial: Settings, *, budget: str | int | None = None) -> Estimate:
-    """Predict the peak memory of a trial without data, device or the memory itself.
+    """Predict the peak memory of a trial; needs no data, no device and not the memory itself.
 
     The result has `predicted_peak_bytes`, `predicted_reserved_bytes`, `attribution` (bytes by what
     they are for) and `fits(budget_bytes)`.
 
     Args:
-        trial: what would be trained.
-        budget: bytes, or text such as `8GB`, for which `patch_microbatch: auto` is chosen; None:
-            the trial's own.
+        trial: the trial to predict.
+        budget: bytes, or text such as `8GB`; `patch_microbatch: auto` is chosen to fit it. None:
+            the trial's own budget.
 
     Raises:
         ConfigError: a wrong setting, or networks that cannot be built or trained.
@@ -73,12 +73,12 @@ def evaluate(
     """Measure the weights that `train` saved in `folder`, and write predictions there.
 
     Args:
-        folder: what `train` wrote.
-        data_dir: images to measure on; None: those that the trial was trained on.
-        split: `train`, `val`, `test` or `all`; None: `val`, or `all` where `data_dir` holds none of
-            the trained split.
-        settings: how the measurement runs: `batch_size`, `budget`, `device`, `num_workers`,
-            `skip_bad_images`.
+        folder: the folder that `train` wrote.
+        data_dir: folder of the images to measure on; None: the trial's own data.
+        split: `train`, `val`, `test` or `all`; None: `val`, or `all` if `data_dir` holds none of
+            the trial's validation images.
+        settings: how to run the measurement; any of `batch_size`, `budget`, `device`,
+            `num_workers` and `skip_bad_images`.
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.

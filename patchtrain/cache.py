@@ -1,4 +1,4 @@
-"""The folder for what can be made again: sample data, results of image checks, estimates."""
+"""The cache folder: sample data, results of image checks, estimates. All can be made again."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def cache_dir() -> Path:
     if own:
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG rules tell to ignore relative paths
+    # the XDG specification says to ignore relative paths
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "patchtrain"

@@ -1,6 +1,6 @@
 """A trial's state on disk: `model.safetensors`, `optimizer.pt` and `state.json` in one folder.
 
-Knows nothing of what the state means.
+Does not know what the state means.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def save_checkpoint(
     torch.save(optimizer, temporary / _OPTIMIZER)
     (temporary / _STATE).write_text(json.dumps(state, indent=2) + "\n")
     older = _older(folder)
-    if folder.exists():  # else `older` may be the only whole one
+    if folder.exists():  # otherwise `older` may be the only whole one
         shutil.rmtree(older, ignore_errors=True)
         folder.rename(older)
     temporary.rename(folder)
@@ -38,7 +38,7 @@ def save_checkpoint(
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Return whether `folder` holds a whole checkpoint, or did before a write was cut off."""
+    """Return whether `folder` holds a whole checkpoint, or did before a write was interrupted."""
     return (folder / _STATE).exists() or (_older(folder) / _STATE).exists()
 
 
@@ -46,7 +46,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     """Return the network's weights, on the host.
 
     Raises:
-        DataError: there are none, or they are damaged.
+        DataError: they are missing or damaged.
     """
     return _read(folder, _WEIGHTS, load_file)
 
@@ -65,7 +65,7 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 def _read(folder: Path, name: str, reader: Any) -> Any:
     path = folder / name
-    if not folder.exists() and _older(folder).exists():  # cut off between the two renames
+    if not folder.exists() and _older(folder).exists():  # interrupted between the two renames
         path = _older(folder) / name
     if not path.is_file():
         raise DataError(f"{path}: no such checkpoint file; train first, or give another folder")

@@ -1,4 +1,4 @@
-"""`patchtrain train|estimate|evaluate|sample-data`: reads arguments, maps ends to statuses.
+"""`patchtrain train|estimate|evaluate|sample-data`: reads arguments, turns outcomes into statuses.
 
 Exit status: 0 done; 1 went wrong while running; 2 bad input (one line on stderr, nothing written);
 3 the trial ran out of memory (its record is written).
@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.memory.exceeded import BudgetExceeded
@@ -49,18 +49,25 @@ def _parser() -> argparse.ArgumentParser:
         description="Train one vision model on high-resolution images inside a memory budget.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_train, _add_estimate, _add_evaluate, _add_sample_data):
+        add(commands)
+    return parser
 
+
+def _add_train(commands: Any) -> None:
     train = commands.add_parser("train", help="train the trial that a YAML file describes")
     train.add_argument("config", type=Path, metavar="CONFIG.yaml")
     _add_settings(train)
-    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="written here")
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    train.add_argument("--resume", action="store_true", help="continue from the checkpoint in DIR")
     train.add_argument(
-        "--skip-bad-images", action="store_true", help="go on without images that cannot be read"
+        "--skip-bad-images", action="store_true", help="skip images that cannot be read"
     )
     train.set_defaults(run=_train)
 
-    estimate = commands.add_parser("estimate", help="predict the peak memory, without running")
+
+def _add_estimate(commands: Any) -> None:
+    estimate = commands.add_parser("estimate", help="predict the peak memory, without training")
     estimate.add_argument("config", type=Path, metavar="CONFIG.yaml")
     _add_settings(estimate)
     estimate.add_argument("--budget", metavar="SIZE", help="say whether it fits, e.g. 8GB")
@@ -68,55 +75,59 @@ def _parser() -> argparse.ArgumentParser:
         "--max",
         dest="maximised",
         metavar="SETTING",
-        help="give the largest sampling_rate, patch_size, batch_size or image_size that fits",
+        help="find the largest sampling_rate, patch_size, batch_size or image_size that fits",
     )
     estimate.add_argument(
-        "--quick", action="store_true", help="leave out what would lower the peak"
+        "--quick", action="store_true", help="do not list the settings that lower the peak"
     )
     estimate.add_argument("--json", action="store_true", help="print JSON")
     estimate.set_defaults(run=_estimate)
 
+
+def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="measure saved weights, write predictions")
-    evaluate.add_argument("folder", type=Path, metavar="DIR", help="what `train --out` wrote")
+    evaluate.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder that `train --out` wrote"
+    )
     evaluate.add_argument("--data", type=Path, metavar="DIR2", help="another data folder")
     evaluate.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="which images; default val, or all where DIR2 holds none of the trained split",
+        help="images to measure on (default: val, or all if DIR2 holds none of val)",
     )
     evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON")
     _add_settings(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
+
+def _add_sample_data(commands: Any) -> None:
     sample = commands.add_parser("sample-data", help="write small generated data")
     sample.add_argument(
         "name",
         type=_sampled,
         metavar="NAME",
-        help="in the layout of this data set; a wrong name lists those that there are",
+        help="data set whose layout to use; a wrong name lists the choices",
     )
     sample.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
-    sample.add_argument("--num-images", type=int, default=48, help="48 if not given")
+    sample.add_argument("--num-images", type=int, default=48, help="default 48")
     sample.add_argument("--image-size", type=int, default=512, help="longer side in px")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="coco-mosaic: mosaics of the images in this folder instead of generated ones",
+        help="coco-mosaic only: build the mosaics from the images in this folder",
     )
     sample.set_defaults(run=_sample_data)
-    return parser
 
 
 def _sampled(name: str) -> str:
-    from patchtrain.datasets.samples import WRITERS
+    from patchtrain.datasets import sampled_names
 
     name = name.replace("-", "_")
-
-    if name not in WRITERS:
+    if name not in sampled_names():
         raise argparse.ArgumentTypeError(
-            f"there is no sample data of {name!r}; use one of {', '.join(WRITERS)}"
+            f"there is no sample data for {name!r}; use one of {', '.join(sampled_names())}"
         )
     return name
 
@@ -132,7 +143,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# Commands import what they need when they run: `--help` and argument errors answer at once.
+# Commands import what they need when they run, so that `--help` and argument errors answer at once.
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -170,19 +181,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _sample_data(arguments: argparse.Namespace) -> int:
-    from patchtrain.datasets.mosaic_files import write_mosaics
-    from patchtrain.datasets.samples import WRITERS
+    from patchtrain.commands.sample_data import sample_data
 
-    if arguments.data is not None:
-        if arguments.name != "coco_mosaic":
-            raise ConfigError(f"--data: {arguments.name} is generated; leave it out")
-        num_written = write_mosaics(arguments.data, arguments.out, arguments.seed)
-        print(f"{num_written} mosaics in {arguments.out}")
-        return EXIT_DONE
-    write = WRITERS[arguments.name].write
-    write(arguments.out, arguments.num_images, arguments.image_size, arguments.seed)
-    print(f"{arguments.num_images} generated images (not real data) in {arguments.out}")
-    return EXIT_DONE
+    return sample_data(
+        arguments.name,
+        arguments.out,
+        num_images=arguments.num_images,
+        image_size=arguments.image_size,
+        seed=arguments.seed,
+        data_dir=arguments.data,
+    )
 
 
 if __name__ == "__main__":

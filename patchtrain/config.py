@@ -1,7 +1,7 @@
 """`TrialConfig`: everything that decides how one trial runs, checked before any work starts.
 
-Bounds of a setting stand at its field; rules of a method, a task or a data set in the catalog.
-Knows nothing of models or files; names of backbones are checked where models are built.
+A setting's bounds are declared with its field; the rules of methods, tasks and data sets are in the
+catalog. Knows nothing of models or files; names of backbones are checked where models are built.
 Longer than 400 lines because each setting is documented under its field.
 """
 
@@ -42,7 +42,7 @@ OptimizerKernel = Literal["auto", "fused", "foreach", "loop"]
 AUGMENTATIONS = ("flip", "rotate", "colour")
 
 _MICROBATCH = "use auto, none or the number of patches at once, e.g. 8"
-_AUGMENT = f"use none, or some of {', '.join(AUGMENTATIONS)} with commas between"
+_AUGMENT = f"use none, or some of {', '.join(AUGMENTATIONS)} separated by commas"
 
 _NO_MEMORY: dict[str, Any] = {"affects_memory": False}
 
@@ -82,7 +82,7 @@ class TrialConfig:
     """
 
     task: str = setting("classification")
-    """What is predicted; decided by the data set."""
+    """What is predicted; the data set decides it."""
 
     dataset: str = setting(
         "panda", wanted=f"use one of {', '.join(catalog.DATASETS)}", **_NO_MEMORY
@@ -105,13 +105,13 @@ class TrialConfig:
     val_fraction: float = setting(
         0.2, must("lie between 0 and 1", lambda value: 0 < value < 1, "e.g. 0.2"), **_NO_MEMORY
     )
-    """Share of the images that validate. The paper: 1,000 of 10,616."""
+    """Share of the images used for validation. The paper: 1,000 of 10,616."""
 
     test_fraction: float = setting(0.0, **_NO_MEMORY)
     """Share of the images kept out of both training and validation. The paper: 1,000 of 10,616."""
 
     skip_bad_images: bool = setting(False, **_NO_MEMORY)
-    """Go on without images that cannot be read; how many is recorded. False: they are an error."""
+    """Skip images that cannot be read and record how many. False: they are an error."""
 
     sample_num_images: int = setting(48, whole(), **_NO_MEMORY)
     """Images of generated sample data (only without `data_dir`)."""
@@ -120,21 +120,21 @@ class TrialConfig:
     """Seed of generated sample data (only without `data_dir`)."""
 
     foreground: str | None = setting(None, **_NO_MEMORY)
-    """Segmentation with more than two classes as a binary one: the class that counts, all others
-    being background (`aerial`: e.g. `building`). None: all classes."""
+    """The one class to segment (`aerial`: e.g. `building`); all others become background. None: all
+    classes."""
 
     num_classes: int | None = setting(None, **_NO_MEMORY)
     """Classes of `image_masks`, background included (None: 2), or categories of `coco` and
-    `coco_mosaic` (None: COCO's 80), or of `tju` (None: 1). Other data sets have their own."""
+    `coco_mosaic` (None: COCO's 80), or of `tju` (None: 1). Other data sets have a fixed number."""
 
     mosaic_seed: int = setting(0, whole(0), **_NO_MEMORY)
-    """Seed of which images share a mosaic of `coco_mosaic`."""
+    """Seed that decides which images share a mosaic of `coco_mosaic`."""
 
     augment: str = setting(
         "none", _check_augmentations, wanted=f"{_AUGMENT}, as text", **_NO_MEMORY
     )
-    """Random changes of training images, and of their masks: `none`, or some of `flip`, `rotate`
-    and `colour` with commas between."""
+    """Random changes of training images and their masks: `none`, or some of `flip`, `rotate` and
+    `colour`, separated by commas."""
 
     image_size: int = setting(512, whole())
     """Side in px of the square that each image is fitted into. The paper: 512, 2048, 4096."""
@@ -147,7 +147,7 @@ class TrialConfig:
     """How an image is trained on. `local_global` is the paper's."""
 
     patch_size: int = setting(128, whole(), search=Search(role=Role.SCIENTIFIC, always=True))
-    """Side in px of a patch; of the global patch and of the downsampled image too.
+    """Side in px of a patch, and also of the global patch and the downsampled image.
     The paper: 128 and 256."""
 
     sampling_rate: float = setting(
@@ -161,7 +161,11 @@ class TrialConfig:
     )
     """Share of the patches that get gradients in one inner iteration. The paper: 0.07 to 0.25."""
 
-    inner_iterations: int = setting(4, whole(), search=Search(role=Role.NUISANCE, always=True))
+    inner_iterations: int = setting(
+        4,
+        whole(),
+        search=Search(role=Role.NUISANCE, values=Range(low=1, high=12), always=True),
+    )
     """Inner iterations per batch (J). The paper: 3, 4 and 11."""
 
     fusion: Fusion = setting(
@@ -171,8 +175,8 @@ class TrialConfig:
     classification, concat for segmentation."""
 
     layout: Layout = setting("tile")
-    """How Z of detection is laid out: `tile`, the maps of all patches side by side; `stack`, the
-    paper's, over each other."""
+    """How Z is laid out in detection: `tile`, the maps of all patches side by side; `stack`, the
+    paper's, on top of each other as channels."""
 
     backbone: str = setting("resnet50", search=Search(role=Role.SCIENTIFIC))
     """Feature extractor (theta1). Classification: its timm name; detection too, with a feature
@@ -193,8 +197,8 @@ class TrialConfig:
     pooling). Segmentation and detection: `conv1x1`, the paper's."""
 
     weights: str = setting("none", parse=_or_none, **_NO_MEMORY)
-    """Start of the backbone: `none` (random), `pretrained` (downloaded: timm's, or for
-    segmentation that of the encoder) or the path of a safetensors file."""
+    """What the backbone starts from: `none` (random), `pretrained` (downloaded: timm's, in
+    segmentation the encoder's) or the path of a safetensors file."""
 
     norm: Norm = setting("batch")
     """`batch`: as the backbone has it, with statistics over one image's sampled patches (over the
@@ -205,27 +209,27 @@ class TrialConfig:
         100,
         whole(
             most=100_000,
-            why_most="this many are held for every image; COCO keeps 100, e.g. 1000 for mosaics",
+            why_most="this many are kept for every image; use e.g. 100 (COCO) or 1000 (mosaics)",
         ),
         **_NO_MEMORY,
     )
-    """Surest detections that are kept of an image, and that count in average precision. COCO: 100;
-    mosaics hold more objects, so 1,000 there where nothing is said."""
+    """How many detections are kept per image, the surest first; average precision counts no others.
+    COCO: 100. Mosaics hold more objects, so their default is 1,000."""
 
     area_ranges: AreaRanges = setting("coco", **_NO_MEMORY)
-    """Sizes of objects whose average precision is measured apart: COCO's three or SODA-D's four."""
+    """Sizes of objects for which average precision is also given: COCO's three or SODA-D's four."""
 
     tile_overlap: float = setting(
         0.0, must("be 0 to 0.75", lambda value: 0 <= value <= 0.75, "e.g. 0.2")
     )
-    """Share of a patch that it has in common with the next one where `tiled` detects; more finds
-    what patches cut. 0.2 where nothing is said in detection; segmentation has none."""
+    """Share of a patch that overlaps the next one when `tiled` detects objects; more overlap finds
+    more of the objects that patches cut. Default in detection: 0.2; segmentation has none."""
 
     drop_rate: float = setting(
         0.0, must("be at least 0 and below 1", lambda value: 0 <= value < 1, "e.g. 0.2")
     )
     """Dropout of features before classifiers (timm's `drop_rate`), in backbone and aggregator; in
-    segmentation that of DeepLabV3's pyramid, and of no use to the U-Nets, which refuse it."""
+    segmentation in DeepLabV3's pyramid. The U-Nets have no dropout and refuse it."""
 
     batch_size: int = setting(4, whole())
     """Images per batch. The paper: at most 4."""
@@ -258,8 +262,8 @@ class TrialConfig:
     for most networks, on CPUs). `auto`: on the CPU."""
 
     optimizer_kernel: OptimizerKernel = setting("auto")
-    """How AdamW runs: `fused` (no temporaries), `foreach` (fast without it, holds temporaries of
-    all parameters), `loop` (those of one). `auto`: `fused`, the least memory."""
+    """How AdamW runs: `fused` (no temporaries), `foreach` (fast too, but holds temporaries for all
+    parameters), `loop` (holds them for one). `auto`: `fused`, which takes the least memory."""
 
     patch_microbatch: int | Literal["auto", "none"] = setting(
         "none",
@@ -269,8 +273,8 @@ class TrialConfig:
         search=Search(role=Role.NUISANCE, values=("none", "auto")),
     )
     """Patches pushed through the backbone at once; changes memory and time, never the gradient.
-    `none`: all that get gradients; `auto`: as many as the budget holds. With `norm: batch` at least
-    one image's (for methods without patches, which it then does not change, the batch)."""
+    `none`: all that get gradients; `auto`: as many as fit the budget. With `norm: batch` at least
+    all of one image; for methods without patches the whole batch, so it then changes nothing."""
 
     budget: int | None = setting(
         None,
@@ -282,7 +286,7 @@ class TrialConfig:
     None: no limit, peaks are still recorded."""
 
     device: str = setting("auto", is_placement=True, **_NO_MEMORY)
-    """`cpu`, `cuda`, `cuda:N` or `auto` (CUDA where there is one)."""
+    """`cpu`, `cuda`, `cuda:N` or `auto` (CUDA if there is a device)."""
 
     num_workers: int = setting(
         0, whole(0, 256, "a few are enough"), is_placement=True, **_NO_MEMORY
@@ -290,7 +294,7 @@ class TrialConfig:
     """Processes that read images ahead; 0 reads in the training process."""
 
     seed: int = setting(0, whole(0), **_NO_MEMORY)
-    """Of weights, sampling and order; two trials with equal configs and seeds are equal."""
+    """Seed of weights, sampling and order; trials with the same config and seed are the same."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -354,12 +358,12 @@ class TrialConfig:
 
     @property
     def method_facts(self) -> MethodFacts:
-        """What the catalog says of the method."""
+        """What the catalog says about the method."""
         return catalog.method(self.method)
 
     @property
     def dataset_facts(self) -> DatasetFacts:
-        """What the catalog says of the data set."""
+        """What the catalog says about the data set."""
         return catalog.dataset(self.dataset)
 
     @property
@@ -369,7 +373,7 @@ class TrialConfig:
 
     @property
     def input_side_px(self) -> int:
-        """Side in px of what enters the backbone: a patch, or the whole image."""
+        """Side in px of the backbone's inputs: patches, or whole images."""
         return int(getattr(self, self.method_facts.input_side))
 
     @property
@@ -384,7 +388,7 @@ class TrialConfig:
 
     @property
     def num_patches(self) -> int:
-        """Patches of an image (mn)."""
+        """Patches per image (mn)."""
         return self.grid_size**2
 
     @property
@@ -405,7 +409,7 @@ class TrialConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TrialConfig:
-        """Return the configuration that `values` (YAML keys) describe, defaults for the rest.
+        """Return the configuration that `values` (YAML keys) describe, with defaults for the rest.
 
         Raises:
             ConfigError: an unknown key, a value of the wrong type, or a broken rule.
@@ -434,16 +438,16 @@ class TrialConfig:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             line = " ".join(str(error).split())
             raise ConfigError(
-                f"{path}: is not YAML ({line}); write one `key: value` a line"
+                f"{path}: is not YAML ({line}); write one `key: value` per line"
             ) from None
         if values is None:
             values = {}
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: holds no `key: value` lines; write one a line")
+            raise ConfigError(f"{path}: holds no `key: value` lines; write one per line")
         return cls.from_mapping({**values, **parse_overrides(overrides), **(changes or {})})
 
     def with_absolute_paths(self) -> TrialConfig:
-        """Return the configuration with paths that mean the same in every folder."""
+        """Return the configuration with absolute paths, which mean the same in every folder."""
         paths: dict[str, Any] = {}
         for name in ("data_dir", "split_file", "weights"):
             value = getattr(self, name)
@@ -452,7 +456,7 @@ class TrialConfig:
         return dataclasses.replace(self, **paths)
 
     def check_resumes(self, saved: TrialConfig, folder: Path) -> None:
-        """Refuse to go on with a trial of the configuration `saved`, found in `folder`.
+        """Refuse to resume the trial in `folder`, whose configuration is `saved`, if it differs.
 
         Raises:
             ConfigError: they differ in more than where the trial runs; names the first difference.
@@ -490,7 +494,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that `values` (YAML keys) give, with the defaults of their data set and
-    its task, each of its type and within its bounds. Rules between settings are not checked.
+    its task; types and bounds are checked, rules between settings are not.
 
     Raises:
         ConfigError: an unknown key, or a value of the wrong type or out of bounds.
@@ -500,7 +504,7 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
         if key not in names:
             near = difflib.get_close_matches(str(key), names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
-            raise ConfigError(f"{key}={values[key]!r} is no setting of a trial; {hint}")
+            raise ConfigError(f"{key}={values[key]!r} is not a setting of a trial; {hint}")
     dataset = checked_setting("dataset", values.get("dataset", TrialConfig.dataset))
     facts = catalog.dataset(dataset)
     defaults = {
@@ -524,7 +528,7 @@ def checked_setting(name: str, value: Any) -> Any:
 
 
 def memory_settings() -> tuple[str, ...]:
-    """Return the settings on which sizes and events of a training step depend."""
+    """Return the settings that can change what a training step allocates."""
     names = (field.name for field in dataclasses.fields(TrialConfig))
     return tuple(name for name in names if facts_of(TrialConfig, name).affects_memory)
 
@@ -540,13 +544,13 @@ def searched_settings() -> dict[str, Search]:
 
 _DATASET_SETTINGS: Mapping[str, str] = {
     "foreground": "has no named classes to choose from",
-    "num_classes": "has its own",
+    "num_classes": "has a fixed number of classes",
 }
-"""Settings that are refused where the data set does not read them -> why."""
+"""Setting that is refused if the data set does not read it -> why."""
 
 
 def _divisors_near(image_size: int, patch_size: int) -> list[int]:
-    """The up to four divisors of `image_size` nearest to `patch_size`, from 16 px up."""
+    """Return up to four divisors of `image_size`, those nearest to `patch_size`, from 16 px up."""
     divisors = [d for d in range(16, image_size // 2 + 1) if image_size % d == 0]
     return sorted(sorted(divisors, key=lambda d: abs(math.log(d / patch_size)))[:4])
 

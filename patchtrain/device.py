@@ -8,8 +8,8 @@ from patchtrain.errors import ConfigError
 
 
 def target_device(name: str) -> torch.device:
-    """Return the device that `name` says: `cpu`, `cuda`, `cuda:N` or `auto` (CUDA if there is one);
-    it need not be there.
+    """Return the device that `name` stands for: `cpu`, `cuda`, `cuda:N` or `auto` (CUDA if there is
+    one); it need not be there.
 
     Raises:
         ConfigError: another name.
@@ -26,7 +26,7 @@ def target_device(name: str) -> torch.device:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device that `name` says, which is there; see `target_device`.
+    """Return the device that `name` stands for and that is there; see `target_device`.
 
     Raises:
         ConfigError: another name, or a CUDA device that is not there.

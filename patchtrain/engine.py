@@ -1,6 +1,6 @@
 """The training and validation step of a trial: network, optimizer and method inside one budget.
 
-Everything that decides memory happens here, so whoever wants to know a trial's peak runs this code.
+Everything that decides memory happens here, so an estimate of a trial's peak runs this code too.
 Knows nothing of data sets, epochs or files; the caller enters `guard` around it.
 
 Shapes: B batch, K classes, H W image px.
@@ -51,7 +51,7 @@ class Engine:
         batches_per_epoch: int,
         epochs: int,
     ) -> None:
-        assert config.patch_microbatch != "auto", "the caller chooses it, knowing the estimate"
+        assert config.patch_microbatch != "auto", "the caller chooses it, from an estimate"
         self._config = config
         self._guard = guard
         with guard.on_host():  # libraries may keep tensors of their own when first imported
@@ -65,26 +65,9 @@ class Engine:
         self.optimizer = build_optimizer(config, self.network.parameters())
         with guard.allocating(OPTIMIZER):
             self._scaler = LossScaler(guard.device, enabled=config.precision == "fp16")
-        feeder = self._feeder_type(guard, self._layout())
-        encoder = Encoder(
-            self.network.backbone,
-            feeder,
-            guard,
-            microbatch=None if config.patch_microbatch == "none" else config.patch_microbatch,
-            whole_batch=(config.batch_size * config.inputs_per_image, config.inputs_per_group),
-            autocast=self._autocast,
-            representative=self._representative,
-        )
-        self._feeder = feeder
-        reader_tools = ReaderTools(
-            self.network,
-            feeder,
-            guard,
-            autocast=self._autocast,
-            to_host=self._to_host,
-            representative=self._representative,
-        )
-        reader = parts.build_reader(config, reader_tools, self.task)
+        self._feeder = self._feeder_type(guard, self._layout())
+        encoder = self._build_encoder()
+        reader = parts.build_reader(config, self._reader_tools(), self.task)
         self._method = build_method(
             config, MethodTools(self.network, encoder, reader, guard, self._representative)
         )
@@ -94,17 +77,17 @@ class Engine:
         self.steps_done = 0
 
     _feeder_type: type[DeviceFeeder] = DeviceFeeder
-    # what `memory.dry_run` does otherwise has a method of its own below
+    # `estimation.dry_run` overrides this and several methods below
 
     @property
     def learning_rate(self) -> float:
-        """Of the next optimizer step."""
+        """The learning rate of the next optimizer step."""
         beta2 = self.optimizer.param_groups[0]["betas"][1]
         return learning_rate_at(self.steps_done, self._num_steps, self._config.learning_rate, beta2)
 
     @property
     def num_parameters(self) -> int:
-        """Of backbone and head together."""
+        """Parameters of backbone and head together."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def train_batch(self, batch: HostBatch, generator: torch.Generator) -> float:
@@ -138,7 +121,7 @@ class Engine:
         return total / self._method.iterations_per_batch
 
     def finish_epoch(self) -> None:
-        """Step with the gradients of a last incomplete group of inner iterations, if any."""
+        """Step with the gradients of a last, incomplete group of inner iterations, if any."""
         if self._accumulated:
             self._step()
 
@@ -153,7 +136,7 @@ class Engine:
         return outputs
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed engine needs beside the network's weights."""
+        """Return what a resumed engine needs besides the network's weights."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -161,7 +144,7 @@ class Engine:
         }
 
     def load_state(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        """Take up from `weights` of the network and `state` (see `state`), both on the host."""
+        """Continue from the network's `weights` and what `state` returned, both on the host."""
         with self._guard.on_host():
             self.network.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -182,13 +165,36 @@ class Engine:
         self.steps_done += 1
 
     def _build_network(self, num_classes: int) -> Network:
-        with self._guard.on_host():  # where a library may build layers that it drops again
+        with self._guard.on_host():  # libraries build layers that they drop again
             network = build_network(self._config, num_classes).train()
         with self._guard.allocating(PARAMETERS):
             network.to(self._guard.device)
             lay_out(network, self._layout())
         self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
         return network
+
+    def _build_encoder(self) -> Encoder:
+        config = self._config
+        at_once = config.patch_microbatch
+        return Encoder(
+            self.network.backbone,
+            self._feeder,
+            self._guard,
+            microbatch=at_once if isinstance(at_once, int) else None,
+            whole_batch=(config.batch_size * config.inputs_per_image, config.inputs_per_group),
+            autocast=self._autocast,
+            representative=self._representative,
+        )
+
+    def _reader_tools(self) -> ReaderTools:
+        return ReaderTools(
+            self.network,
+            self._feeder,
+            self._guard,
+            autocast=self._autocast,
+            to_host=self._to_host,
+            representative=self._representative,
+        )
 
     def _layout(self) -> torch.memory_format:
         return memory_layout(self._config, self._guard.device)
@@ -214,10 +220,10 @@ class Engine:
 
 
 def _count_gradient(guard: MemoryGuard, parameter: torch.Tensor) -> None:
-    """Count the gradient of `parameter` as such.
+    """Count the gradient of `parameter` as a gradient.
 
-    No method: torch holds a parameter's hooks where Python's garbage collection does not look, so
-    one that leads back to the parameter would keep it for ever.
+    Not a method: torch holds a parameter's hooks where Python's garbage collector does not look, so
+    a hook that leads back to the parameter would keep it alive forever.
     """
     assert parameter.grad is not None
     guard.adopt([parameter.grad], GRADIENTS)

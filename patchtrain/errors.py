@@ -1,7 +1,7 @@
-"""The errors that a user can cause; everything else but a full device is a bug.
+"""The errors that a user can cause. Any other error, except running out of memory, is a bug.
 
 Both carry one line that names the field or file, the value, the rule that it breaks and the remedy.
-Memory that ran out is a result of a trial, not an error of the user: `memory.exceeded`.
+Running out of memory is a result of a trial, not a user's error: see `memory.exceeded`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Parts of the user's own, named `package.module:Name` wherever a config or an option takes a name.
 
-Finds and imports what a name stands for. Knows nothing of what it is used for: whether it keeps the
-contract of a data set, a method or a sampler is checked by the code that asks for one.
+Finds and imports the object that a name stands for. Does not know what it is used for: the code
+that asks for a data set, a method or a sampler checks that it keeps the contract of one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FORM = "package.module:Name"
 """How a part of the user's own is written."""
 
 _MAX_REASON = 200
-"""Characters of another error that are repeated in ours."""
+"""Characters of another error that our message repeats."""
 
 
 def is_named(text: str) -> bool:
-    """Whether `text` is meant as `package.module:Name`, and not as a built-in name."""
+    """Whether `text` is meant as `package.module:Name` rather than as a built-in name."""
     return ":" in text
 
 
@@ -68,7 +68,7 @@ def _parts(text: str, field: str) -> tuple[str, str]:
 
 def _imported(module: str, text: str, field: str) -> ModuleType:
     _put_current_folder_on_path()
-    importlib.invalidate_caches()  # the file may be younger than Python's listing of its folder
+    importlib.invalidate_caches()  # the file may be newer than Python's listing of its folder
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ from patchtrain.errors import ConfigError
 def check_writable(folder: Path) -> None:
     """Try to write where `folder` is or will be; leaves nothing behind.
 
-    Permissions tell too little: root may do anything, but not on a read-only disk.
+    Looking at permissions is not enough: root may do anything, but not on a read-only disk.
 
     Raises:
         ConfigError: it cannot be written; names `--out`, the folder and the reason.
@@ -28,13 +28,12 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(
-            f"--out {folder} cannot be written ({nearest}: {error.strerror}); "
-            "give a folder that can"
+            f"--out {folder} cannot be written ({nearest}: {error.strerror}); give another folder"
         ) from None
 
 
 class atomic_path:
-    """Context: a temporary file beside `path` that takes its place when the block ends well."""
+    """Context: a temporary file next to `path` that replaces it if the block raises no error."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

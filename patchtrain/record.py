@@ -1,6 +1,6 @@
 """What a trial leaves behind: `TrialRecord`, `EpochRecord` and their Parquet files.
 
-The one thing that sweeps and analysis share. Knows nothing of models, torch or Ray.
+The only thing that sweeps and analysis share. Knows nothing of models, torch or Ray.
 Unknown is None, never 0 or -1; memory is in bytes, time in seconds.
 """
 
@@ -36,7 +36,7 @@ class TrialStatus(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial: what was run, how it ended, what it reached and what it held.
+    """One trial: what was run, how it ended, which metrics it reached and what it held.
 
     One row of `trials.parquet` and the content of `record.json`; `to_row` gives the columns,
     with each entry of `settings` under its name and each of `metrics` as `metric_<name>`.
@@ -45,8 +45,8 @@ class TrialRecord:
     trial_id: str
     sweep: str | None
     group: str | None = None
-    """The trial whose configuration this one has, with its own seed: itself, or the one that it
-    replicates. None outside a sweep."""
+    """The trial that this one replicates with another seed; otherwise the trial itself. None
+    outside a sweep."""
     status: TrialStatus
     task: str
     dataset: str
@@ -60,31 +60,31 @@ class TrialRecord:
     fusion: str
     backbone: str
     encoder: str | None = None
-    """Of a segmentation network that is built around one."""
+    """Encoder of a segmentation network that is built around one."""
     aggregator: str | None
     layout: str | None = None
-    """Of the latent block in detection."""
+    """Layout of the latent block in detection."""
     norm: str
     precision: str
     batch_size: int
     accumulation_steps: int
     learning_rate: float
     patch_microbatch: str
-    """As it was configured."""
+    """As configured, `auto` included."""
     patch_microbatch_used: int | None = None
     """Patches, the global one included, that went through the backbone at once in training."""
     budget_bytes: int | None
     predicted_peak_bytes: int | None = None
-    """What the estimate said before the start: tensors' peak, and on CUDA libraries' workspace."""
+    """Estimated before the start: the tensors' peak, on CUDA with the libraries' workspace."""
     predicted_reserved_bytes: int | None = None
-    """What it said that torch's CUDA allocator would hold."""
+    """Estimated before the start: what torch's CUDA allocator will hold."""
     peak_allocated_bytes: int | None = None
     peak_reserved_bytes: int | None = None
     peak_process_bytes: int | None = None
     peak_phase: str | None = None
     """The part of the step in which the peak was reached."""
     peak_parameters_bytes: int | None = None
-    """This and the five below add up to `peak_allocated_bytes` where the meter ran."""
+    """This and the five below add up to `peak_allocated_bytes` if the meter ran."""
     peak_gradients_bytes: int | None = None
     peak_optimizer_bytes: int | None = None
     peak_activations_bytes: int | None = None
@@ -147,7 +147,7 @@ class TrialRecord:
         return cls(**values, metrics=metrics, settings=settings)
 
     def setting(self, name: str) -> Any:
-        """Return the recorded setting `name`; None where it is unknown."""
+        """Return the recorded setting `name`; None if it is unknown."""
         return getattr(self, name) if hasattr(self, name) else self.settings.get(name)
 
 
@@ -234,10 +234,10 @@ def write_rows(path: Path, record_type: type, rows: Sequence[Mapping[str, Any]])
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of the Parquet file `path`; none where there is no such file."""
+    """Return the rows of the Parquet file `path`; an empty list if there is no such file."""
     if not path.exists():
         return []
-    # read at once: a file put in its place meanwhile would be mixed with this one
+    # read in one go: parts of a file that replaces it meanwhile would be mixed in
     return pq.read_table(pa.BufferReader(path.read_bytes())).to_pylist()
 
 

@@ -6,9 +6,15 @@ Knows nothing of how a trial ran, of files or of who asks.
 from __future__ import annotations
 
 import dataclasses
+import json
+import platform
 from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
+
+from patchtrain import __version__
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus, setting_names
 from patchtrain.tasks import parts_of
@@ -27,7 +33,7 @@ def new_record(
     """Return the record of a trial of `config` that ended now.
 
     Args:
-        num_classes: classes that it tells apart.
+        num_classes: classes of its data.
         outcome: further fields of `TrialRecord`.
     """
     settings = _recorded_settings(config)
@@ -51,9 +57,25 @@ def new_record(
     )
 
 
+def device_name(device: torch.device) -> str:
+    """Return what the column `device` says: the GPU's model, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def versions_json() -> str:
+    """Return what the column `versions` says: a JSON object, package name -> version."""
+    versions = {"python": platform.python_version(), "patchtrain": __version__}
+    for package in ("torch", "torchvision", "timm", "segmentation-models-pytorch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return json.dumps(versions)
+
+
 def _recorded_settings(config: TrialConfig) -> dict[str, Any]:
-    """Return the settings as they took effect: `same` and `auto` by what they stood for, and None
-    where the task or the method has no such part.
+    """Return the settings as they took effect: a network's name instead of `same`, and None if the
+    task or the method has no such part.
     """
     parts = parts_of(config)
     settings = {name: getattr(config, name) for name in setting_names()}

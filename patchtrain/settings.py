@@ -1,5 +1,5 @@
 """How a setting of `TrialConfig` is declared: its bounds, how text becomes its value, and how a
-sweep varies it, all beside its default. Knows nothing of any one setting.
+sweep varies it, all next to its default. Knows no particular setting.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from patchtrain.errors import ConfigError
 MAX_INTEGER = 2**31 - 1
 
 Check = Callable[[str, Any], None]
-"""Takes a setting's name and value; raises ConfigError where the value breaks its rule."""
+"""Takes a setting's name and value; raises ConfigError if the value breaks the setting's rule."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SettingFacts:
-    """What is declared with a setting beside its type and default."""
+    """What is declared with a setting besides its type and default."""
 
     check: Check
     parse: Callable[[Any], Any] = lambda value: value
-    """From what a person wrote to a value of the setting's type."""
+    """Turns what a person wrote into a value of the setting's type."""
     wanted: str = ""
-    """How to write it, for messages; default: by its type."""
+    """How to write it, for messages; if empty, its type says it."""
     choices: tuple[str, ...] = ()
-    """Names that are accepted; empty where the list is open."""
+    """The accepted names; empty if the list is open."""
     search: Search | None = None
     """How a sweep varies it; None: no sweep does."""
     affects_memory: bool = True
-    """Whether any size or event of a training step depends on it."""
+    """Whether it can change what a training step allocates."""
     is_placement: bool = False
-    """Whether it says where a trial runs and not what it does: such settings may change when a
+    """Whether it says where a trial runs rather than what it does: such settings may change when a
     trial is resumed."""
 
 
@@ -56,7 +56,7 @@ def must(rule: str, holds: Callable[[Any], bool], remedy: str) -> Check:
 
 
 def whole(least: int = 1, most: int = MAX_INTEGER, why_most: str = "lower it") -> Check:
-    """Return the check of a whole number from `least` to `most`."""
+    """Return a check that a whole number lies between `least` and `most`, both included."""
 
     def check(name: str, value: int) -> None:
         if value > most:
@@ -70,7 +70,7 @@ def whole(least: int = 1, most: int = MAX_INTEGER, why_most: str = "lower it") -
 
 
 def finite(rule: str, least: float, example: str, *, above: bool = False) -> Check:
-    """Return the check of a finite number from `least` on, or above it."""
+    """Return a check that a number is finite and at least `least`, or above it."""
     return must(
         f"be {rule} and finite",
         lambda value: math.isfinite(value) and (value > least if above else value >= least),
@@ -88,7 +88,7 @@ def facts_of(config_type: type, name: str) -> SettingFacts:
 
 
 def check_value(config_type: type, name: str, value: Any) -> None:
-    """Raise ConfigError where `value`, of the setting's type, is not one that it takes."""
+    """Raise ConfigError if the setting does not accept `value`, which has the right type."""
     facts = facts_of(config_type, name)
     if facts.choices and value not in facts.choices:
         raise ConfigError(
@@ -99,10 +99,10 @@ def check_value(config_type: type, name: str, value: Any) -> None:
 
 
 def converted(config_type: type, name: str, value: Any) -> Any:
-    """Return `value`, as a person wrote it in YAML, as a value of the setting's type.
+    """Return a value of the setting's type from `value`, which a person wrote in YAML.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it cannot be converted.
     """
     from pydantic import ValidationError
 

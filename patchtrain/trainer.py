@@ -5,28 +5,20 @@ Knows nothing of who calls it: the command line, a sweep or a test.
 
 from __future__ import annotations
 
-import json
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-import patchtrain
-from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
 from patchtrain.config import TrialConfig
-from patchtrain.datasets import Example, ImageData, ImageDataset, load_dataset
-from patchtrain.datasets.augment import Augmentation
+from patchtrain.datasets import Example, ImageData, load_dataset
 from patchtrain.device import resolve_device
 from patchtrain.engine import Engine
+from patchtrain.epoch import EpochRunner, OnBatch, OnOutputs, seed_from
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.advice import check_fits
 from patchtrain.estimation.peak import Estimate
@@ -36,49 +28,34 @@ from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.guards import guard_for
 from patchtrain.memory.meter import TimelinePoint
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
-from patchtrain.recording import new_record
-from patchtrain.step.batch import HostBatch
+from patchtrain.recording import device_name, new_record, versions_json
 from patchtrain.step.encoder import chunk_size
 from patchtrain.tasks import build_task, check_network, mixes_inputs
-
-_RECORDED_BATCHES = 2
-"""The optimizer's state appears with the first step, so the second batch shows the steady state."""
+from patchtrain.trial_state import TrialState, load_trained_weights, load_trial, save_trial
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far an epoch is, after each batch."""
+class _Epoch(NamedTuple):
+    """What one epoch gave."""
 
-    validating: bool
-    batches_done: int
-    num_batches: int
-    loss: float | None
-    """Mean of the epoch so far; None while validating."""
-    images_per_s: float
-    live_bytes: int
-    peak_bytes: int
-
-
-OnBatch = Callable[[Progress], None]
-
-OnOutputs = Callable[[Sequence[Example], HostBatch, np.ndarray, Sequence[Any]], None]
-"""Takes some examples, their images, their outputs (see `Engine.predict`) and what the task's
-metrics need of each (see `Task.score`)."""
+    train_loss: float
+    metrics: Mapping[str, float | None]
+    train_time_s: float
+    validation_time_s: float
 
 
 def check(config: TrialConfig) -> None:
-    """Find out what can be found out without data and without taking memory.
+    """Find the mistakes in `config` that show without data and without taking memory.
 
     Raises:
-        ConfigError: a name that is not known, a device that is not there, networks that cannot
-            take such patches.
+        ConfigError: an unknown name, a device that is not there, networks that cannot take such
+            patches.
     """
     resolve_device(config.device)
     check_network(config)
 
 
 def estimate_trial(config: TrialConfig, num_train: int, num_val: int) -> Estimate:
-    """Return what the trial of `config` will hold on so many training and validation images.
+    """Return the estimate for a trial of `config` with this many training and validation images.
 
     Raises:
         ConfigError: its networks cannot be built or trained.
@@ -117,31 +94,36 @@ class Trainer:
         last_batch = len(self.data.train) % config.batch_size
         if last_batch:
             _check_last_batch(config, last_batch, len(self.data.train))
-        self.epochs_done = 0
-        self.peak: Peak | None = None
         self.timeline: Sequence[TimelinePoint] = ()
         self._guard: MemoryGuard | None = None
         self._engine: Engine | None = None
-        self._metrics: Mapping[str, float | None] = {}
-        self._train_time_s = 0.0
-        self._images_trained = 0
-        self._started_at = datetime.now(timezone.utc)
+        self._state = TrialState()
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are finished, those before a resumption included."""
+        return self._state.epochs_done
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
         return self.epochs_done >= self.config.epochs
 
+    @property
+    def peak(self) -> Peak | None:
+        """The most memory held so far; None before the first epoch."""
+        return self._state.peak
+
     @cached_property
     def estimate(self) -> Estimate:
-        """What the trial will hold at most; its `config` has the chunk that `auto` stands for."""
+        """The estimate for this trial; its `config` has the chunk that `auto` stands for."""
         return estimate_trial(self.config, len(self.data.train), len(self.data.val))
 
     def check_fits(self) -> None:
-        """Refuse to start where not even the smallest chunk that `auto` may choose will fit.
+        """Refuse to start if even the smallest chunk that `auto` may choose does not fit.
 
         Raises:
-            BudgetExceeded: says by how much, and what would.
+            BudgetExceeded: says by how much, and which setting would fit.
         """
         if self.config.patch_microbatch == "auto" and self.config.budget is not None:
             check_fits(self.estimate, self.config.budget)
@@ -171,44 +153,25 @@ class Trainer:
             LossNotFinite: the loss is infinite or not a number.
             DataError: an image became unreadable.
         """
-        engine = self.engine
-        guard = self._guard
-        assert guard is not None
-        torch.manual_seed(_seed(self.config.seed, self.epochs_done))
+        engine, guard = self._engine_and_guard()
+        state = self._state
+        torch.manual_seed(seed_from(self.config.seed, state.epochs_done))
         try:
             with guard:
-                if self.epochs_done:
+                if state.epochs_done:
                     guard.start_peak()
-                started = time.perf_counter()
-                train_loss = self._train(engine, guard, on_batch)
-                trained = time.perf_counter()
-                metrics = self._validate(engine, guard, on_batch)
-                validated = time.perf_counter()
+                done = self._train_and_validate(engine, guard, on_batch)
         finally:
             peak = guard.peak()
-            self.peak = peak.merged(self.peak)
-            if not self.epochs_done:
+            state.peak = peak.merged(state.peak)
+            if not state.epochs_done:
                 self.timeline = guard.timeline
         guard.stop_attribution()
-        self.epochs_done += 1
-        self._metrics = metrics
-        self._train_time_s += trained - started
-        self._images_trained += len(self.data.train)
-        return EpochRecord(
-            trial_id=self.trial_id,
-            epoch=self.epochs_done,
-            train_loss=train_loss,
-            learning_rate=engine.optimizer.param_groups[0]["lr"],
-            metric_name=engine.task.metric_name,
-            metric=metrics[engine.task.metric_name],
-            metrics=metrics,
-            peak_allocated_bytes=peak.allocated_bytes,
-            peak_reserved_bytes=peak.reserved_bytes,
-            peak_process_bytes=peak.process_bytes,
-            train_time_s=trained - started,
-            validation_time_s=validated - trained,
-            images_per_s=len(self.data.train) / (trained - started),
-        )
+        state.epochs_done += 1
+        state.metrics = done.metrics
+        state.train_time_s += done.train_time_s
+        state.images_trained += len(self.data.train)
+        return self._epoch_record(engine, done, peak)
 
     def predict(
         self, examples: Sequence[Example], on_outputs: OnOutputs | None = None
@@ -216,81 +179,55 @@ class Trainer:
         """Return the metrics over `examples`; their outputs go to `on_outputs`, batch by batch in
         their order.
         """
-        engine = self.engine
-        assert self._guard is not None
-        with self._guard as guard:
-            scores = self._scores(engine, guard, examples, on_outputs=on_outputs)
+        engine, guard = self._engine_and_guard()
+        with guard:
+            runner = EpochRunner(self.config, engine, guard, epoch=self.epochs_done)
+            scores = runner.score(examples, on_outputs)
         return engine.task.metrics(scores)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into `folder`, whole or not at all."""
-        engine_state = self.engine.state()
-        peak = None if self.peak is None else asdict(self.peak)
-        state = {
-            "config": asdict(self.config),
-            "class_names": self.data.class_names,
-            "epochs_done": self.epochs_done,
-            "steps_done": engine_state["steps_done"],
-            "scaler": engine_state["scaler"],
-            "peak": peak,
-            "metrics": dict(self._metrics),
-            "train_time_s": self._train_time_s,
-            "images_trained": self._images_trained,
-            "started_at": self._started_at.isoformat(),
-        }
-        weights = self.engine.network.state_dict()
-        save_checkpoint(folder, weights, engine_state["optimizer"], state)
+        save_trial(folder, self.config, self.data, self.engine, self._state)
 
     def load(self, folder: Path) -> None:
-        """Go on from the checkpoint in `folder`.
+        """Resume from the checkpoint in `folder`.
 
         Raises:
             DataError: no checkpoint there, or a damaged one.
-            ConfigError: it is of another configuration or of other classes.
+            ConfigError: it belongs to another configuration or to other classes.
         """
-        state = load_state(folder)
-        self.config.check_resumes(TrialConfig.from_mapping(state["config"]), folder)
-        self._check_classes(state, folder)
-        weights, optimizer = load_weights(folder), load_optimizer(folder)
-        engine = self.engine
-        assert self._guard is not None
-        with self._guard:
-            engine.load_state(weights, {**state, "optimizer": optimizer})
-        self.epochs_done = state["epochs_done"]
-        self.peak = None if state["peak"] is None else Peak(**state["peak"])
-        self._metrics = state["metrics"]
-        self._train_time_s = state["train_time_s"]
-        self._images_trained = state["images_trained"]
-        self._started_at = datetime.fromisoformat(state["started_at"])
+        saved = load_trial(folder, self.config, self.data)
+        engine, guard = self._engine_and_guard()
+        with guard:
+            engine.load_state(saved.weights, saved.engine)
+        self._state = saved.state
 
     def load_weights(self, folder: Path) -> None:
         """Take the network's weights from the checkpoint in `folder`, to predict only.
 
         Raises:
             DataError: no checkpoint there, or a damaged one.
-            ConfigError: it is of other classes.
+            ConfigError: it belongs to other classes or to another network.
         """
-        self._check_classes(load_state(folder), folder)
-        weights = load_weights(folder)
-        engine = self.engine
-        assert self._guard is not None
-        with self._guard as guard, guard.on_host():
+        weights = load_trained_weights(folder, self.data)
+        engine, guard = self._engine_and_guard()
+        with guard, guard.on_host():
             try:
                 engine.network.load_state_dict(weights)
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:200]
                 raise ConfigError(
-                    f"{folder}: its weights are not of the network that config.yaml describes "
-                    f"({reason}); put back the settings that it was trained with"
+                    f"{folder}: its weights do not fit the network that config.yaml describes "
+                    f"({reason}); restore the settings that it was trained with"
                 ) from None
 
     def record(self, error: BaseException | None = None) -> TrialRecord:
-        """Return what the trial left behind, with its status from `error` and `finished`."""
-        config, engine = self.config, self._engine
+        """Return the trial's record, its status from `error` and `finished`."""
+        config, engine, state = self.config, self._engine, self._state
         num_classes = len(self.data.class_names)
         status = self._status(error)
         metric_name = build_task(config, num_classes).metric_name
-        is_measured = status is TrialStatus.COMPLETED or self.epochs_done > 0
+        is_measured = status is TrialStatus.COMPLETED or state.epochs_done > 0
         return new_record(
             config,
             trial_id=self.trial_id,
@@ -300,22 +237,81 @@ class Trainer:
             data_is_sample=self.data.is_sample,
             patch_microbatch_used=self._patches_at_once(),
             cap_level=None if self._guard is None else self._guard.cap_level,
-            metric=self._metrics.get(metric_name) if is_measured else None,
-            metrics=self._metrics,
-            epochs_done=self.epochs_done,
-            train_time_s=self._train_time_s if self.epochs_done else None,
-            images_per_s=self._images_trained / self._train_time_s if self.epochs_done else None,
+            metric=state.metrics.get(metric_name) if is_measured else None,
+            metrics=state.metrics,
+            epochs_done=state.epochs_done,
             num_parameters=None if engine is None else engine.num_parameters,
-            num_train_images=len(self.data.train),
-            num_val_images=len(self.data.val),
-            num_skipped_images=self.data.num_skipped,
-            device=_device_name(self.device),
+            device=device_name(self.device),
             error=None if error is None else _one_line(error),
-            started_at=self._started_at,
-            versions=json.dumps(_versions()),
+            started_at=state.started_at,
+            versions=versions_json(),
+            **self._recorded_data(),
+            **self._recorded_speed(),
             **self._recorded_prediction(),
             **self._recorded_peak(),
         )
+
+    def close(self) -> None:
+        """Free the device and lift the cap; the trainer is not used any more."""
+        self._engine = None
+        if self._guard is not None:
+            self._guard.release()
+
+    # --- one epoch ---
+
+    def _engine_and_guard(self) -> tuple[Engine, MemoryGuard]:
+        engine = self.engine
+        assert self._guard is not None
+        return engine, self._guard
+
+    def _train_and_validate(
+        self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None
+    ) -> _Epoch:
+        runner = EpochRunner(self.config, engine, guard, epoch=self.epochs_done, on_batch=on_batch)
+        started = time.perf_counter()
+        train_loss = runner.train(self.data.train)
+        trained = time.perf_counter()
+        with guard.recording(False):
+            scores = runner.score(self.data.val)
+        with guard.on_host():
+            metrics = engine.task.metrics(scores)
+        return _Epoch(train_loss, metrics, trained - started, time.perf_counter() - trained)
+
+    def _epoch_record(self, engine: Engine, done: _Epoch, peak: Peak) -> EpochRecord:
+        return EpochRecord(
+            trial_id=self.trial_id,
+            epoch=self.epochs_done,
+            train_loss=done.train_loss,
+            learning_rate=engine.optimizer.param_groups[0]["lr"],
+            metric_name=engine.task.metric_name,
+            metric=done.metrics[engine.task.metric_name],
+            metrics=done.metrics,
+            peak_allocated_bytes=peak.allocated_bytes,
+            peak_reserved_bytes=peak.reserved_bytes,
+            peak_process_bytes=peak.process_bytes,
+            train_time_s=done.train_time_s,
+            validation_time_s=done.validation_time_s,
+            images_per_s=len(self.data.train) / done.train_time_s,
+        )
+
+    # --- the record ---
+
+    def _recorded_data(self) -> dict[str, Any]:
+        return {
+            "num_train_images": len(self.data.train),
+            "num_val_images": len(self.data.val),
+            "num_skipped_images": self.data.num_skipped,
+        }
+
+    def _recorded_speed(self) -> dict[str, Any]:
+        """Return the columns of the training time, if an epoch is done."""
+        state = self._state
+        if not state.epochs_done:
+            return {}
+        return {
+            "train_time_s": state.train_time_s,
+            "images_per_s": state.images_trained / state.train_time_s,
+        }
 
     def _recorded_prediction(self) -> dict[str, Any]:
         """Return the columns of the estimate, if one was made."""
@@ -328,7 +324,7 @@ class Trainer:
     def _recorded_peak(self) -> dict[str, Any]:
         """Return the columns of the peak, if anything ran."""
         peak = self.peak
-        if self._guard is not None and peak is None:  # it ended while the network was built
+        if self._guard is not None and peak is None:  # the trial ended while the network was built
             peak = self._guard.peak()
         if peak is None:
             return {}
@@ -340,24 +336,8 @@ class Trainer:
             **{f"peak_{name}_bytes": value for name, value in peak.by_category.items()},
         }
 
-    def close(self) -> None:
-        """Free the device and lift the cap; the trainer is not used any more."""
-        self._engine = None
-        if self._guard is not None:
-            self._guard.release()
-
-    def _check_classes(self, state: Mapping[str, Any], folder: Path) -> None:
-        """Raise ConfigError unless class k of the data is class k of the weights, for every k."""
-        trained = tuple(state.get("class_names", self.data.class_names))
-        if trained != self.data.class_names:
-            raise ConfigError(
-                f"{self.data.data_dir}: has the classes {_listed(self.data.class_names)}, but "
-                f"{folder} was trained on {_listed(trained)}; name them alike and in the same "
-                "order (in classes.csv, where there is one), or train anew"
-            )
-
     def _patches_at_once(self) -> int | None:
-        """Return how many patches go through the backbone at once; None if it is not chosen yet."""
+        """Return how many patches go through the backbone at once; None if not chosen yet."""
         config = _as_run(self.config, len(self.data.train))
         if config.patch_microbatch == "auto":
             if "estimate" not in self.__dict__:
@@ -369,101 +349,6 @@ class Trainer:
             config.inputs_per_group,
             wanted if isinstance(wanted, int) else None,
             grouped=mixes_inputs(config),
-        )
-
-    def _train(self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None) -> float:
-        generator = torch.Generator().manual_seed(_seed(self.config.seed, self.epochs_done, 1))
-        augmentation = None
-        if self.config.augmentations:
-            seeds = (self.config.seed, self.epochs_done)
-            augmentation = Augmentation(self.config.augmentations, *seeds)
-        batches = self._batches(self.data.train, self._training_order(), augmentation)
-        num_batches = len(batches)
-        started = time.perf_counter()
-        total, images_done = 0.0, 0
-        for number, batch in enumerate(_fetched(batches, guard), 1):
-            with guard.recording(not self.epochs_done and number <= _RECORDED_BATCHES):
-                total += engine.train_batch(batch, generator) * len(batch)
-            images_done += len(batch)
-            if on_batch is not None:
-                speed = images_done / (time.perf_counter() - started)
-                loss = total / images_done
-                on_batch(self._progress(guard, False, number, num_batches, loss, speed))
-        engine.finish_epoch()
-        return total / images_done
-
-    def _validate(
-        self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None
-    ) -> Mapping[str, float | None]:
-        with guard.recording(False):
-            scores = self._scores(engine, guard, self.data.val, on_batch)
-        with guard.on_host():
-            return engine.task.metrics(scores)
-
-    def _scores(
-        self,
-        engine: Engine,
-        guard: MemoryGuard,
-        examples: Sequence[Example],
-        on_batch: OnBatch | None = None,
-        on_outputs: OnOutputs | None = None,
-    ) -> list[Any]:
-        """Return what the metrics need of each example."""
-        batches = self._batches(examples, np.arange(len(examples)))
-        num_batches = len(batches)
-        started = time.perf_counter()
-        scores: list[Any] = []
-        images_done = 0
-        for number, batch in enumerate(_fetched(batches, guard), 1):
-            with guard.recording(not self.epochs_done and number == 1):
-                outputs = engine.predict(batch)
-            with guard.on_host():
-                scored = engine.task.score(outputs, batch.targets)
-            scores += scored
-            if on_outputs is not None:
-                part = examples[images_done : images_done + len(batch)]
-                on_outputs(part, batch, outputs, scored)
-            images_done += len(batch)
-            if on_batch is not None:
-                speed = images_done / (time.perf_counter() - started)
-                on_batch(self._progress(guard, True, number, num_batches, None, speed))
-        return scores
-
-    def _training_order(self) -> np.ndarray:
-        random = np.random.default_rng([self.config.seed, self.epochs_done])
-        return random.permutation(len(self.data.train))
-
-    def _batches(
-        self,
-        examples: Sequence[Example],
-        order: np.ndarray,
-        augmentation: Augmentation | None = None,
-    ) -> DataLoader[Any]:
-        size = self.config.batch_size
-        return DataLoader(
-            ImageDataset(examples, self.config.image_size, augmentation),
-            batch_sampler=[order[i : i + size].tolist() for i in range(0, len(order), size)],
-            num_workers=self.config.num_workers,
-            collate_fn=_collate,
-        )
-
-    def _progress(
-        self,
-        guard: MemoryGuard,
-        validating: bool,
-        batches_done: int,
-        num_batches: int,
-        loss: float | None,
-        images_per_s: float,
-    ) -> Progress:
-        return Progress(
-            validating=validating,
-            batches_done=batches_done,
-            num_batches=num_batches,
-            loss=loss,
-            images_per_s=images_per_s,
-            live_bytes=guard.live_bytes,
-            peak_bytes=guard.peak().allocated_bytes,
         )
 
     def _status(self, error: BaseException | None) -> TrialStatus:
@@ -490,46 +375,7 @@ def _as_run(config: TrialConfig, num_train: int) -> TrialConfig:
     return replace(config, batch_size=min(config.batch_size, num_images))
 
 
-def _collate(items: Sequence[tuple[np.ndarray, int | np.ndarray, int]]) -> HostBatch:
-    images, targets, _ = zip(*items, strict=True)
-    return HostBatch(images, targets)
-
-
-def _fetched(batches: DataLoader[Any], guard: MemoryGuard) -> Iterator[HostBatch]:
-    """Yield the batches, reading them being the host's business and none of the budget's."""
-    with guard.on_host():
-        iterator = iter(batches)
-    while True:
-        with guard.on_host():
-            batch = next(iterator, None)
-        if batch is None:
-            return
-        yield batch
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
-def _seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     named = isinstance(error, (BudgetExceeded, ConfigError)) or not text
     return text if named and text else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "patchtrain": patchtrain.__version__}
-    for package in ("torch", "torchvision", "timm", "segmentation-models-pytorch"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

@@ -20,13 +20,13 @@ _UNIT_BYTES = {
     "TIB": 2**40,
 }
 MAX_BYTES = 2**63 - 1
-"""What a column of whole numbers holds."""
+"""The largest number that a column of whole numbers can hold."""
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([A-Za-z]+)\s*")
 
 
 def parse_bytes(text: str | int) -> int:
-    """Return the bytes that `text` says: `8GB` is 8 * 10**9, `8GiB` is 8 * 2**30; an int is bytes.
+    """Return the bytes that `text` means: `8GB` is 8 * 10**9, `8GiB` 8 * 2**30; an int is bytes.
 
     Raises:
         ValueError: not a size, or not positive; the message says what is expected.

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # The packages are found from a bare clone too, and the modules beside this file only as
-    # members of their package: `sweeps/` itself on the path would shadow other names.
+    # Find the packages in a bare clone too. The folder of this file must not stay on the path:
+    # its modules would hide others of the same name.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from sweeps.plan import Preset, Sweep
+from sweeps.presets import Preset, Sweep
 from sweeps.run import main
 
 _SMALL = {

@@ -1,11 +1,39 @@
-"""A sweep from what is particular to it; panda's is written out in its script."""
+"""`Sweep`: what tells one sweep script from another, and sweeps made from the facts that differ.
+
+Knows nothing of options, plans and trials.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sweeps.plan import Preset, Sweep
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Defaults of a sweep for one purpose; the command line can override each of them."""
+
+    settings: Mapping[str, Any]
+    """Settings of `TrialConfig`, by name."""
+    budgets: tuple[str, ...]
+    num_trials: int
+    max_inner_iterations: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What tells one sweep script from another."""
+
+    name: str
+    """Recorded with every trial; also the name of the default RUN_DIR."""
+    description: str
+    full: Preset
+    """For the real data set."""
+    sample: Preset
+    """For generated sample data."""
+    smoke: Preset
+    """For a check within a minute that everything works."""
 
 
 def sweep_of(
@@ -21,11 +49,11 @@ def sweep_of(
     """Return the sweep `<dataset>_budget`.
 
     Args:
-        full: settings on the real data set.
-        budgets: on it.
-        small: networks, number and size of the generated images.
-        sample_budgets: on the sample with images twice as large.
-        smoke_budgets: on the sample.
+        full: settings for the real data set.
+        budgets: budgets for it.
+        small: networks for the generated images, and their number and size.
+        sample_budgets: budgets for the sample, whose images are twice as large as `small` says.
+        smoke_budgets: budgets for the smoke test, which takes the images as `small` says.
     """
     small = {"dataset": dataset, **small}
     return Sweep(
@@ -58,8 +86,9 @@ def mask_sweep(
     """Return the sweep of U-Net on `dataset`.
 
     Args:
-        image_size, budgets: on the real data set.
-        sample_num_images: of the generated one.
+        image_size: side of the images of the real data set, in px.
+        budgets: budgets for it.
+        sample_num_images: number of generated images.
     """
     return sweep_of(
         dataset,
@@ -68,7 +97,7 @@ def mask_sweep(
             "image_size": image_size,
             "backbone": "unet",
             "encoder": "resnet34",
-            "norm": "group",  # better from scratch than batch norm, see docs/results.md
+            "norm": "group",  # beats batch norm when trained from scratch, see docs/results.md
             "epochs": 100,
         },
         budgets=budgets,

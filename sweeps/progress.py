@@ -1,4 +1,4 @@
-"""What a sweep says on the terminal while it runs. Knows nothing of Ray and files."""
+"""What a sweep prints while it runs. Knows nothing of Ray and files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from patchtrain.units import format_bytes
 from sweeps.plan import Plan
 
 _LABELS = {"patch_size": "patch", "sampling_rate": "S", "inner_iterations": "J"}
-"""Settings with a shorter name."""
+"""Shorter names of settings."""
 
 _MAX_ERROR = 160
-"""Characters of an error that are printed; all of it is in the trial's row."""
+"""Characters of an error that are printed; the trial's row has all of it."""
+
+_INFEASIBLE = "predicted not to fit"
+"""The words for `TrialStatus.PREDICTED_INFEASIBLE`, everywhere on the screen."""
 
 
 def say(text: str) -> None:
-    """Print a line at once; where output cannot be written the sweep goes on."""
-    with suppress(OSError):  # it may go to a file on a full disk, which gets it later
+    """Print a line at once; if it cannot be written, the sweep goes on without."""
+    with suppress(OSError):  # output may go to a file on a full disk, which gets the line later
         print(text, flush=True)
 
 
@@ -29,7 +32,7 @@ class Progress:
 
     Args:
         plan: the sweep.
-        records: what ended already.
+        records: trials that have ended already.
     """
 
     def __init__(self, plan: Plan, records: Iterable[TrialRecord]) -> None:
@@ -39,16 +42,16 @@ class Progress:
 
     @property
     def num_refused(self) -> int:
-        """Configurations that were not launched: they are predicted not to fit."""
+        """Number of configurations that were not launched, as they are predicted not to fit."""
         return self._statuses[TrialStatus.PREDICTED_INFEASIBLE]
 
     @property
     def num_launched(self) -> int:
-        """Trials that ended after they were launched, replicates not counted."""
+        """Number of launched trials that have ended, replicates not counted."""
         return self._statuses.total() - self.num_refused
 
     def __call__(self, record: TrialRecord) -> None:
-        """Say how a trial ended."""
+        """Print how a trial ended."""
         if record.is_replicate:
             say(f"[seed {record.seed}] {trial_line(record, self._names)}")
             return
@@ -59,21 +62,22 @@ class Progress:
 
 
 def trial_line(record: TrialRecord, names: Sequence[str]) -> str:
-    """Return, as one line, which trial it was and how it ended.
+    """Return one line of text on which trial it was and how it ended.
 
     Args:
-        names: settings that tell it from the others.
+        names: settings in which the trials differ.
     """
     settings = ", ".join(_setting(name, getattr(record, name)) for name in names)
     budget = format_bytes(record.budget_bytes)
-    status = record.status.value.replace("_", " ")
+    is_refused = record.status is TrialStatus.PREDICTED_INFEASIBLE
+    status = _INFEASIBLE if is_refused else record.status.value.replace("_", " ")
     return f"trial {record.trial_id} ({settings}) in {budget}: {status}, {_outcome(record)}"
 
 
 def _outcome(record: TrialRecord) -> str:
     peak = format_bytes(record.peak_allocated_bytes)
     if record.status is TrialStatus.OUT_OF_MEMORY:
-        return f"it came to {peak}"
+        return f"reached {peak}"
     if record.status in (TrialStatus.FAILED, TrialStatus.PREDICTED_INFEASIBLE):
         return " ".join((record.error or "").split())[:_MAX_ERROR]
     metric = "unknown" if record.metric is None else f"{record.metric:.3f}"
@@ -81,14 +85,14 @@ def _outcome(record: TrialRecord) -> str:
 
 
 def _setting(name: str, value: Any) -> str:
-    if isinstance(value, str) and not value.isdecimal():  # `concat` says what it is
+    if isinstance(value, str) and not value.isdecimal():  # a word such as `concat` needs no name
         return value if name != "patch_microbatch" else f"microbatch {value}"
     number = f"{value:.3g}" if isinstance(value, float) else str(value)
     return f"{_LABELS.get(name, name)} {number}"
 
 
 def say_start(plan: Plan) -> None:
-    """Say what is about to run."""
+    """Print what is about to run."""
     base = plan.space.base
     if base.data_dir is None:
         say(
@@ -114,31 +118,31 @@ def _how(plan: Plan) -> str:
     if plan.first:
         chosen.append(f"{len(plan.first)} of the paper's configurations first")
     if plan.num_seeds > 1:
-        chosen.append(f"the front with {plan.num_seeds} seeds")
+        chosen.append(f"Pareto front with {plan.num_seeds} seeds")
     return f"{', '.join(chosen)}; " if chosen else ""
 
 
 def say_known(plan: Plan, device: str) -> None:
-    """Say what earlier sweeps have to teach one on this kind of device."""
+    """Print how many trials of earlier sweeps count on this kind of device, `cpu` or `cuda`."""
     for known in plan.known:
         num_known = len(known.on(device))
         elsewhere, outside = len(known.records) - num_known, known.num_outside
-        said = f"--warm-start {known.run_dir}: {num_known} trials are known"
-        said += f", {outside} lie outside of this space" if outside else ""
-        said += f", {elsewhere} ran on another kind of device" if elsewhere else ""
-        say(said)
+        line = f"--warm-start {known.run_dir}: {num_known} trials are known"
+        line += f", {outside} lie outside of this space" if outside else ""
+        line += f", {elsewhere} ran on another kind of device" if elsewhere else ""
+        say(line)
 
 
 def say_resumed(num_done: int, num_cut_off: int) -> None:
-    """Say what an earlier start has left, if there was one."""
+    """Print what an earlier start has left, if there was one."""
     if num_done or num_cut_off:
-        say(f"going on: {num_done} trials are finished, {num_cut_off} were cut off")
+        say(f"resuming: {num_done} trials are finished, {num_cut_off} were cut off")
 
 
 def say_searched(plan: Plan, progress: Progress, used_up: Sequence[int]) -> None:
-    """Say what became of the search: what it spared, and whether the space was too small for it."""
+    """Print what the search did not launch, and whether it ran out of configurations."""
     if progress.num_refused:
-        say(f"not launched, as predicted not to fit: {progress.num_refused} configurations")
+        say(f"not launched, as {_INFEASIBLE}: {progress.num_refused} configurations")
     if used_up and progress.num_launched < plan.num_trials:
         budgets = ", ".join(format_bytes(budget) for budget in used_up)
         say(

@@ -1,7 +1,7 @@
-"""The course of a sweep: check, connect, run Tune, report. Every sweep script ends in `main`.
+"""A sweep from start to end: check, connect, search, report. Every sweep script ends in `main`.
 
-Exit status: 0 done; 1 something went wrong
-while running; 2 bad input, with one line on stderr and nothing written; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 something went wrong while running; 2 bad input, with one line on stderr and
+nothing written; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,34 +11,30 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.record import TrialRecord
-from sweeps import cluster
-from sweeps.plan import Plan, Sweep, make_plan, parser
-from sweeps.prediction import Prediction, Predictor, check_budgets
+from sweeps.checks import DataSizes, check_trials
+from sweeps.options import parser
+from sweeps.placement import cluster
+from sweeps.plan import Plan, make_plan
+from sweeps.presets import Sweep
 from sweeps.progress import Progress, say, say_known, say_resumed, say_searched, say_start
-from sweeps.records import infeasible_record
-from sweeps.store import RunFolder
-from sweeps.trackers import tracker_callbacks
+from sweeps.results.records import infeasible_record
+from sweeps.results.store import RunFolder
+from sweeps.search.prediction import Predict, Prediction, Predictor, check_budgets
 
 if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for bad input
     from optuna.storages import BaseStorage
-    from ray.tune.schedulers import TrialScheduler
 
-    from sweeps.placement import Placement
-    from sweeps.scheduler import Reached
-    from sweeps.search import BudgetSearch, Suggestion
-    from sweeps.searcher import StatelessSearcher
-
-MIN_WAITING = 4
-"""Trials that may wait for room on a cluster that grows: they are what it grows for."""
+    from sweeps.course import Course
+    from sweeps.placement.placement import Placement
+    from sweeps.search.budget_search import BudgetSearch, Suggestion
+    from sweeps.search.scheduler import Reached
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as in shells."""
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -58,14 +54,14 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         print(" ".join(f"{sweep.name}: {error}".split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nstopped{_how_to_go_on(folder, arguments)}", flush=True)
+        print(f"\nstopped{_how_to_continue(folder, arguments)}", flush=True)
         return INTERRUPTED
     except Exception as error:
         print(
             " ".join(f"{sweep.name}: {type(error).__name__}: {error}".split()),
             file=sys.stderr,
         )
-        print(f"what is finished is kept{_how_to_go_on(folder, arguments)}", flush=True)
+        print(f"all finished trials are kept{_how_to_continue(folder, arguments)}", flush=True)
         return 1
     _report(plan.out)
     return 0
@@ -75,17 +71,15 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
     """Run what is left of the sweep on the connected cluster.
 
     Args:
-        data: how many images trials have.
-        cluster_may_grow: whether trials without room bring new nodes.
+        data: the number of images that trials have.
+        cluster_may_grow: whether the cluster starts nodes for trials without room.
 
     Raises:
-        ConfigError: a budget cannot be placed or holds nothing, or the folder is in use; nothing
-            has been started.
+        ConfigError: a budget does not fit the nodes, no configuration fits a budget, or the
+            folder is in use; nothing has been started.
     """
-    from sweeps import placement
-    from sweeps.replicates import Replicates, describe_groups
-    from sweeps.scheduler import make_scheduler
-    from sweeps.search import BudgetSearch
+    from sweeps.course import Course
+    from sweeps.placement import placement
 
     base = plan.space.base
     room = placement.survey(plan.gpu_memory_bytes, folder.gpus_path, asks_gpus=base.device != "cpu")
@@ -97,55 +91,64 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
     try:
         placement.remember(room, folder.gpus_path)
         progress = Progress(plan, folder.records())
-
-        def refuse(suggestion: Suggestion, prediction: Prediction | ConfigError) -> TrialRecord:
-            config = plan.space.config(suggestion.params, suggestion.budget_bytes)
-            record = infeasible_record(config, suggestion.trial_id, plan.sweep, prediction)
-            folder.add_config(record.trial_id, config)
-            folder.add_record(record)
-            progress(record)
-            return record
-
-        search = BudgetSearch(
-            plan.space,
-            plan.budgets_bytes,
-            num_trials=plan.num_trials,
-            sweep=plan.sweep,
-            storage=_storage(folder),
-            finished=folder.records(),
-            seed=plan.seed,
-            checkpoints=folder.checkpoints(),
-            sampler=plan.sampler,
-            predict=predict,
-            refuse=refuse,
-            first=plan.first,
-            known=[record for known in plan.known for record in known.on(places.device)],
-        )
-        say_known(plan, places.device)
-        say_resumed(progress.num_launched, len(search.cut_off))
-        max_concurrent = plan.max_concurrent
-        if max_concurrent is None and not cluster_may_grow:
-            # a trial that waits was proposed knowing less than it could have
-            max_concurrent = max(1, places.num_slots())
-        course = _Course(plan, folder, places, progress, max_concurrent)
-        if search.num_to_run:
-            earlier = _reached(folder, search)
-            course.run(search, make_scheduler(plan.scheduler, base.epochs, earlier))
-        say_searched(plan, progress, search.used_up)
+        limit = _max_concurrent(plan, places, cluster_may_grow=cluster_may_grow)
+        course = Course(plan, folder, places, progress, limit)
+        _run_search(course, predict, progress)
         if plan.num_seeds > 1:
-            replicates = Replicates(
-                plan.space,
-                folder.records(),
-                num_seeds=plan.num_seeds,
-                sweep=plan.sweep,
-                checkpoints=folder.checkpoints(),
-            )
-            if replicates.num_to_run:
-                course.run(replicates, None)
-            for line in describe_groups(folder.records()):
-                say(line)
+            _run_replicates(course)
     finally:
         folder.close()
+
+
+def _max_concurrent(plan: Plan, places: Placement, *, cluster_may_grow: bool) -> int | None:
+    """Return the most trials at the same time; None: as many as the cluster comes to hold."""
+    if plan.max_concurrent is not None or cluster_may_grow:
+        return plan.max_concurrent
+    # a trial that waits for room was proposed on less knowledge than it could have been
+    return max(1, places.num_slots())
+
+
+def _run_search(course: Course, predict: Predict, progress: Progress) -> None:
+    from sweeps.search.scheduler import make_scheduler
+
+    plan, folder, device = course.plan, course.folder, course.places.device
+    search = _make_search(course, predict, progress)
+    say_known(plan, device)
+    say_resumed(progress.num_launched, len(search.cut_off))
+    if search.num_to_run:
+        earlier = _reached(folder, search)
+        course.run(search, make_scheduler(plan.scheduler, plan.space.base.epochs, earlier))
+    say_searched(plan, progress, search.used_up)
+
+
+def _make_search(course: Course, predict: Predict, progress: Progress) -> BudgetSearch:
+    from sweeps.search.budget_search import BudgetSearch
+
+    plan, folder, device = course.plan, course.folder, course.places.device
+
+    def refuse(suggestion: Suggestion, prediction: Prediction | ConfigError) -> TrialRecord:
+        config = plan.space.config(suggestion.params, suggestion.budget_bytes)
+        record = infeasible_record(config, suggestion.trial_id, plan.sweep, prediction)
+        folder.add_config(record.trial_id, config)
+        folder.add_record(record)
+        progress(record)
+        return record
+
+    return BudgetSearch(
+        plan.space,
+        plan.budgets_bytes,
+        num_trials=plan.num_trials,
+        sweep=plan.sweep,
+        storage=_storage(folder),
+        finished=folder.records(),
+        seed=plan.seed,
+        checkpoints=folder.checkpoints(),
+        sampler=plan.sampler,
+        predict=predict,
+        refuse=refuse,
+        first=plan.first,
+        known=[record for known in plan.known for record in known.on(device)],
+    )
 
 
 def _storage(folder: RunFolder) -> BaseStorage:
@@ -154,20 +157,20 @@ def _storage(folder: RunFolder) -> BaseStorage:
     Raises:
         ConfigError: it is damaged.
     """
-    from sweeps.journal import open_storage
+    from sweeps.results.journal import open_storage
 
     try:
         return open_storage(folder.journal_path)
     except (ValueError, KeyError) as error:
         raise ConfigError(
-            f"{folder.journal_path}: is damaged ({' '.join(str(error).split())[:120]}); the trials "
-            f"that ended are whole: give another --out and --warm-start {folder.path}"
+            f"{folder.journal_path}: is damaged ({' '.join(str(error).split())[:120]}); finished "
+            f"trials are intact: give another --out and --warm-start {folder.path}"
         ) from None
 
 
 def _reached(folder: RunFolder, search: BudgetSearch) -> Iterator[Reached]:
-    """Yield what the trials of earlier starts had to show after each of their epochs."""
-    from sweeps.scheduler import Reached
+    """Yield what the trials of earlier starts had reached after each of their epochs."""
+    from sweeps.search.scheduler import Reached
 
     budgets = {r.trial_id: r.budget_bytes for r in folder.records() if not r.is_replicate}
     budgets |= {trial.trial_id: trial.budget_bytes for trial in search.cut_off}
@@ -182,120 +185,40 @@ def _reached(folder: RunFolder, search: BudgetSearch) -> Iterator[Reached]:
             )
 
 
-@dataclass(frozen=True)
-class _Course:
-    """What all runs of Tune in one sweep have in common."""
+def _run_replicates(course: Course) -> None:
+    from sweeps.search.replicates import Replicates, describe_groups
 
-    plan: Plan
-    folder: RunFolder
-    places: Placement
-    progress: Progress
-    max_concurrent: int | None
-
-    def run(self, search: StatelessSearcher, scheduler: TrialScheduler | None) -> None:
-        """Run the trials of `search` to their ends."""
-        from ray import tune
-
-        from sweeps.recorder import MAX_WORKER_DEATHS, Recorder
-        from sweeps.trainable import BudgetTrainable
-
-        # so many workers may start at a time; Tune's default is one after the other
-        num_starting = self.max_concurrent or max(self.places.num_slots(), MIN_WAITING)
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_starting)
-        # Tune's own state is never read here, and writing it costs more with every trial
-        os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
-        places = self.places  # Tune pickles what computes resources, and this folder cannot be
-        tuner = tune.Tuner(
-            tune.with_resources(
-                BudgetTrainable,
-                lambda trial: tune.PlacementGroupFactory(
-                    [places.resources(trial["config"].budget)]
-                ),
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                scheduler=scheduler,
-                num_samples=search.num_to_run,
-                max_concurrent_trials=self.max_concurrent,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.config["trial_id"],
-            ),
-            run_config=tune.RunConfig(
-                name=self.folder.next_start(),
-                storage_path=str(self.folder.tune_path),
-                callbacks=[
-                    Recorder(self.folder, search, self.progress),
-                    *tracker_callbacks(self.plan.tracker, sweep=self.plan.sweep, out=self.plan.out),
-                ],
-                # `num_to_keep` would have Tune write its state with every checkpoint; `folder`
-                # removes the older ones
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
-                verbose=0,
-            ),
-        )
-        try:
-            tuner.fit()
-        except Exception:
-            if not search.is_done:
-                raise
-            # every row is written: what Tune then fails to write or to read back is not needed
+    plan, folder = course.plan, course.folder
+    replicates = Replicates(
+        plan.space,
+        folder.records(),
+        num_seeds=plan.num_seeds,
+        sweep=plan.sweep,
+        checkpoints=folder.checkpoints(),
+    )
+    if replicates.num_to_run:
+        course.run(replicates, None)
+    for line in describe_groups(folder.records()):
+        say(line)
 
 
-@dataclass(frozen=True)
-class DataSizes:
-    """How many images the trials of a sweep have."""
-
-    num_train: int
-    num_val: int
-
-
-_KINDS = ("method", "backbone", "encoder", "precision", "patch_size")
-"""Settings whose values may not go together."""
-
-
-def check_trials(plan: Plan) -> DataSizes:
-    """Check what can be checked of the trials before any of them runs.
-
-    Raises:
-        ConfigError: an unknown name, a setting that does not fit.
-        DataError: the data set is not there or damaged.
-    """
-    from patchtrain.datasets import load_dataset, smallest_side_px
-    from patchtrain.trainer import check
-
-    space = plan.space
-    for config in space.variants(_KINDS):
-        check(config)
-    *others, strictest = sorted(space.variants(("method", "patch_size")), key=smallest_side_px)
-    data = load_dataset(strictest)  # reads every image once; what it finds is kept
-    if data.num_skipped and others:
-        num_small = data.num_skipped - load_dataset(others[0]).num_skipped
-        if num_small:
-            raise DataError(
-                f"skip_bad_images=true: {num_small} images smaller than patch_size="
-                f"{strictest.patch_size} would be left out of some trials and not of others; vary "
-                "patch_size over smaller ones, or take these images out"
-            )
-    return DataSizes(len(data.train), len(data.val))
-
-
-def _report(out: Path) -> None:
-    """Print best per budget and the report's path; the sweep stands without."""
+def _report(out: os.PathLike[str]) -> None:
+    """Write the report and print the best trial of each budget; the sweep stands without it."""
     paths = filter(None, (str(cluster.ROOT), os.environ.get("PYTHONPATH")))
     command = [sys.executable, "-m", "analysis", "report", str(out)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     if done.returncode != 0:
         print(
-            f"the sweep is done, its report failed; again: python -m analysis report {out}",
+            "the sweep is done, but its report failed; to try again: "
+            f"python -m analysis report {out}",
             file=sys.stderr,
         )
 
 
-def _how_to_go_on(folder: RunFolder | None, arguments: Sequence[str] | None) -> str:
-    """Return, as text, the command that goes on; none where nothing was begun."""
+def _how_to_continue(folder: RunFolder | None, arguments: Sequence[str] | None) -> str:
+    """Return, as text, the command that continues the sweep; empty if nothing was begun."""
     if folder is None or not folder.is_begun:
         return ""
     words = [*sys.argv[:1], *(sys.argv[1:] if arguments is None else arguments)]
     command = shlex.join(["python", *words, *([] if "--resume" in words else ["--resume"])])
-    return f"; go on with: {command}"
+    return f"; continue with: {command}"

@@ -1,7 +1,8 @@
-"""`BudgetTrainable`: one trial as Tune sees it, a step an epoch. Knows nothing of search and files.
+"""`BudgetTrainable`: one trial as Tune sees it, one epoch a step.
 
-Out of memory and errors of the trainer are results, not crashes: every result carries the trial's
-record so far, so whatever ends a trial there is a row to write.
+Running out of memory and errors of the trainer are results, not crashes: every result carries the
+trial's record so far, so there is a row to write whatever ends the trial. Knows nothing of the
+search and of result files.
 """
 
 from __future__ import annotations
@@ -20,27 +21,19 @@ from ray import tune
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.trainer import Trainer
-from sweeps.patience import patience_s, patiently
-from sweeps.records import unstarted_record
-
-RECORD = "record"
-"""Key of a result: the trial's record so far, as a row."""
-
-EPOCH = "epoch"
-"""Key of a result: the row of the epoch that it reports; None where none was finished."""
-
-CHECKPOINT = "checkpoint"
-"""Key of a trial's Tune configuration: folder of a checkpoint to go on from, or None."""
+from sweeps.results.keys import CHECKPOINT, EPOCH, RECORD
+from sweeps.results.patience import patience_s, patiently
+from sweeps.results.records import unstarted_record
 
 _STATE = "trainer"
-"""Folder of the trainer's state within a checkpoint, beside what Tune puts there."""
+"""Folder of the trainer's state within a checkpoint, next to what Tune puts there."""
 
 _UNSEEN_PATIENCE_S = 120.0
 """How long a worker waits for a RUN_DIR that it has never seen, in seconds."""
 
 
 class WorkerSpent(RuntimeError):
-    """Raised after the last result of a trial, to have its worker thrown away."""
+    """Raised after the last result of a trial, so that Tune throws its worker away."""
 
 
 class BudgetTrainable(tune.Trainable):
@@ -51,7 +44,7 @@ class BudgetTrainable(tune.Trainable):
     _has_seen_run_dir = False
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the configuration; the trainer is made by the first step, which can report."""
+        """Take the configuration; the first step, which can report errors, makes the trainer."""
         self._trial_id: str = config["trial_id"]
         self._sweep: str = config["sweep"]
         self._group: str = config["group"]
@@ -63,7 +56,7 @@ class BudgetTrainable(tune.Trainable):
         torch.set_num_threads(self._num_cpus())
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial into this process, whose imports are paid for."""
+        """Take the next trial into this process, which has everything imported already."""
         self.cleanup()
         self.setup(new_config)
         return True
@@ -76,13 +69,13 @@ class BudgetTrainable(tune.Trainable):
             trainer = self._ready_trainer()
             epoch = trainer.run_epoch().to_row() if not trainer.finished else None
             return self._result(trainer.record(), epoch, done=trainer.finished)
-        except Exception as error:  # whatever it is, it is this trial's result
+        except Exception as error:  # any error is this trial's result
             return self._final_result(error)
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Write a checkpoint to RUN_DIR, waiting while that cannot be written.
+        """Write a checkpoint to RUN_DIR, and wait while RUN_DIR cannot be written.
 
-        A failed attempt leaves nothing behind; the next one writes all of it.
+        A failed attempt leaves nothing behind; the next attempt writes everything anew.
 
         Raises:
             OSError: see `patience.patiently`.
@@ -93,7 +86,7 @@ class BudgetTrainable(tune.Trainable):
         index, tune_path = storage.current_checkpoint_index, Path(storage.experiment_fs_path)
 
         def attempt() -> Any:
-            tune_path.stat()  # Ray does not say that a missing folder is the reason
+            tune_path.stat()  # Ray would not name a missing folder as the reason
             try:
                 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                     return save(folder)
@@ -106,7 +99,7 @@ class BudgetTrainable(tune.Trainable):
         with suppress(OSError):
             tune_path.stat()
             self._has_seen_run_dir = True
-        # a machine that has never seen RUN_DIR does not share it, and waiting does not help
+        # a machine that has never seen RUN_DIR does not share it, so waiting would not help
         limit_s = patience_s() if self._has_seen_run_dir else min(patience_s(), _UNSEEN_PATIENCE_S)
         return patiently(attempt, str(tune_path), limit_s=limit_s)
 
@@ -116,7 +109,7 @@ class BudgetTrainable(tune.Trainable):
         self._trainer.save(Path(checkpoint_dir) / _STATE)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from a checkpoint, once the first step makes the trainer."""
+        """Continue from a checkpoint."""
         # Tune removes its own copy of the checkpoint after this call, so read it now
         self._checkpoint = str(checkpoint)
         self._ready_trainer()
@@ -130,7 +123,7 @@ class BudgetTrainable(tune.Trainable):
     def _ready_trainer(self) -> Trainer:
         if self._trainer is None:
             self._trainer = Trainer(self._config, trial_id=self._trial_id, sweep=self._sweep)
-            _ = self._trainer.estimate  # recorded with whatever the trial will measure
+            _ = self._trainer.estimate  # made now, so that it is recorded however the trial ends
             self._trainer.check_fits()
             if self._checkpoint is not None and (Path(self._checkpoint) / _STATE).is_dir():
                 self._trainer.load(Path(self._checkpoint) / _STATE)
@@ -144,10 +137,10 @@ class BudgetTrainable(tune.Trainable):
             record = unstarted_record(
                 self._config, self._trial_id, self._sweep, error, self._started_at
             )
-        error.__traceback__ = None  # its frames hold the tensors that were too many
+        error.__traceback__ = None  # its frames hold tensors
         self.cleanup()
-        # A process is not what it was after running out of memory. Tune keeps workers whose trial
-        # ended well, so this trial's worker reports, and dies in the step after.
+        # A process that ran out of memory is no longer as good as new. Tune keeps workers whose
+        # trial ended well, so this worker reports, and dies in the step after.
         self._is_over = record.status is TrialStatus.OUT_OF_MEMORY
         return self._result(record, None, done=not self._is_over)
 

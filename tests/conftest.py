@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.step.batch import HostBatch

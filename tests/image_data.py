@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import load_dataset
+from patchtrain.datasets.targets.masks import MaskFiles, MaskReader
 from patchtrain.errors import DataError
 
 _DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -46,9 +48,18 @@ def trial(dataset: str, data_dir: Path, **settings) -> TrialConfig:
 
 
 def error_of(config: TrialConfig) -> str:
-    """Return what loading the data of `config` says is wrong."""
+    """Return the message with which loading the data of `config` is refused."""
+    return _refusal(load_dataset, config)
+
+
+def error_of_mask(reader: MaskReader | MaskFiles, *path: Path) -> str:
+    """Return the message with which a mask is refused."""
+    return _refusal(reader.read, *path)
+
+
+def _refusal(read: Callable[..., object], *arguments: object) -> str:
     with pytest.raises(DataError) as caught:
-        load_dataset(config)
+        read(*arguments)
     message = str(caught.value)
     assert "\n" not in message
     assert ";" in message, "no remedy"

@@ -13,9 +13,11 @@ from optuna.trial import FrozenTrial
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
-from sweeps.records import infeasible_record, unstarted_record
-from sweeps.search import TRIAL_ID, BudgetSearch, Suggestion
-from sweeps.spaces import Space, patch_space
+from sweeps.results.records import infeasible_record, unstarted_record
+from sweeps.search.budget_search import BudgetSearch, Suggestion
+from sweeps.search.patch_space import patch_space
+from sweeps.search.space import Space
+from sweeps.search.study import TRIAL_ID
 
 SMALL, LARGE = 40_000_000, 120_000_000
 SPACE = patch_space(TrialConfig(image_size=512, patch_size=128))

@@ -21,9 +21,15 @@ def test_trainers_import_neither_ray_nor_optuna_nor_the_other_packages(statement
     assert modules_after(statement).isdisjoint({"ray", "optuna", "sweeps", "analysis"})
 
 
-def test_records_need_no_torch():
-    assert "torch" not in modules_after("import patchtrain.record, patchtrain.units")
+@pytest.mark.parametrize(
+    "module", ["catalog", "config", "settings", "record", "units", "errors", "extension", "files"]
+)
+def test_facts_configurations_and_records_need_no_torch(module):
+    assert "torch" not in modules_after(f"import patchtrain.{module}")
 
 
-def test_the_probe_can_fail():
-    assert "optuna" in modules_after("import optuna")
+@pytest.mark.parametrize(
+    ("name", "statement"), [("optuna", "import optuna"), ("torch", "import patchtrain.device")]
+)
+def test_the_probe_can_fail(name, statement):
+    assert name in modules_after(statement)

@@ -1,1 +1,1 @@
-"""One file a command of `python -m analysis`: its arguments, what it prints, its exit status."""
+"""The commands of `python -m analysis`, one file each: arguments, what is printed, exit status."""

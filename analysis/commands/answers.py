@@ -1,14 +1,17 @@
-"""How an answer to "what is best" is printed, and as JSON."""
+"""How an answer to "what is best" is printed, as text and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from analysis.load import RUN, Run
-from analysis.selection import BudgetAnswer, config_name, why_nothing_fits
-from analysis.settings import SETTINGS, describe, foreign_settings, used_setting
-from analysis.text import finite, format_metric, seeds_text
+from analysis.numbers.rerun import config_name
+from analysis.numbers.seeds import seeds_text
+from analysis.numbers.selection import BudgetAnswer, why_nothing_fits
+from analysis.numbers.varied import further_settings
+from analysis.runs.run import RUN, Run
+from analysis.settings import SETTINGS, describe, used_setting
+from analysis.text import finite, format_metric
 from patchtrain.units import format_bytes
 
 _JSON_COLUMNS = ("trial_id", "metric_name", "metric", "peak_allocated_bytes")
@@ -19,8 +22,8 @@ def summary(each: BudgetAnswer, run: Run, label: str | None = None) -> str:
 
     Args:
         each: the answer.
-        run: where it is from.
-        label: what it answers, where that is not the best in a budget.
+        run: the run that answers.
+        label: the question, if it is another than the best in a budget.
     """
     label = label or f"best in {each.budget_text}"
     if each.trial is None:
@@ -30,7 +33,7 @@ def summary(each: BudgetAnswer, run: Run, label: str | None = None) -> str:
         f"{label}: {each.trial['metric_name'] or 'metric'} "
         f"{format_metric(each.trial['metric'])}, "
         f"peak {format_bytes(each.trial['peak_allocated_bytes'])}, "
-        f"trial {each.trial['trial_id']}{where}: {describe(each.trial, foreign_settings(run))}"
+        f"trial {each.trial['trial_id']}{where}: {describe(each.trial, further_settings(run))}"
         + (f"; over seeds {seeds_text(each.seeds)}" if each.seeds else "")
     )
 
@@ -38,7 +41,7 @@ def summary(each: BudgetAnswer, run: Run, label: str | None = None) -> str:
 def details(
     each: BudgetAnswer, run: Run, confidence: float | None = None, label: str | None = None
 ) -> str:
-    """Return an answer in lines: what is best, how sure that is, and the command that trains it."""
+    """Return an answer as lines: the best model, how sure that is, and the command to train it."""
     if each.trial is None:
         return f"{each.budget_text}: {why_nothing_fits(run, each.budget_bytes)}"
     lines = [summary(each, run, label)]
@@ -58,7 +61,7 @@ def details(
 
 def as_json(each: BudgetAnswer, run: Run, confidence: float | None = None) -> dict[str, Any]:
     """Return an answer as a mapping of recorded values."""
-    trial, settings = each.trial, [*SETTINGS, *foreign_settings(run)]
+    trial, settings = each.trial, [*SETTINGS, *further_settings(run)]
     seeds = None if each.seeds is None else dataclasses.asdict(each.seeds)
     if seeds is not None and each.seeds is not None and confidence is not None:
         seeds |= {"confidence": confidence, "lower_bound": each.seeds.lower_bound(confidence)}

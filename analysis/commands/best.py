@@ -11,9 +11,8 @@ from typing import Any
 from analysis.commands.answers import as_json, details
 from analysis.commands.inputs import add_runs, read_runs, size_of
 from analysis.errors import InputError
-from analysis.load import Run
-from analysis.seeds import all_seeds, over_seeds
-from analysis.selection import (
+from analysis.numbers.seeds import all_seeds, over_seeds
+from analysis.numbers.selection import (
     BudgetAnswer,
     answer_with,
     best_per_budget,
@@ -21,6 +20,7 @@ from analysis.selection import (
     smallest_reaching,
     why_nothing_fits,
 )
+from analysis.runs.run import Run
 from analysis.text import format_metric
 
 
@@ -39,13 +39,13 @@ def add(commands: Any) -> None:
         "--metric-at-least",
         type=float,
         metavar="X",
-        help="the smallest memory whose model reaches X, within --budget if that is given",
+        help="print the smallest model that reaches X, within --budget if that is given",
     )
     parser.add_argument(
         "--confidence",
         type=float,
         metavar="P",
-        help="such as 0.95: go by what the mean over seeds reaches with that confidence "
+        help="such as 0.95: compare lower bounds of the mean over seeds at that confidence "
         "(one-sided, Student's t), among configurations trained with several seeds",
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`compare`: what one run reaches against another; for CI by its exit status."""
+"""`compare`: one run against another; the exit status makes it usable in CI."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import math
 from typing import Any
 
 from analysis.commands.inputs import RUN_DIR_HELP, size_of
-from analysis.compare import Comparison, Difference, compare
 from analysis.errors import InputError
-from analysis.load import Run, join_runs, load_run
+from analysis.numbers.compare import Comparison, Difference, compare
+from analysis.runs.join import join_runs
+from analysis.runs.load import load_run
+from analysis.runs.run import Run
 from analysis.text import exact_size, format_metric
 from patchtrain.units import format_bytes
 
@@ -18,7 +20,7 @@ from patchtrain.units import format_bytes
 def add(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser(
-        "compare", help="compare two runs' fronts; exit status 1 where the second is worse"
+        "compare", help="compare the fronts of two runs; exit status 1 if the second is worse"
     )
     parser.add_argument("run_a", metavar="RUN_A", help=RUN_DIR_HELP)
     parser.add_argument("run_b", metavar="RUN_B")
@@ -34,7 +36,7 @@ def add(commands: Any) -> None:
         type=float,
         default=0.0,
         metavar="X",
-        help="how much lower the metric of RUN_B may be in any budget (default: 0)",
+        help="how much worse the metric of RUN_B may be in any budget (default: 0)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=run_command)

@@ -29,8 +29,8 @@ def run_command(options: argparse.Namespace) -> int:
     """Write the files and name them."""
     run = read_runs(options)
     out = out_of(options, run, "export")
-    from analysis.export import exported
-    from analysis.files import write_files
+    from analysis.page.export import exported
+    from analysis.page.files import write_files
 
     contents = exported(run)
     keep_inputs(options, run, out, contents)

@@ -1,4 +1,4 @@
-"""Arguments that say which runs a command reads, and the reading of them."""
+"""The arguments that name the runs a command reads, and reading these runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.errors import InputError
-from analysis.load import EPOCHS, SWEEP, TRIALS, Run, join_runs, load_run
+from analysis.runs.join import join_runs
+from analysis.runs.load import EPOCHS, TRIALS, load_run
+from analysis.runs.run import Run
+from analysis.runs.sweep import SWEEP
 from patchtrain.units import parse_bytes
 
 RUN_DIR_HELP = "the --out folder of a sweep: a path or a URI (s3://...)"
@@ -16,43 +19,50 @@ RUN_DIR_HELP = "the --out folder of a sweep: a path or a URI (s3://...)"
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Add RUN_DIRs and the options that read other people's sweeps."""
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="*", help=RUN_DIR_HELP)
-    others = parser.add_argument_group("other people's sweeps, in place of or beside RUN_DIRs")
+    others = parser.add_argument_group("other people's sweeps, instead of RUN_DIRs or beside them")
     others.add_argument(
         "--from-optuna",
         metavar="URL",
         help="an Optuna storage (sqlite:///study.db, or a journal file)",
     )
-    others.add_argument("--study", metavar="NAME", help="of the storage's studies")
-    others.add_argument("--from-csv", type=Path, metavar="FILE", help="a row a trial")
+    others.add_argument("--study", metavar="NAME", help="which study of the storage to read")
+    others.add_argument(
+        "--from-csv", type=Path, metavar="FILE", help="a CSV file, one row per trial"
+    )
     others.add_argument(
         "--metric",
         metavar="NAME",
-        help="column, objective or user attribute of the metric (default: metric; of a study, the "
-        "first objective that is maximised)",
+        help="column, objective or user attribute that holds the metric (default: metric; in a "
+        "study, the first objective that is maximised)",
     )
     others.add_argument(
         "--peak",
         metavar="NAME",
-        help="that of the peak memory (default: peak_allocated_bytes; of a study, also another "
-        "objective that is minimised)",
+        help="the one that holds the peak memory (default: peak_allocated_bytes; in a study, else "
+        "another objective that is minimised)",
     )
     others.add_argument(
-        "--peak-unit", metavar="SIZE", default="1B", help="what 1 of it stands for, such as 1MB"
+        "--peak-unit",
+        metavar="SIZE",
+        default="1B",
+        help="the size that 1 of the peak stands for, such as 1MB",
     )
     others.add_argument(
-        "--lower-is-better", action="store_true", help="of the metric, such as a loss"
+        "--lower-is-better", action="store_true", help="for a metric such as a loss"
     )
 
 
 def read_runs(options: argparse.Namespace) -> Run:
-    """Return what the arguments of `add_runs` name, joined.
+    """Return the runs that the arguments of `add_runs` name, as one.
 
     Raises:
         InputError: nothing is named, or something cannot be read.
     """
     runs = [load_run(each) for each in options.run_dirs]
     if options.from_optuna is not None or options.from_csv is not None:
-        from analysis.foreign import Names, run_from_csv, run_from_optuna
+        from analysis.runs.foreign import Names
+        from analysis.runs.from_csv import run_from_csv
+        from analysis.runs.from_optuna import run_from_optuna
 
         names = Names(
             metric=options.metric,
@@ -70,7 +80,7 @@ def read_runs(options: argparse.Namespace) -> Run:
 
 
 def local_path(text: str) -> Path:
-    """Return the path that an option which is written to names; a URI is none."""
+    """Return the path to write to; refuse a URI."""
     if "://" in text:
         raise argparse.ArgumentTypeError(
             f"{text!r} is a URI; give a local path, then copy it there"
@@ -81,7 +91,7 @@ def local_path(text: str) -> Path:
 def keep_inputs(options: argparse.Namespace, run: Run, out: Path, names: Iterable[str]) -> None:
     """Raise `InputError` if a file of `names` in `out` is one that was read.
 
-    A report's trials.csv beside the run is its own; the trials that it was made of must stay.
+    A report may write its own trials.csv beside the run, but never over what it was made from.
     """
     read = [Path(each) for each in (options.from_csv, options.from_optuna) if each is not None]
     for folder in run.folders.values():
@@ -91,7 +101,7 @@ def keep_inputs(options: argparse.Namespace, run: Run, out: Path, names: Iterabl
     for name in names:
         if (out / name).resolve() in inputs:
             raise InputError(
-                f"--out={out}: {name} there is what is read, and must stay; give another folder"
+                f"--out={out}: {name} there is being read and must stay; give another folder"
             )
 
 
@@ -99,9 +109,9 @@ def out_of(options: argparse.Namespace, run: Run, inside: str = "") -> Path:
     """Return the folder to write to: --out, or by default the folder of the one local run.
 
     Args:
-        options: with `out`.
-        run: what was read.
-        inside: folder in the run's that is the default.
+        options: its `out` is --out.
+        run: the run that was read.
+        inside: the folder inside the run's own that is the default.
 
     Raises:
         InputError: there is no default, or --out is a file.
@@ -121,7 +131,7 @@ def size_of(option: str, text: str) -> int:
     """Return the bytes of a memory size.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a size.
     """
     try:
         return parse_bytes(text)

@@ -1,4 +1,4 @@
-"""`paper`: the paper's tables, and what a run reaches within their peaks."""
+"""`paper`: the paper's tables, beside what a run reaches within the same memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from analysis.commands.inputs import RUN_DIR_HELP
 from analysis.errors import InputError
-from analysis.load import load_run
+from analysis.numbers.selection import best_within
 from analysis.reference import ReferencePoint, load_reference, load_tables
-from analysis.selection import best_within
-from analysis.tables import paper_table
+from analysis.runs.load import load_run
+from analysis.sections.paper import paper_table
 from analysis.text import format_metric
 from patchtrain.units import format_bytes
 
@@ -40,7 +40,7 @@ def _of_table(points: tuple[ReferencePoint, ...], name: str) -> tuple[ReferenceP
     found = tuple(point for point in points if point.table == name)
     if not found:
         known = ", ".join(dict.fromkeys(point.table for point in points)) or "none for this data"
-        raise InputError(f"--table={name}: is no table here; one of {known}")
+        raise InputError(f"--table={name}: is not a table here; give one of {known}")
     return found
 
 

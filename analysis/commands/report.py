@@ -12,9 +12,11 @@ from typing import Any
 from analysis.commands.answers import summary
 from analysis.commands.inputs import add_runs, keep_inputs, local_path, out_of, read_runs
 from analysis.errors import InputError
-from analysis.load import Run, state_of
-from analysis.selection import best_per_budget
-from analysis.storage import Folder
+from analysis.numbers.selection import best_per_budget
+from analysis.runs.load import state_of
+from analysis.runs.run import Run
+from analysis.runs.storage import Folder
+from analysis.text import status_text
 
 
 def add(commands: Any) -> None:
@@ -35,8 +37,8 @@ def add(commands: Any) -> None:
         nargs="?",
         const=30.0,
         metavar="SECONDS",
-        help="look every so many seconds (30) whether the sweep went on, and draw again; an open "
-        "page loads itself again; ends with Ctrl-C, which writes it once more without that",
+        help="check every SECONDS (default: 30) whether the sweep has new results and draw the "
+        "page again; an open page reloads itself; Ctrl-C writes it once more and stops",
     )
     parser.set_defaults(command=run_command)
 
@@ -59,7 +61,7 @@ def run_command(options: argparse.Namespace) -> int:
     try:
         watch(options)
     except KeyboardInterrupt:
-        options.watch = None  # an open page finds one that does not load itself again
+        options.watch = None  # the last page does not reload itself
         try:
             _write(options)
         except InputError as error:
@@ -69,9 +71,9 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def watch(options: argparse.Namespace, rounds: float = float("inf")) -> None:
-    """Write the report whenever the runs have changed, `rounds` looks long.
+    """Write the report whenever the runs have changed; stop after `rounds` checks.
 
-    What cannot be read is said, and looked at again: a sweep may not have got so far.
+    What cannot be read is reported and tried again: the sweep may not have written it yet.
     """
     folders = [Folder(each) for each in options.run_dirs]
     seen: object = None
@@ -89,7 +91,7 @@ def watch(options: argparse.Namespace, rounds: float = float("inf")) -> None:
 
 
 def _state_of(options: argparse.Namespace, folders: Sequence[Folder]) -> object:
-    """Return what differs once the runs have changed; None where that cannot be told."""
+    """Return a value that changes with the runs; None if that is unknown."""
     others = []
     for each in (options.from_csv, options.from_optuna):
         text = "" if each is None else str(each)
@@ -103,7 +105,7 @@ def _state_of(options: argparse.Namespace, folders: Sequence[Folder]) -> object:
 def _write(options: argparse.Namespace) -> None:
     run = read_runs(options)
     out = out_of(options, run)
-    from analysis.report import OUTPUTS, write_report
+    from analysis.page.report import OUTPUTS, write_report
 
     keep_inputs(options, run, out, OUTPUTS)
 
@@ -114,7 +116,7 @@ def _write(options: argparse.Namespace) -> None:
 
 def _print_summary(run: Run) -> None:
     counts = run.trials["status"].value_counts(sort=True).to_dict()
-    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    told = ", ".join(f"{count} {status_text(str(status))}" for status, count in counts.items())
     print(f"{len(run.trials)} trials{': ' if counts else ''}{told}")
     for notice in run.notices:
         print(f"notice: {notice}")

@@ -1,4 +1,4 @@
-"""`show`: everything that is recorded of one trial, and the command that trains it again."""
+"""`show`: everything recorded about one trial, and the command that trains it again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.attribution import PARTS
 from analysis.commands.inputs import RUN_DIR_HELP, local_path
 from analysis.errors import InputError
-from analysis.load import RUN, Run, load_run, rows_of
-from analysis.seeds import over_seeds
-from analysis.selection import config_name, is_on_front, train_command
-from analysis.settings import SETTINGS, foreign_settings, heading_of, used_setting
-from analysis.text import UNKNOWN, exact_size, format_metric, seeds_text
+from analysis.numbers.columns import is_on_front
+from analysis.numbers.rerun import config_name, train_command
+from analysis.numbers.seeds import over_seeds, seeds_text
+from analysis.numbers.varied import further_settings, headings
+from analysis.runs.load import load_run
+from analysis.runs.run import RUN, Run, rows_of
+from analysis.sections.memory import PARTS
+from analysis.settings import SETTINGS, used_setting
+from analysis.text import UNKNOWN, exact_size, format_metric, status_text
 from patchtrain.files import atomic_path
 from patchtrain.record import METRIC_PREFIX, TrialRecord, schema_of
 from patchtrain.units import format_bytes
@@ -28,13 +31,13 @@ def add(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser("show", help="print everything about one trial")
     parser.add_argument("run_dir", metavar="RUN_DIR", help=RUN_DIR_HELP)
-    parser.add_argument("trial", metavar="TRIAL", help="its trial_id, or the beginning of it")
-    parser.add_argument("--json", action="store_true", help="its row and epochs as JSON")
+    parser.add_argument("trial", metavar="TRIAL", help="a trial_id, or how it begins")
+    parser.add_argument("--json", action="store_true", help="print the row and the epochs as JSON")
     parser.add_argument(
         "--config",
         type=local_path,
         metavar="FILE",
-        help="write the configuration that reruns it here",
+        help="write the configuration that reruns the trial here",
     )
     parser.set_defaults(command=run_command)
 
@@ -64,7 +67,7 @@ def _trial(run: Run, wanted: str) -> dict[str, Any]:
     if len(found) != 1:
         some = ", ".join((found or ids)[:8]) or "none"
         more = ", ..." if len(found or ids) > 8 else ""
-        rule = "begins several trial_ids" if found else "is no trial of the run"
+        rule = "begins several trial_ids" if found else "is not a trial of the run"
         raise InputError(f"TRIAL={wanted!r}: {rule}; one of: {some}{more}")
     return rows_of(run.trials[(run.trials["trial_id"] == found[0]).to_numpy(dtype=bool)])[0]
 
@@ -73,7 +76,7 @@ def _write_config(run: Run, row: Mapping[str, Any], path: Path) -> None:
     folder, name = run.folders[row[RUN]], config_name(row)
     is_inside = folder.place is not None and path.resolve().is_relative_to(folder.place.resolve())
     if is_inside and path.exists():
-        raise InputError(f"--config={path}: is a file of the run, which must stay; give another")
+        raise InputError(f"--config={path}: is a file of the run and must stay; give another")
     try:
         content = folder.read(name)
     except OSError:
@@ -96,62 +99,86 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> list[str]:
-    front = run.trials["trial_id"][is_on_front(run.trials)].tolist()
-    known = set(schema_of(TrialRecord).names)
-    settings = [*SETTINGS, *foreign_settings(run)]
-    metrics = {
-        name.removeprefix(METRIC_PREFIX): format_metric(value)
-        for name, value in row.items()
-        if name.startswith(METRIC_PREFIX) and name not in known and value is not None
-    }
-    sections: dict[str, dict[str, str]] = {
-        "result": {
-            "status": row["status"].replace("_", " ")
-            + (", on the front" if row["trial_id"] in front else ""),
-            row["metric_name"] or "metric": format_metric(row["metric"]),
-            **{name: text for name, text in metrics.items() if name != row["metric_name"]},
-            "over seeds": seeds_text(over_seeds(run, row)),
-            "curve": _curve([epoch["metric"] for epoch in epochs]),
-            "epochs": f"{_text(row['epochs_done'])} of {_text(row['epochs'])}",
-            "error": row["error"] or UNKNOWN,
-        },
-        "memory": {
-            "budget": UNKNOWN if row["budget_bytes"] is None else exact_size(row["budget_bytes"]),
-            "allocated": _size(row["peak_allocated_bytes"]),
-            "predicted": _predicted(row),
-            "reserved": _size(row["peak_reserved_bytes"]),
-            "process": _size(row["peak_process_bytes"]),
-            "reached in": _text(row["peak_phase"]),
-            **{part: _part(row, column) for part, column in PARTS.items()},
-            "enforced by": _text(row["cap_level"]),
-        },
-        "settings": {
-            heading_of(name): _text(used_setting(row, name))
-            for name in settings
-            if used_setting(row, name) is not None
-        }
-        | {"Seed": _text(row["seed"]), "Device": _text(row["device"])},
-        "time": {
-            "started": _text(row["started_at"]),
-            "finished": _text(row["finished_at"]),
-            "training s": UNKNOWN if row["train_time_s"] is None else f"{row['train_time_s']:.1f}",
-            "images/s": UNKNOWN if row["images_per_s"] is None else f"{row['images_per_s']:.3g}",
-        },
-        "made by": {
-            "versions": _text(row["versions"]),
-            "parameters": _text(row["num_parameters"]),
-            "images": f"{_text(row['num_train_images'])} to train, "
-            f"{_text(row['num_val_images'])} to measure",
-        },
+    parts = {
+        "result": _result(run, row, epochs),
+        "memory": _memory(row),
+        "settings": _settings(run, row),
+        "time": _time(row),
+        "made by": _made_by(row),
     }
     lines = [f"trial {row['trial_id']} of {row[RUN]}"]
-    for heading, content in sections.items():
+    for heading, content in parts.items():
         lines += ["", heading]
         lines += [
             f"  {name:<18} {_one_line(text)}" for name, text in content.items() if text != UNKNOWN
         ]
     command = train_command(run, row, None)
     return [*lines, "", "train it again", f"  {command}"] if command else lines
+
+
+def _result(
+    run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    is_front = row["trial_id"] in run.trials["trial_id"][is_on_front(run)].tolist()
+    name = row["metric_name"] or "metric"
+    return {
+        "status": status_text(row["status"]) + (", on the front" if is_front else ""),
+        name: format_metric(row["metric"]),
+        **{other: text for other, text in _metrics(row).items() if other != row["metric_name"]},
+        "over seeds": seeds_text(over_seeds(run, row)),
+        "curve": _curve([epoch["metric"] for epoch in epochs]),
+        "epochs": f"{_text(row['epochs_done'])} of {_text(row['epochs'])}",
+        "error": row["error"] or UNKNOWN,
+    }
+
+
+def _metrics(row: Mapping[str, Any]) -> dict[str, str]:
+    known = set(schema_of(TrialRecord).names)
+    return {
+        name.removeprefix(METRIC_PREFIX): format_metric(value)
+        for name, value in row.items()
+        if name.startswith(METRIC_PREFIX) and name not in known and value is not None
+    }
+
+
+def _memory(row: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "budget": UNKNOWN if row["budget_bytes"] is None else exact_size(row["budget_bytes"]),
+        "allocated": _size(row["peak_allocated_bytes"]),
+        "predicted": _predicted(row),
+        "reserved": _size(row["peak_reserved_bytes"]),
+        "process": _size(row["peak_process_bytes"]),
+        "reached in": _text(row["peak_phase"]),
+        **{part: _part(row, column) for part, column in PARTS.items()},
+        "enforced by": _text(row["cap_level"]),
+    }
+
+
+def _settings(run: Run, row: Mapping[str, Any]) -> dict[str, str]:
+    used = {
+        headings(run)[name]: used_setting(row, name) for name in (*SETTINGS, *further_settings(run))
+    }
+    told = {heading: _text(value) for heading, value in used.items() if value is not None}
+    return told | {"Seed": _text(row["seed"]), "Device": _text(row["device"])}
+
+
+def _time(row: Mapping[str, Any]) -> dict[str, str]:
+    seconds, speed = row["train_time_s"], row["images_per_s"]
+    return {
+        "started": _text(row["started_at"]),
+        "finished": _text(row["finished_at"]),
+        "training s": UNKNOWN if seconds is None else f"{seconds:.1f}",
+        "images/s": UNKNOWN if speed is None else f"{speed:.3g}",
+    }
+
+
+def _made_by(row: Mapping[str, Any]) -> dict[str, str]:
+    trained, measured = _text(row["num_train_images"]), _text(row["num_val_images"])
+    return {
+        "versions": _text(row["versions"]),
+        "parameters": _text(row["num_parameters"]),
+        "images": f"{trained} to train, {measured} to measure",
+    }
 
 
 def _text(value: Any) -> str:
@@ -176,7 +203,7 @@ def _predicted(row: Mapping[str, Any]) -> str:
     predicted, peak = row["predicted_peak_bytes"], row["peak_allocated_bytes"]
     if predicted is None or not peak or row["status"] != "completed":
         return _size(predicted)
-    return f"{_size(predicted)}, {(predicted - peak) / peak:+.2%} of what was measured"
+    return f"{_size(predicted)}, {(predicted - peak) / peak:+.2%} of the measured peak"
 
 
 def _curve(metrics: Sequence[float | None]) -> str:

@@ -51,8 +51,8 @@ class ReferencePoint:
     """As `TrialConfig.method` names it; None for networks of other kinds."""
     backbone: str | None
     image_height: int | None
-    """Pixels of the image that is trained on; for `downsampled` of the one it is made from, where
-    the table is of one size."""
+    """Pixels of the image that is trained on; for `downsampled`, where the table has only one size,
+    of the image before it is resized."""
     image_width: int | None
     patch_size: int | None
     sampling_rate: float | None
@@ -64,7 +64,7 @@ class ReferencePoint:
     ram_bytes: int | None
     num_parameters: int | None
     metrics: Mapping[str, float]
-    """By our names, as shares of 1; `plr` as it is."""
+    """By our names, as fractions; `plr` as the paper gives it."""
 
     @property
     def size_text(self) -> str:

@@ -1,9 +1,9 @@
 """Facts about methods, tasks, data sets and settings, each declared once. Imports no torch.
 
-Does a method sample patches, which settings does a task read, what are the defaults of a data set:
-the rest of the code asks here and compares no names. A name is one of ours, listed in `methods`,
-`tasks` or `datasets`, or `package.module:Name` of the user's own class, which carries its facts as
-the class attribute `facts`.
+Whether a method samples patches, which settings a task reads, what the defaults of a data set are:
+the rest of the code asks here instead of comparing names. A name is one of ours, listed in
+`methods`, `tasks` or `datasets`, or `package.module:Name` of the user's own class, which carries
+its facts in the class attribute `facts`.
 """
 
 from patchtrain.catalog.datasets import DATASETS
@@ -23,6 +23,7 @@ from patchtrain.catalog.lookup import (
     known_method,
     method,
     method_names,
+    reads,
     task,
     unread_settings,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "known_method",
     "method",
     "method_names",
+    "reads",
     "task",
     "unread_settings",
 ]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from patchtrain.catalog.facts import DatasetFacts
+from patchtrain.catalog.facts import Config, DatasetFacts
 from patchtrain.errors import ConfigError
-
-if TYPE_CHECKING:
-    from patchtrain.config import TrialConfig
 
 _MAX_CLASSES = 255
 """A pixel of a mask is one byte, and 255 means ignored."""
@@ -17,7 +13,7 @@ _MAX_CLASSES = 255
 _MAX_CATEGORIES = 10_000
 
 
-def _check_num_mask_classes(config: TrialConfig) -> None:
+def _check_num_mask_classes(config: Config) -> None:
     if config.num_classes is not None and not 2 <= config.num_classes <= _MAX_CLASSES:
         raise ConfigError(
             f"num_classes={config.num_classes} must be 2 (background and one class) to "
@@ -25,7 +21,7 @@ def _check_num_mask_classes(config: TrialConfig) -> None:
         )
 
 
-def _check_num_categories(config: TrialConfig) -> None:
+def _check_num_categories(config: Config) -> None:
     if config.num_classes is not None and not 1 <= config.num_classes <= _MAX_CATEGORIES:
         raise ConfigError(f"num_classes={config.num_classes} must be 1 to {_MAX_CATEGORIES}")
 

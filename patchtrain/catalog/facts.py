@@ -1,20 +1,20 @@
-"""What others need to know of a method, a task, a data set or a setting: the shape of each fact."""
+"""What the rest of the code needs to know about a method, a task, a data set or a setting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from patchtrain.config import TrialConfig
+Config = Any
+"""A `TrialConfig`. That class is built on the catalog, so the catalog does not import it."""
 
-Check = Callable[["TrialConfig"], None]
-"""Raises ConfigError where settings break a rule of the part that has the check."""
+Check = Callable[[Config], None]
+"""Raises ConfigError if the settings break a rule of the part that has the check."""
 
 
-def _no_rule(config: TrialConfig) -> None:
+def _no_rule(config: Config) -> None:
     """Accept every configuration."""
 
 
@@ -22,9 +22,9 @@ class Role(str, Enum):
     """What a setting is in an experiment (the terms of Google's tuning playbook)."""
 
     SCIENTIFIC = "scientific"
-    """Its effect on metric and memory is what the sweep asks about."""
+    """The sweep asks how it affects metric and memory."""
     NUISANCE = "nuisance"
-    """Has to be tuned for a fair comparison, but its best value is no finding."""
+    """Has to be tuned for a fair comparison, but its best value is not a finding."""
     FIXED = "fixed"
     """Held at one value; the finding holds for this value only."""
 
@@ -47,19 +47,19 @@ class Search:
 
     role: Role
     values: Values | None = None
-    """Tried where the user names none. None: the user has to name them."""
+    """Tried if the user gives no values. None: the user has to give them."""
     always: bool = False
     """Whether every sweep varies it unless it is fixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodFacts:
-    """How an image is trained on, as far as others need to know."""
+    """A method: how an image is trained on."""
 
     implementation: str = ""
-    """`package.module:Name` of the class, a `methods.Method`; of a user's own class left out."""
+    """`package.module:Name` of the class, a `methods.Method`; empty for a user's own class."""
     input_side: Literal["patch_size", "image_size"]
-    """The setting that gives the side in px of what enters the backbone."""
+    """The setting that holds the side, in px, of the backbone's inputs."""
     samples_patches: bool = False
     """Whether it cuts the image into a grid and learns from sampled patches."""
     has_latent: bool = False
@@ -67,11 +67,11 @@ class MethodFacts:
     has_global: bool = False
     """Whether the whole image, resized to a patch, joins the latent block by `fusion`."""
     may_overlap: bool = False
-    """Whether it predicts patch by patch, so that patches of detection may overlap."""
+    """Whether it predicts patch by patch, so that patches may overlap in detection."""
     reads: tuple[str, ...] = ()
-    """Settings that it reads, of those that not every method does."""
+    """Settings that it reads and not every method does."""
     refuses: Mapping[str, str] = field(default_factory=dict)
-    """Task that it cannot train -> reason and remedy, to follow `method='NAME' `."""
+    """Task that it cannot train -> reason and remedy, shown after `method='NAME' `."""
     leaner: str | None = None
     """Method that computes the same with less memory."""
     check: Check = _no_rule
@@ -79,33 +79,33 @@ class MethodFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFacts:
-    """What is predicted, as far as others need to know."""
+    """A task: what is predicted."""
 
     implementation: str
     """`package.module:Name` of a `tasks.base.TaskParts`."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Settings where the user says nothing, before the fields' own defaults."""
+    """Defaults of settings, which take precedence over the fields' own."""
     reads: tuple[str, ...] = ()
-    """Settings that it reads, of those that not every task does."""
+    """Settings that it reads and not every task does."""
     patch_step_px: int = 1
-    """Patch sizes that a sweep tries are multiples of it."""
+    """A sweep tries multiples of this as patch sizes."""
     needs_patch_of_original: bool = False
-    """Whether an image that is smaller than a patch counts as a mistake."""
+    """Whether an image that is smaller than a patch is treated as a mistake."""
     search: Mapping[str, Values] = field(default_factory=dict)
-    """What a sweep tries, where it differs from the setting's own `Search.values`."""
+    """Setting -> values that a sweep tries instead of the setting's own `Search.values`."""
     check: Check = _no_rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """A data set, as far as others need to know."""
+    """A data set."""
 
     implementation: str = ""
-    """`package.module:Name` of the class, a `datasets.base.DataSet`; of a user's own class left
-    out."""
+    """`package.module:Name` of the class, a `datasets.base.DataSet`; empty for a user's own
+    class."""
     task: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Settings where the user says nothing, before those of the task."""
+    """Defaults of settings, which take precedence over those of the task."""
     reads: tuple[str, ...] = ()
-    """Settings that it reads, of those that not every data set does."""
+    """Settings that it reads and not every data set does."""
     check: Check = _no_rule

@@ -15,7 +15,7 @@ from patchtrain.extension import FORM, is_named, load_named
 
 
 def is_own(name: object) -> bool:
-    """Whether `name` means a part of the user's own and not one of ours."""
+    """Whether `name` stands for a class of the user's own, not for one of ours."""
     return isinstance(name, str) and is_named(name)
 
 
@@ -23,7 +23,7 @@ def method(name: str) -> MethodFacts:
     """Return the facts of the method `name`.
 
     Raises:
-        ConfigError: unknown, or a class of the user's that cannot be imported or has no facts.
+        ConfigError: unknown, or a user's class that cannot be imported or has no facts.
     """
     return _facts("method", name, METHODS, MethodFacts)
 
@@ -32,7 +32,7 @@ def dataset(name: str) -> DatasetFacts:
     """Return the facts of the data set `name`.
 
     Raises:
-        ConfigError: unknown, or a class of the user's that cannot be imported or has no facts.
+        ConfigError: unknown, or a user's class that cannot be imported or has no facts.
     """
     return _facts("dataset", name, DATASETS, DatasetFacts)
 
@@ -56,10 +56,15 @@ def method_names() -> tuple[str, ...]:
     return tuple(METHODS)
 
 
-def unread_settings(name: object) -> frozenset[str]:
-    """Return the settings that some method reads but not `name`; none for an unknown method."""
-    facts = known_method(name)
-    return frozenset() if facts is None else _METHOD_SETTINGS - set(facts.reads)
+def unread_settings(facts: MethodFacts) -> frozenset[str]:
+    """Return the settings that other methods read, but not the one with these facts."""
+    return _METHOD_SETTINGS - set(facts.reads)
+
+
+def reads(task_name: str, setting: str) -> bool:
+    """Whether the task reads the setting; one that no task names is read by all."""
+    named = {name for facts in TASKS.values() for name in facts.reads}
+    return setting not in named or setting in task(task_name).reads
 
 
 def implementation(field: str, name: str, contract: type) -> Any:
@@ -67,17 +72,17 @@ def implementation(field: str, name: str, contract: type) -> Any:
 
     Args:
         field: `dataset`, `method` or `task`.
-        contract: what the class must be a subclass of.
+        contract: the class must be a subclass of it.
 
     Raises:
-        ConfigError: a class of the user's that cannot be imported or is no `contract`.
+        ConfigError: a user's class that cannot be imported or is not a subclass of `contract`.
     """
     path = name if is_own(name) else _BUILTIN[field][name].implementation
     found = load_named(path, field)
     if not (isinstance(found, type) and issubclass(found, contract)):
         raise ConfigError(
-            f"{field}={name!r}: is no subclass of {contract.__module__}.{contract.__qualname__}; "
-            "derive the class from it"
+            f"{field}={name!r}: is not a subclass of "
+            f"{contract.__module__}.{contract.__qualname__}; derive the class from it"
         )
     return found
 

@@ -32,8 +32,8 @@ METHODS: Mapping[str, MethodFacts] = {
         may_overlap=True,
         reads=(*GRID_SETTINGS, "tile_overlap"),
         refuses={
-            "classification": "needs a label for every patch, which classification has not; use "
-            "method=patchgd or local_global"
+            "classification": "needs a label for every patch, which classification does not have; "
+            "use method=patchgd or local_global"
         },
     ),
     "downsampled": MethodFacts(
@@ -51,7 +51,7 @@ METHODS: Mapping[str, MethodFacts] = {
         input_side="image_size",
         refuses=dict.fromkeys(
             ("segmentation", "detection"),
-            "is for classification; use full, or local_global for less memory",
+            "trains classification only; use full, or local_global for less memory",
         ),
     ),
 }

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from patchtrain.catalog.facts import Range, TaskFacts
+from patchtrain.catalog.facts import Config, Range, TaskFacts
 from patchtrain.errors import ConfigError
 
-if TYPE_CHECKING:
-    from patchtrain.config import TrialConfig
-
 _COARSEST_STRIDE_PX = 32
-"""Of a backbone's maps: FCOS's pyramid starts from maps of 8, 16 and 32 px."""
+"""The coarsest of a backbone's maps; FCOS's pyramid starts from strides of 8, 16 and 32 px."""
 
 
-def _check_boxes(config: TrialConfig) -> None:
+def _check_boxes(config: Config) -> None:
     if "rotate" in config.augmentations:
         raise ConfigError(
             f"augment={config.augment!r}: a rotated box is no longer a box; use flip, colour or "
@@ -32,7 +28,7 @@ def _check_boxes(config: TrialConfig) -> None:
 
 
 _DENSE_METHODS = ("local_global", "patchgd", "tiled", "downsampled")
-"""Tried by a sweep where patches have targets of their own."""
+"""Methods that a sweep tries if patches have targets of their own."""
 
 _DENSE_LEARNING_RATES = Range(low=1e-5, high=1e-3)  # the paper: 1e-4
 

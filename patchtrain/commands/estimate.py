@@ -29,20 +29,14 @@ def estimate(
     """Print the predicted peak of the trial in `config_path`; no data set is read.
 
     Args:
-        budget: asked whether it fits; None: the configuration's own.
-        maximised: setting whose largest value that fits the budget is wanted.
-        quick: leaves out what would lower the peak, which takes further estimates.
+        budget: the budget to compare with; None: the configuration's own.
+        maximised: the setting to find the largest value of that fits the budget.
+        quick: do not list the settings that lower the peak, which takes further estimates.
 
     Raises:
         ConfigError: bad input.
     """
-    config = TrialConfig.load(config_path, overrides)
-    if budget is not None:
-        config = replace(config, budget=parse_budget(budget, "--budget"))
-    if maximised is not None:
-        check_maximised(config, maximised)
-        if config.budget is None:
-            raise ConfigError(f"--max {maximised}: needs a budget; give --budget too, e.g. 8GB")
+    config = _loaded(config_path, overrides, budget, maximised)
     found = estimate_of(config)
     least = fixed_bytes(config)
     if not as_json:
@@ -54,16 +48,30 @@ def estimate(
         return 0
     if maximised is not None:
         wanted = f"{maximised} that fits {format_bytes(config.budget)}"
-        print(f"largest {wanted}: {'none does' if value is None else value}")
+        print(f"largest {wanted}: {'none fits' if value is None else value}")
     if not quick:
         print(_lower(found, lower))
     return 0
 
 
 _DEVICES = {
-    "cpu": "cpu: a budget holds tensors alone; for a GPU that is not here, --set device=cuda",
-    "cuda": "cuda: a budget holds CUDA's context and the allocator's cache too",
+    "cpu": "cpu: a budget covers tensors only; to estimate for a GPU, use --set device=cuda",
+    "cuda": "cuda: a budget also covers CUDA's context and the allocator's cache",
 }
+
+
+def _loaded(
+    path: Path, overrides: Sequence[str], budget: str | None, maximised: str | None
+) -> TrialConfig:
+    """Return the configuration to estimate, with `budget` as its own."""
+    config = TrialConfig.load(path, overrides)
+    if budget is not None:
+        config = replace(config, budget=parse_budget(budget, "--budget"))
+    if maximised is not None:
+        check_maximised(config, maximised)
+        if config.budget is None:
+            raise ConfigError(f"--max {maximised}: needs a budget; give --budget too, e.g. 8GB")
+    return config
 
 
 def _largest(config: TrialConfig, name: str) -> Any | None:
@@ -80,7 +88,7 @@ def _described(found: Estimate, least: int, budget_bytes: int | None) -> str:
             if num_bytes
         ),
         f"predicted reserved  {_size(found.predicted_reserved_bytes)} by torch's CUDA allocator",
-        f"no less than        {_size(least)} for parameters, gradients and optimizer state",
+        f"at least            {_size(least)} for parameters, gradients and optimizer state",
         f"patch_microbatch    {found.config.patch_microbatch}",
         f"device              {_DEVICES[found.device]}",
     ]
@@ -95,8 +103,8 @@ def _described(found: Estimate, least: int, budget_bytes: int | None) -> str:
 
 def _lower(found: Estimate, lower: Sequence[Knob]) -> str:
     if not lower:
-        return "no setting moved a step lowers the peak"
-    lines = ["what lowers it most, one setting a step lower:"]
+        return "no setting, moved one step, lowers the peak"
+    lines = ["settings that lower it most, each moved one step:"]
     for knob in lower:
         share = 1 - knob.needed_bytes / found.needed_bytes
         lines.append(

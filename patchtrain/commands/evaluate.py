@@ -11,7 +11,7 @@ from typing import Any
 from patchtrain.commands.progress import metrics_text
 from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.datasets import list_images, load_all
-from patchtrain.datasets.tables import read_table
+from patchtrain.datasets.finding.tables import read_table
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.tasks import parts_of
 from patchtrain.trainer import Trainer
@@ -22,17 +22,17 @@ FREE_SETTINGS = ("batch_size", "budget", "device", "num_workers", "skip_bad_imag
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What saved weights reach on some images."""
+    """How well saved weights do on some images."""
 
     split: str
     """Which images: `train`, `val`, `test` or `all`."""
     num_images: int
     is_sample: bool
-    """Whether they are generated ones."""
+    """Whether the images are generated."""
     metrics: Mapping[str, float | None]
     """By name; None where a metric is undefined."""
     predictions: Path
-    """predictions.parquet, one row an image."""
+    """predictions.parquet, one row per image."""
 
 
 def evaluate(
@@ -65,30 +65,19 @@ def evaluate_folder(
 ) -> Evaluation:
     """Measure the weights in `folder` and write predictions.parquet there.
 
-    For segmentation also predicted masks, predictions/<image_id>.png, and predictions.png to look
-    at; for detection detections.json (COCO's format for results) and pictures with boxes,
-    predictions/<image_id>.jpg.
+    Segmentation also writes the predicted masks, predictions/<image_id>.png, and an overview,
+    predictions.png; detection writes detections.json (COCO's format for results) and pictures with
+    boxes, predictions/<image_id>.jpg.
 
     Args:
-        data_dir: images to measure on; None: those that the trial was trained on.
-        split: train, val, test or all; None: val, or all where none of val is in `data_dir`.
-        settings: some of `FREE_SETTINGS`.
+        data_dir: folder of the images to measure on; None: the trial's own data.
+        split: train, val, test or all; None: val, or all if none of val is in `data_dir`.
+        settings: any of `FREE_SETTINGS`.
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
     """
-    if not (folder / "config.yaml").is_file():
-        raise ConfigError(f"{folder}: no config.yaml there; give a folder that `train --out` wrote")
-    for name in settings:
-        if name not in FREE_SETTINGS:
-            raise ConfigError(
-                f"--set {name}: saved weights fix it; only {', '.join(FREE_SETTINGS)} may be set"
-            )
-    config = TrialConfig.load(folder / "config.yaml", changes=settings)
-    # the weights to start from are not those to measure
-    config = replace(config, weights="none")
-    if data_dir is not None:
-        config = replace(config, data_dir=str(data_dir.expanduser().resolve()))
+    config = _measured_config(folder, data_dir, settings)
     listing = list_images(config)
     split, image_ids = _choose(folder, config, listing.image_ids, split)
     data = load_all(config, listing.only(image_ids))
@@ -109,11 +98,34 @@ def evaluate_folder(
     )
 
 
+def _measured_config(
+    folder: Path, data_dir: Path | None, settings: Mapping[str, Any]
+) -> TrialConfig:
+    """Return the configuration of the trial in `folder`, set up to measure its weights."""
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(f"{folder}: has no config.yaml; give a folder that `train --out` wrote")
+    for name in settings:
+        if name not in FREE_SETTINGS:
+            raise ConfigError(
+                f"--set {name}: the saved weights fix it; only {', '.join(FREE_SETTINGS)} may be "
+                "set"
+            )
+    config = TrialConfig.load(folder / "config.yaml", changes=settings)
+    # `weights` names what training started from, not what is measured
+    config = replace(config, weights="none")
+    if data_dir is not None:
+        config = replace(config, data_dir=str(data_dir.expanduser().resolve()))
+    return config
+
+
 def _choose(
     folder: Path, config: TrialConfig, everything: set[str], split: str | None
 ) -> tuple[str, set[str]]:
-    """Return the name of the split and which image_ids of `everything`, all those in
-    `config.data_dir`, it has.
+    """Return the name of the split to measure and the image_ids in it.
+
+    Args:
+        everything: all image_ids in `config.data_dir`.
+        split: the one asked for, if any.
     """
     if split == "all":
         return "all", everything
@@ -127,7 +139,7 @@ def _choose(
     if found and len(found) < len(wanted):
         raise DataError(
             f"{where}: holds {len(found)} of the {len(wanted)} images of split {split or 'val'}; "
-            "put the others there, or use --split all"
+            "add the others, or use --split all"
         )
     if found:
         return split or "val", found

@@ -1,4 +1,4 @@
-"""The memory timeline of a trial as a figure: what is held, operation by operation, and for what.
+"""The memory timeline of a trial as a figure: what is held after each operation, and what for.
 
 Knows nothing of how the timeline was recorded.
 """
@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from patchtrain.memory.meter import CATEGORIES, TimelinePoint
 from patchtrain.units import format_bytes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MAX_DRAWN_POINTS = 2000
-_COLOURS = {  # Okabe-Ito, told apart by the colour-blind too
+_COLOURS = {  # Okabe-Ito: colour-blind readers can tell them apart
     "parameters": "#0072B2",
     "gradients": "#56B4E9",
     "optimizer": "#009E73",
@@ -31,7 +35,7 @@ class TimelineInfo:
     """What the figure shows: bytes held per category in each of P stretches of operations."""
 
     held_bytes: np.ndarray
-    """[C, P], categories in the order of `CATEGORIES`, each stretch at its own highest."""
+    """[C, P], categories in the order of `CATEGORIES`, each stretch at its highest point."""
     phases: tuple[tuple[str, int, int], ...]
     """(phase, first stretch, one past the last), in order."""
     peak_bytes: int
@@ -40,7 +44,7 @@ class TimelineInfo:
 
 
 def timeline_info(timeline: Sequence[TimelinePoint], budget_bytes: int | None) -> TimelineInfo:
-    """Return the figure's content; long timelines are cut into stretches that keep their highest.
+    """Return the figure's content; of each stretch of a long timeline the highest point is kept.
 
     Raises:
         ValueError: the timeline is empty.
@@ -84,21 +88,7 @@ def draw_timeline(info: TimelineInfo, title: str, path: Path) -> None:
     )
     top = info.peak_bytes / unit_bytes
     if info.budget_bytes is not None:
-        budget = info.budget_bytes / unit_bytes
-        axes.axhline(budget, color="#D55E00", linestyle="--", linewidth=1.5)
-        if budget <= 2 * top:
-            top = max(top, budget)
-            place, where = budget, "bottom"
-        else:  # far above: say so instead of squeezing the curve
-            place, where = 1.18 * top, "top"
-        axes.text(
-            x[-1],
-            place,
-            f"budget {format_bytes(info.budget_bytes)}",
-            ha="right",
-            va=where,
-            color="#D55E00",
-        )
+        top = _draw_budget(axes, info.budget_bytes, unit_bytes, x[-1], top)
     _mark_phases(axes, info, top)
     axes.plot(info.peak_index, info.peak_bytes / unit_bytes, "kv", markersize=6)
     axes.annotate(
@@ -119,13 +109,27 @@ def draw_timeline(info: TimelineInfo, title: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _mark_phases(axes: object, info: TimelineInfo, top: float) -> None:
-    """Name each phase that is wide enough under the curve."""
+def _draw_budget(axes: Axes, budget_bytes: int, unit_bytes: int, right: int, top: float) -> float:
+    """Draw the budget as a line with its size at `right`; return the new top of the figure."""
+    budget = budget_bytes / unit_bytes
+    axes.axhline(budget, color="#D55E00", linestyle="--", linewidth=1.5)
+    if budget <= 2 * top:
+        top = max(top, budget)
+        place, where = budget, "bottom"
+    else:  # far above: say so instead of squeezing the curve
+        place, where = 1.18 * top, "top"
+    text = f"budget {format_bytes(budget_bytes)}"
+    axes.text(right, place, text, ha="right", va=where, color="#D55E00")
+    return top
+
+
+def _mark_phases(axes: Axes, info: TimelineInfo, top: float) -> None:
+    """Write the name of each phase under the curve, if there is room."""
     width = info.held_bytes.shape[1]
     for phase, start, stop in info.phases:
-        axes.axvline(start, color="black", alpha=0.15, linewidth=0.5)  # type: ignore[attr-defined]
+        axes.axvline(start, color="black", alpha=0.15, linewidth=0.5)
         if stop - start > 0.06 * width:
-            axes.text(  # type: ignore[attr-defined]
+            axes.text(
                 (start + stop) / 2,
                 0.02 * top,
                 phase.replace("_", "\n"),

@@ -13,14 +13,14 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from patchtrain.epoch import Progress
 from patchtrain.record import EpochRecord
 from patchtrain.tasks.segmentation.confusion import IMAGE_PREFIX, UNDEFINED_SUFFIX
-from patchtrain.trainer import Progress
 from patchtrain.units import format_bytes
 
 
 def metrics_text(metrics: Mapping[str, float | None]) -> str:
-    """Return the metrics over all images as text; those image by image are left to the files."""
+    """Return the metrics over all images as text; per-image metrics are only in the files."""
     return "  ".join(
         f"{name} {'undefined' if value is None else f'{value:.4f}'}"
         for name, value in metrics.items()
@@ -57,11 +57,11 @@ class TrialProgress:
         self._bars.stop()
 
     def start_epoch(self, epoch: int) -> None:
-        """Take `epoch` (1 for the first) as the one that batches belong to."""
+        """Show the batches that follow as part of `epoch` (1 for the first)."""
         self._epoch = epoch
 
     def on_batch(self, progress: Progress) -> None:
-        """Show one batch more."""
+        """Show that a batch is done."""
         doing = "validating" if progress.validating else "training"
         loss = "" if progress.loss is None else f"loss {progress.loss:.3f}  "
         self._bars.update(
@@ -77,7 +77,7 @@ class TrialProgress:
         )
 
     def on_epoch(self, epoch: EpochRecord) -> None:
-        """Leave a line about a finished epoch."""
+        """Print a line about a finished epoch."""
         metric = "undefined" if epoch.metric is None else f"{epoch.metric:.4f}"
         self.say(
             f"epoch {epoch.epoch}/{self._num_epochs}  loss {epoch.train_loss:.4f}  "
@@ -86,5 +86,5 @@ class TrialProgress:
         )
 
     def say(self, line: str) -> None:
-        """Leave `line` on the terminal."""
+        """Print `line` above the bar, where it stays."""
         self._console.print(line, markup=False)

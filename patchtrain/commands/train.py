@@ -52,7 +52,7 @@ def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = Fa
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
-        KeyboardInterrupt: finished epochs are saved, and `resume` goes on from there.
+        KeyboardInterrupt: finished epochs are saved, and `resume` continues from there.
     """
     config = config.with_absolute_paths()
     say = _say_nothing if quiet else print
@@ -77,11 +77,11 @@ Say = Callable[[str], None]
 
 
 def _say_nothing(line: str) -> None:
-    """Show nothing."""
+    """Print nothing."""
 
 
 def _run(trainer: Trainer, out: Path, say: Say) -> TrialRecord:
-    """Run what is left of the trial, writing as it goes; return its record."""
+    """Run the rest of the trial, writing as it goes; return its record."""
     if trainer.data.is_sample:
         say("no data_dir given: training on GENERATED SAMPLE DATA, not on real images")
     if trainer.data.num_skipped:
@@ -99,7 +99,7 @@ def _run(trainer: Trainer, out: Path, say: Say) -> TrialRecord:
         try:
             _run_epochs(trainer, out, rows, quiet=say is _say_nothing)
         except KeyboardInterrupt:
-            say(f"interrupted after epoch {trainer.epochs_done}; go on with --resume")
+            say(f"interrupted after epoch {trainer.epochs_done}; continue with --resume")
             raise
         except Exception as caught:  # whatever ends a trial is recorded as its result
             error = caught
@@ -136,7 +136,7 @@ def _run_epochs(trainer: Trainer, out: Path, rows: list[dict[str, Any]], *, quie
 
 
 def _draw_memory(trainer: Trainer, out: Path) -> None:
-    """Draw the timeline once it is there: it is of the first epoch, which no resumed run sees."""
+    """Draw the timeline, once: it shows the first epoch, which a resumed run does not repeat."""
     path = out / "memory.png"
     if trainer.timeline and not path.exists():
         config = trainer.config
@@ -145,25 +145,30 @@ def _draw_memory(trainer: Trainer, out: Path) -> None:
 
 
 def _check_out(out: Path, resume: bool) -> None:
-    """Refuse a folder that cannot be written or holds other things, without making it.
+    """Refuse a folder that cannot be written or holds other things; does not create it.
 
     Raises:
         ConfigError: names the folder and the remedy.
     """
     check_writable(out)
     if out.is_dir() and any(out.iterdir()) and not resume:
-        raise ConfigError(f"--out {out} is not empty; give another folder, or --resume to go on")
+        raise ConfigError(
+            f"--out {out} is not empty; give another folder, or --resume to continue a trial"
+        )
 
 
 def _finished_record(out: Path) -> TrialRecord | None:
-    """Return the record of a trial that came to its own end; a failed one may be tried again."""
+    """Return the record of a trial that has ended; None for one that failed: it may be tried
+    again.
+    """
     if not (out / "record.json").exists():
         return None
     try:
         record = read_json(out / "record.json")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{out / 'record.json'}: is damaged ({error}); remove it to go on from the checkpoint"
+            f"{out / 'record.json'}: is damaged ({error}); remove it to continue from the "
+            "checkpoint"
         ) from None
     return None if record.status is TrialStatus.FAILED else record
 
@@ -174,12 +179,12 @@ def _epoch_rows(out: Path) -> list[dict[str, Any]]:
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{out / 'epochs.parquet'}: is damaged ({reason}); remove it to go on without it"
+            f"{out / 'epochs.parquet'}: is damaged ({reason}); remove it to continue without it"
         ) from None
 
 
 def _check_unchanged(config: TrialConfig, out: Path) -> None:
-    """Refuse to go on in a folder of something else, or of another configuration."""
+    """Refuse to resume in a folder that holds something else or another configuration."""
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not (out / "config.yaml").is_file():
@@ -195,5 +200,5 @@ def _start_out(trainer: Trainer, out: Path) -> None:
         write_split(out / "split.csv", trainer.data)
     except OSError as error:
         raise ConfigError(
-            f"--out {out} cannot be written ({error.strerror}); give another"
+            f"--out {out} cannot be written ({error.strerror}); give another folder"
         ) from None

@@ -1,147 +1,67 @@
-"""What every data set gives to the trainer; knows nothing of any one data set's files.
+"""`DataSet`: the contract of a data set; knows nothing of any one of them.
 
-Shapes: S image_size.
+One class per data set. A class of your own, in any importable module, works like those in this
+package: a configuration names it as `package.module:Name`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar
 
-import numpy as np
-from torch.utils.data import Dataset
-
-from patchtrain.datasets.augment import Augmentation
-from patchtrain.datasets.boxes import Annotation, FittedObjects
-from patchtrain.datasets.masks import IGNORED, MaskFiles, check_same_size, check_upright
-from patchtrain.datasets.mosaics import Mosaic
-from patchtrain.images import ImageSource, fit_labels, fit_square, open_image
-
-Target = int | MaskFiles | Annotation
-"""Number of a class, from 0, where the class of each pixel stands, or the objects."""
-
-FittedTarget = int | np.ndarray | FittedObjects
-"""The same, fitted like the image: a mask is uint8 [S, S] of class numbers, with `masks.IGNORED`
-where nothing is to be learned."""
+from patchtrain.catalog import DatasetFacts
+from patchtrain.config import TrialConfig
+from patchtrain.datasets.finding.listing import Listing
+from patchtrain.errors import ConfigError
 
 
-class Fitted(NamedTuple):
-    """An example as the trainer sees it, and the size in px that its image has in the file."""
+class DataSet(ABC):
+    """A data set in a folder: what its classes are called and which images it has.
 
-    image: np.ndarray
-    """uint8 [S, S, 3]."""
-    target: FittedTarget
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class Example:
-    """One labelled image.
-
-    Attributes:
-        image_id: its name in the data set, fit to be the name of a file.
-        image: its file, or several that make one image.
-        target: what is to be predicted.
+    Made without arguments and without state: whatever a method needs is in its arguments.
     """
 
-    image_id: str
-    image: Path | Mosaic
-    target: Target
+    facts: ClassVar[DatasetFacts]
+    """Task, defaults and rules; only a class of your own needs them, the catalog has ours."""
 
-    @property
-    def path(self) -> Path:
-        """Its file; of a mosaic what stands for it in messages."""
-        return self.image.path if isinstance(self.image, Mosaic) else self.image
+    layout: ClassVar[str]
+    """The files that the folder must have, in one line for messages, e.g. `images/ and masks/`."""
 
-    @property
-    def stratum(self) -> int:
-        """What splits draw evenly from: the class, where an image has one."""
-        return self.target if isinstance(self.target, int) else 0
+    sample_version: ClassVar[int] = 1
+    """Part of the name of cached samples; raise it with every change to what `write_sample`
+    writes."""
 
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """All files that are read, the image first."""
-        images = self.image.paths if isinstance(self.image, Mosaic) else (self.image,)
-        return images if isinstance(self.target, int) else (*images, *self.target.paths)
-
-    def open(self) -> ImageSource:
-        """Return the open image, to be closed.
+    @abstractmethod
+    def class_names(self, config: TrialConfig) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of their numbers; looks at no data.
 
         Raises:
-            DataError: it cannot be opened; names the file.
+            ConfigError: a setting does not fit this data set.
         """
-        return self.image.open() if isinstance(self.image, Mosaic) else open_image(self.image)
 
-    def read(self, image_size: int) -> Fitted:
-        """Return image and target, fitted alike.
+    @abstractmethod
+    def list_images(self, config: TrialConfig, data_dir: Path) -> Listing:
+        """Return the images in `data_dir`; opens none of them.
 
         Raises:
-            DataError: a file cannot be read, the mask is not of the image's size, or one of the two
-                is turned by its orientation tag; names it.
+            DataError: something is missing or inconsistent.
+            ConfigError: a setting does not fit this data set.
         """
-        with self.open() as source:
-            image = fit_square(source, image_size)
-            height, width = source.height, source.width
-            if isinstance(self.target, MaskFiles):
-                check_upright(source)
-        if isinstance(self.target, int):
-            return Fitted(image, self.target, height, width)
-        if isinstance(self.target, Annotation):
-            fitted = self.target.fitted(self.path, height, width, image_size)
-            return Fitted(image, fitted, height, width)
-        classes = self.target.read()
-        check_same_size(self.target.path, classes.shape, self.path, (height, width))
-        return Fitted(image, fit_labels(classes, image_size, IGNORED), height, width)
 
-
-@dataclass(frozen=True, kw_only=True)
-class ImageData:
-    """A data set, checked and split; each split is sorted by image_id."""
-
-    train: tuple[Example, ...]
-    val: tuple[Example, ...]
-    test: tuple[Example, ...]
-    class_names: tuple[str, ...]
-    """Name of each class."""
-    category_numbers: tuple[int, ...] = ()
-    """See `Listing`."""
-    is_sample: bool
-    """Whether the images are generated ones."""
-    num_skipped: int
-    """Images left out because they cannot be used."""
-    data_dir: Path
-
-
-class ImageDataset(Dataset[tuple[np.ndarray, FittedTarget, int]]):
-    """Examples as (uint8 image [S, S, 3], target, index), image and target as `Fitted` has them.
-
-    Opens files per item and keeps none open, so loader processes can hold copies of it.
-    """
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        image_size: int,
-        augmentation: Augmentation | None = None,
-    ) -> None:
-        self.examples = tuple(examples)
-        self.image_size = image_size
-        self._augmentation = augmentation
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, FittedTarget, int]:
-        """Return the example number `index`.
+    def write_sample(self, out: Path, num_images: int, image_size: int, seed: int) -> None:
+        """Write small generated data in this layout as the new folder `out`, and leave nothing
+        behind if that fails. Same arguments, same bytes. Overriding it is optional.
 
         Raises:
-            DataError: the image or its mask cannot be read; names its file.
+            ConfigError: a number is out of range, `out` is not empty or cannot be written, or this
+                data set has no generated sample.
         """
-        example = self.examples[index]
-        image, target, *_ = example.read(self.image_size)
-        if self._augmentation is not None:
-            image, target = self._augmentation(image, target, example.image_id)
-        return image, target, index
+        raise ConfigError(
+            f"{type(self).__name__} has no generated sample data; use a folder with {self.layout}"
+        )
+
+    @classmethod
+    def has_sample(cls) -> bool:
+        """Return whether `write_sample` is implemented."""
+        return cls.write_sample is not DataSet.write_sample

@@ -1,18 +1,18 @@
-"""Any folder of images with a folder of masks: segmentation of one's own data.
+"""Any folder of images with a folder of masks: segmentation of your own data.
 
-`images/a.jpg` and `masks/a.png`, of the same name but for the suffix, each mask of the size of its
-image; the image_id is `a`. Or the two in folders `train`, `val` and `test`, which then are the
-splits, with image_ids such as `train_a`; a `test` without masks is passed over. What is missing of
-val and test is drawn from train (test only where `test_fraction` asks for it; for a split that has
-its folder, `val_fraction` does not count and `test_fraction` must be 0).
+`images/a.jpg` and `masks/a.png` with the same name before the suffix, each mask as large as its
+image; the image_id is `a`. Or these two folders in `train`, `val` and `test`, which are the splits
+then, with image_ids such as `train_a`; a `test` without masks is ignored. A missing val or test is
+drawn from train (test only if `test_fraction` asks for it). If there is a folder `val`,
+`val_fraction` is ignored; if there is a folder `test`, `test_fraction` must be 0.
 
-What a mask means:
+What the pixels of a mask mean:
 
-- with `classes.csv` (columns name and color, `#RRGGBB`): colours, numbered as listed; pixels of a
-  colour that is named ignore, ignored, unlabeled, unlabelled or void are ignored. `num_classes`
-  must be the number of the other rows;
+- with `classes.csv` (columns name and color, `#RRGGBB`): classes by colour, numbered as listed; a
+  colour named ignore, ignored, unlabeled, unlabelled or void is ignored. `num_classes` must be the
+  number of the other rows;
 - two classes (`num_classes` is 2 or not given): bright pixels are the class, others background;
-- more: greys, or indices of a palette, are class numbers from 0; 255 is ignored.
+- more: greys, or palette indices, are class numbers from 0; 255 is ignored.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ import os
 from pathlib import Path
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.folders import check_data_dir, is_folder
-from patchtrain.datasets.listing import Listing, MaskFolders, list_mask_folders, split_folders
-from patchtrain.datasets.masks import (
+from patchtrain.datasets.base import DataSet
+from patchtrain.datasets.finding.folders import check_data_dir, is_folder
+from patchtrain.datasets.finding.listing import Listing
+from patchtrain.datasets.finding.mask_folders import (
+    MaskFolders,
+    list_mask_folders,
+    split_folders,
+)
+from patchtrain.datasets.finding.tables import read_table
+from patchtrain.datasets.targets.masks import (
     IGNORED,
     Colour,
     ColourMask,
@@ -32,40 +39,34 @@ from patchtrain.datasets.masks import (
     ThresholdMask,
     parse_colour,
 )
-from patchtrain.datasets.tables import read_table
 from patchtrain.errors import DataError
 
 _IGNORED_NAMES = frozenset({"ignore", "ignored", "unlabeled", "unlabelled", "void"})
 
-_LAYOUT = (
-    "image_masks is a folder with images/ and masks/, or with these two in train/, and if wanted "
-    "in val/ and test/"
-)
 
+class ImageMasks(DataSet):
+    """Any images with masks."""
 
-def class_names(config: TrialConfig) -> tuple[str, ...]:
-    """Return the names of the classes as the configuration has them; `classes.csv` has its own."""
-    if config.num_classes in (None, 2):
-        return ("background", "foreground")
-    return tuple(f"class {number}" for number in range(config.num_classes))
+    layout = "images/ and masks/, or these two in train/ and, if wanted, in val/ and test/"
 
+    def class_names(self, config: TrialConfig) -> tuple[str, ...]:
+        """Return numbered names, or background and foreground; `classes.csv` has its own."""
+        if config.num_classes in (None, 2):
+            return ("background", "foreground")
+        return tuple(f"class {number}" for number in range(config.num_classes))
 
-def list_image_masks(config: TrialConfig, data_dir: Path) -> Listing:
-    """Return the images in `data_dir`.
-
-    Raises:
-        DataError: something is missing or inconsistent.
-    """
-    check_data_dir(data_dir, _LAYOUT)
-    folders = _folders(data_dir)
-    names = class_names(config)
-    reader: MaskReader
-    table = data_dir / "classes.csv"
-    if os.path.lexists(table):
-        names, reader = _read_classes(table, len(names))
-    else:
-        reader = ThresholdMask() if len(names) == 2 else NumberMask(len(names))
-    return list_mask_folders(folders, reader, names, _LAYOUT)
+    def list_images(self, config: TrialConfig, data_dir: Path) -> Listing:
+        """Return the images in `data_dir`."""
+        check_data_dir(data_dir, self.layout)
+        folders = _folders(data_dir)
+        names = self.class_names(config)
+        reader: MaskReader
+        table = data_dir / "classes.csv"
+        if os.path.lexists(table):
+            names, reader = _read_classes(table, len(names))
+        else:
+            reader = ThresholdMask() if len(names) == 2 else NumberMask(len(names))
+        return list_mask_folders(folders, reader, names, self.layout)
 
 
 def _folders(data_dir: Path) -> list[MaskFolders]:
@@ -74,17 +75,18 @@ def _folders(data_dir: Path) -> list[MaskFolders]:
         return [MaskFolders(images=data_dir / "images", masks=data_dir / "masks")]
     if is_folder(data_dir / "images"):
         raise DataError(
-            f"{data_dir}: has both images/ and {by_split[0].part}/images/, so it is open which are "
-            "meant; remove or rename one of them"
+            f"{data_dir}: has both images/ and {by_split[0].part}/images/, so which are "
+            "meant is unclear; remove or rename one of them"
         )
     return by_split
 
 
 def _read_classes(path: Path, num_classes: int) -> tuple[tuple[str, ...], ColourMask]:
-    """Return the names of the classes in the table `path`, and how the masks are read.
+    """Return the names of the classes in the table `path`, and the reader of masks.
 
     Raises:
-        DataError: no such table, no colour, a name or colour twice, or not `num_classes` classes.
+        DataError: no such table, not a colour, a name or colour is listed twice, or the number of
+            classes is not `num_classes`.
     """
     names: list[str] = []
     colours: dict[Colour, int] = {}
@@ -92,7 +94,9 @@ def _read_classes(path: Path, num_classes: int) -> tuple[tuple[str, ...], Colour
         name, colour = values["name"], parse_colour(values["color"])
         where = f"{path} line {line}:"
         if colour is None:
-            raise DataError(f"{where} color {values['color']!r} is none; write it as #RRGGBB")
+            raise DataError(
+                f"{where} color {values['color']!r} is not a color; write it as #RRGGBB"
+            )
         if colour in colours:
             raise DataError(f"{where} color {values['color']!r} is listed twice; remove one line")
         if name.lower() in _IGNORED_NAMES:

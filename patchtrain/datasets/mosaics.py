@@ -1,6 +1,6 @@
 """`Mosaic`: many images on one blank canvas, put together when it is read.
 
-The paper's protocol for large images out of COCO's small ones (section III-B).
+How the paper makes large images out of the small ones of COCO (section III-B).
 """
 
 from __future__ import annotations
@@ -10,34 +10,34 @@ from pathlib import Path
 
 import numpy as np
 
-from patchtrain.datasets.boxes import Annotation
+from patchtrain.datasets.targets.boxes import Annotation
 from patchtrain.images import WHITE, Box, ImageSource, open_image
 
 PER_SIDE = 6
-"""Images along a side: 36 on a canvas."""
+"""Images along a side, so 36 on a canvas."""
 
 CANVAS_PX = 4096
 
 IS_MOSAIC = "is_mosaic"
-"""Key of the `info` of annotations that says that the images are mosaics already."""
+"""Key in the `info` of annotations that marks the images as mosaics already."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """An image on the canvas, and where it lies there."""
+    """An image on the canvas, and where it lies."""
 
     path: Path
     box: Box
     annotation: Annotation = field(compare=False)
-    """What is said of it, its size above all."""
+    """The annotation of the image, against which its size is checked."""
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Images on a square canvas; where none is, it is white.
+    """Images on a square canvas that is white elsewhere.
 
     Attributes:
-        path: stands for it in messages.
+        path: names the mosaic in messages.
     """
 
     path: Path
@@ -50,13 +50,13 @@ class Mosaic:
         return tuple(tile.path for tile in self.tiles)
 
     def open(self) -> ImageSource:
-        """Return it as an image; its files are opened as they are read."""
+        """Return the mosaic as an image; the files are opened when they are needed."""
         return _MosaicSource(self)
 
 
 def place_in_cell(number: int, height_px: int, width_px: int, side_px: int) -> Box:
-    """Return where image `number` of a mosaic lies: in the middle of its cell, as large as it is,
-    or as the cell allows.
+    """Return where image `number` of a mosaic lies: in the middle of its cell, made smaller if it
+    is larger than the cell.
     """
     row, col = divmod(number, PER_SIDE)
     top, left = (side_px * line // PER_SIDE for line in (row, col))
@@ -75,20 +75,22 @@ class _MosaicSource(ImageSource):
     def _read_level(self, level: int, box: Box) -> np.ndarray:
         pixels = np.full((box.height, box.width, 3), WHITE, np.uint8)
         for tile in self._tiles:
-            its = tile.box
-            top, left = max(its.top, box.top), max(its.left, box.left)
-            bottom = min(its.top + its.height, box.top + box.height)
-            right = min(its.left + its.width, box.left + box.width)
+            place = tile.box
+            top, left = max(place.top, box.top), max(place.left, box.left)
+            bottom = min(place.top + place.height, box.top + box.height)
+            right = min(place.left + place.width, box.left + box.width)
             if top < bottom and left < right:
                 shown = self._pixels(tile)[
-                    top - its.top : bottom - its.top, left - its.left : right - its.left
+                    top - place.top : bottom - place.top, left - place.left : right - place.left
                 ]
                 pixels[top - box.top : bottom - box.top, left - box.left : right - box.left] = shown
         return pixels
 
     def _pixels(self, tile: Tile) -> np.ndarray:
-        """Return the image of `tile` in the size in which it is shown; `DataError` where it cannot
-        be decoded or has another size than was annotated.
+        """Return the image of `tile` at the size it has on the canvas.
+
+        Raises:
+            DataError: it cannot be decoded, or its size differs from the annotation.
         """
         if self._last is None or self._last[0] is not tile:
             with open_image(tile.path) as source:

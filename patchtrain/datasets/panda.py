@@ -1,7 +1,7 @@
-"""PANDA (prostate biopsies, ISUP grades 0 to 5) in its published layout.
+"""PANDA (prostate biopsies, ISUP grades 0 to 5) in the published layout.
 
-`train.csv` with at least the columns image_id and isup_grade; `train_images/<image_id>.tiff`,
-where .tif, .png and .jpg are accepted too.
+`train.csv` with at least the columns image_id and isup_grade; `train_images/<image_id>.tiff`, or
+the same name with .tif, .png or .jpg.
 """
 
 from __future__ import annotations
@@ -10,35 +10,47 @@ import os
 from pathlib import Path
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import Example
-from patchtrain.datasets.folders import check_data_dir, names_in
-from patchtrain.datasets.listing import MAX_ID_BYTES, Listing, is_file_name
-from patchtrain.datasets.tables import read_table
+from patchtrain.datasets.base import DataSet
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.finding.folders import check_data_dir, names_in
+from patchtrain.datasets.finding.listing import MAX_ID_BYTES, Listing, is_file_name
+from patchtrain.datasets.finding.tables import read_table
 from patchtrain.errors import DataError
 
-GRADES = ("0", "1", "2", "3", "4", "5")
-
-CLASS_NAMES = tuple(f"ISUP {grade}" for grade in GRADES)
-
-_LAYOUT = "PANDA is a folder with train.csv and train_images/<image_id>.tiff"
+_GRADES = ("0", "1", "2", "3", "4", "5")
+_CLASS_NAMES = tuple(f"ISUP {grade}" for grade in _GRADES)
+_LAYOUT = "PANDA's train.csv and train_images/<image_id>.tiff"
 _SUFFIXES = (".tiff", ".tif", ".png", ".jpg")
 
 
-def list_panda(config: TrialConfig, data_dir: Path) -> Listing:
-    """Return the images that `train.csv` lists.
+class Panda(DataSet):
+    """PANDA."""
 
-    Raises:
-        DataError: something is missing or inconsistent.
-    """
-    return Listing(examples=tuple(_read_labels(data_dir)), class_names=CLASS_NAMES)
+    layout = _LAYOUT
+
+    def class_names(self, config: TrialConfig) -> tuple[str, ...]:
+        """Return the ISUP grades."""
+        return _CLASS_NAMES
+
+    def list_images(self, config: TrialConfig, data_dir: Path) -> Listing:
+        """Return the images that `train.csv` lists."""
+        return Listing(examples=tuple(_read_labels(data_dir)), class_names=_CLASS_NAMES)
+
+    def write_sample(self, out: Path, num_images: int, image_size: int, seed: int) -> None:
+        """Write generated slides."""
+        from patchtrain.datasets.samples import panda
+
+        panda.write_sample(out, num_images, image_size, seed)
 
 
 def _read_labels(data_dir: Path) -> list[Example]:
-    """Return the images that `train.csv` lists, sorted by image_id; whether they exist is open."""
+    """Return the images that `train.csv` lists, sorted by image_id, whether they exist or not."""
     check_data_dir(data_dir, _LAYOUT)
     path = data_dir / "train.csv"
     if not os.path.lexists(path):
-        raise DataError(f"{path}: does not exist; {_LAYOUT}; put it there, or correct data_dir")
+        raise DataError(
+            f"{path}: does not exist; expected {_LAYOUT}; put it there, or correct data_dir"
+        )
     suffixes = _suffixes_by_stem(data_dir / "train_images")
     examples: dict[str, Example] = {}
     for line, values in read_table(path, ("image_id", "isup_grade")):
@@ -51,7 +63,7 @@ def _read_labels(data_dir: Path) -> list[Example]:
             )
         if image_id in examples:
             raise DataError(f"{where} is listed twice; remove one of the lines")
-        if grade not in GRADES:
+        if grade not in _GRADES:
             raise DataError(
                 f"{where} has isup_grade {grade!r}; it must be a whole number from 0 to 5; "
                 "correct or remove the line"
@@ -63,7 +75,7 @@ def _read_labels(data_dir: Path) -> list[Example]:
 
 
 def _suffixes_by_stem(folder: Path) -> dict[str, str]:
-    """Return stem -> suffix of the images in `folder`; the preferred of several."""
+    """Return stem -> suffix of the images in `folder`, of several the first in `_SUFFIXES`."""
     names = names_in(folder, _LAYOUT)
     return {
         name.removesuffix(suffix): suffix

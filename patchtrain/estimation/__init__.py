@@ -1,1 +1,1 @@
-"""What a trial will hold, known before it is launched. Runs the engine, without its memory."""
+"""Predicts what a trial will hold before it is launched: runs the engine, without its memory."""

@@ -1,4 +1,4 @@
-"""What would make a trial fit: settings that lower its peak, and the largest that fits a budget."""
+"""How to make a trial fit: settings that lower its peak, and the largest value within a budget."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KNOBS = (
     "sampling_rate", "batch_size", "patch_size", "image_size", "patch_microbatch", "precision",
     "fusion", "method", "optimizer_kernel",
 )  # fmt: skip
-"""Settings that lower the peak, in the order in which equals are named."""
+"""Settings that may lower the peak; those that lower it equally are listed in this order."""
 
 MAXIMISED = ("sampling_rate", "patch_size", "batch_size", "image_size")
-"""Settings whose largest value that fits can be asked for."""
+"""Settings whose largest fitting value can be asked for."""
 
 _MAX_BATCH_SIZE = 4096
 _MIN_PATCH_PX = 32
@@ -31,7 +31,7 @@ _IMAGE_STEP_PX = 32
 
 @dataclass(frozen=True)
 class Knob:
-    """One setting moved, and the peak that is predicted then."""
+    """One setting moved a step, and the peak predicted with it."""
 
     name: str
     value: Any
@@ -39,8 +39,8 @@ class Knob:
 
 
 def knobs(config: TrialConfig, base: Estimate) -> list[Knob]:
-    """Return what the peak would be with one setting of `config` moved a step, lowest first; only
-    settings that lower it.
+    """Return the settings of `config` that lower the peak when moved one step, each by itself, the
+    lowest peak first.
     """
     found = []
     for name in KNOBS:
@@ -71,15 +71,14 @@ def check_maximised(config: TrialConfig, name: str) -> None:
 
 
 def largest(config: TrialConfig, name: str, budget_bytes: int) -> Any | None:
-    """Return the largest value of `name`, one of `MAXIMISED`, with which `config` fits; None where
-    none does. Every other setting stays, so k grows with the grid as `sampling_rate` says.
+    """Return the largest value of `name`, one of `MAXIMISED`, with which `config` fits; None if
+    none does. All other settings stay, so k grows with the grid as `sampling_rate` says.
 
     Raises:
         ConfigError: see `check_maximised`.
     """
     check_maximised(config, name)
-    patches = config.samples_patches
-    if config.patch_microbatch == "auto":  # fits where the smallest chunk does
+    if config.patch_microbatch == "auto":  # fits if the smallest chunk does
         config = replace(config, patch_microbatch=1)
 
     def estimated(value: Any) -> Estimate | None:
@@ -94,13 +93,7 @@ def largest(config: TrialConfig, name: str, budget_bytes: int) -> Any | None:
             if at_size is not None and at_size.fits(budget_bytes):
                 return size
         return None
-    if name == "sampling_rate":
-        step, low, high = 1 / config.num_patches, 1, config.num_patches
-    elif name == "batch_size":
-        step, low, high = 1, 1, _MAX_BATCH_SIZE
-    else:
-        step = config.patch_size if patches else _IMAGE_STEP_PX
-        low, high = (2 if patches else 1), _MAX_IMAGE_PX // step
+    step, low, high = _steps(config, name)
     power = 2 if name == "image_size" else 1
     number_now = round(getattr(config, name) / step)
     num = largest_number(
@@ -109,11 +102,22 @@ def largest(config: TrialConfig, name: str, budget_bytes: int) -> Any | None:
     return None if num is None else num * step
 
 
+def _steps(config: TrialConfig, name: str) -> tuple[float, int, int]:
+    """Return the step in which the setting `name` is tried, and the fewest and most steps."""
+    if name == "sampling_rate":
+        return 1 / config.num_patches, 1, config.num_patches
+    if name == "batch_size":
+        return 1, 1, _MAX_BATCH_SIZE
+    if config.samples_patches:
+        return config.patch_size, 2, _MAX_IMAGE_PX // config.patch_size
+    return _IMAGE_STEP_PX, 1, _MAX_IMAGE_PX // _IMAGE_STEP_PX
+
+
 def check_fits(chosen: Estimate, budget_bytes: int) -> None:
-    """Refuse to launch what will not fit.
+    """Refuse to launch a trial that will not fit.
 
     Raises:
-        BudgetExceeded: says by how much and what would.
+        BudgetExceeded: says by how much, and which setting would fit.
     """
     if chosen.fits(budget_bytes):
         return
@@ -130,7 +134,7 @@ def check_fits(chosen: Estimate, budget_bytes: int) -> None:
 
 
 def _remedy(config: TrialConfig, budget_bytes: int) -> str:
-    """Return, as text, a setting with which `config` fits in chunks, if one alone is enough."""
+    """Return, as text, a setting with which `config` fits in chunks, if one setting is enough."""
     names = ("batch_size", "sampling_rate", "patch_size")
     for name in names:
         try:

@@ -68,9 +68,9 @@ def simulate(
     Event i allocates `num_bytes[i]` for block `block_ids[i]`, or frees that block where
     `num_bytes[i]` is negative. An allocation of 0 bytes takes nothing.
 
-    As in torch, whether a trace fits is not a matter of its `reserved_bytes` alone. Before it holds
-    more, the allocator compares what it would ask for as if nothing of it were there: a trace can
-    fail at a limit equal to what it reserves without one. And it gives back cached memory only
+    As in torch, `reserved_bytes` alone does not decide whether a trace fits. Before it grows, the
+    allocator checks the limit for a whole new segment, even if it would only add to one: a trace
+    can fail at a limit equal to what it reserves without one. And it gives cached memory back only
     at the limit: a trace can fail at one limit and fit at a lower one.
 
     Args:
@@ -90,8 +90,17 @@ def simulate(
             "give both for every event"
         )
     allocator = _Allocator(expandable_segments, limit_bytes)
+    fits = _replay(allocator, names, sizes)
+    return AllocatorPeak(
+        allocated_bytes=allocator.most_allocated * BLOCK_BYTES,
+        reserved_bytes=allocator.most_reserved * BLOCK_BYTES,
+        fits=fits,
+    )
+
+
+def _replay(allocator: _Allocator, names: Sequence[int], sizes: Sequence[int]) -> bool:
+    """Serve the events until one is over the limit; return whether all fitted."""
     held: dict[int, _Block | None] = {}
-    fits = True
     for index, (name, wanted) in enumerate(zip(names, sizes, strict=True)):
         if wanted < 0:
             if name not in held:
@@ -106,13 +115,8 @@ def simulate(
         else:
             held[name] = block = allocator.allocate(-(-wanted // BLOCK_BYTES))
             if block is None:
-                fits = False
-                break
-    return AllocatorPeak(
-        allocated_bytes=allocator.most_allocated * BLOCK_BYTES,
-        reserved_bytes=allocator.most_reserved * BLOCK_BYTES,
-        fits=fits,
-    )
+                return False
+    return True
 
 
 def _listed(numbers: Sequence[int] | NDArray[np.integer]) -> Sequence[int]:
@@ -124,7 +128,7 @@ def _round_up(size: int, step: int) -> int:
 
 
 def _segment_size(size: int) -> int:
-    """Return what a request of `size` asks of the device when no free block serves it."""
+    """Return how much a request of `size` asks of the device when no free block serves it."""
     if size <= _LARGEST_SMALL:
         return _SMALL_SEGMENT
     if size < _SMALLEST_OWN_SEGMENT:
@@ -151,7 +155,7 @@ class _Pool(ABC):
         """Give back to the device what is free and can be given back."""
 
     def take(self, size: int) -> tuple[int, int] | None:
-        """Return start and end of a block for `size` out of the free ones, None if none serves."""
+        """Return start and end of a block for `size` from the free ones, None if none serves."""
         index = self._best(size)
         if index == len(self._by_size):
             return None
@@ -173,13 +177,13 @@ class _Pool(ABC):
         self._add(start, end)
 
     def _best(self, size: int) -> int:
-        """Return where in `_by_size` the smallest block that serves is, the lowest of equals; the
-        list's length if there is none.
+        """Return the index in `_by_size` of the smallest block that serves, the lowest of equal
+        ones; the list's length if there is none.
         """
         return bisect_left(self._by_size, size << _ADDRESS_BITS)
 
     def _split(self, start: int, end: int, size: int) -> tuple[int, int]:
-        """Return the front of a block; what is left of it becomes free if it is large enough."""
+        """Return the front of a block; the rest becomes free if it is large enough."""
         if end - start - size <= self._largest_unsplit_rest:
             return start, end
         self._add(start + size, end)
@@ -222,7 +226,7 @@ class _NativePool(_Pool):
 
 
 class _ExpandablePool(_Pool):
-    """A pool of one endless segment, of which pages are mapped as needed; the rest are holes."""
+    """A pool of one endless segment; pages are mapped as needed, the rest are holes."""
 
     def __init__(self, page: int) -> None:
         super().__init__(largest_unsplit_rest=0)
@@ -230,7 +234,7 @@ class _ExpandablePool(_Pool):
         self._hole_end = {0: _ENDLESS}  # start -> end; no two touch
 
     def grow(self, size: int) -> tuple[int, int]:
-        """Map what is missing of the lowest run of free blocks and holes that has room."""
+        """Map the missing pages of the lowest run of free blocks and holes that has room."""
         start = end = self._lowest(size)
         while end - start < size or end in self._end_of:
             if end in self._end_of:
@@ -260,8 +264,8 @@ class _ExpandablePool(_Pool):
             self._hole_end[start] = self._hole_end.pop(end, end)
 
     def _best(self, size: int) -> int:
-        """As in any pool, but a block before a hole counts as all that it could grow to: torch
-        leaves it alone if the next larger one is smaller than that.
+        """As in any pool, but a block before a hole counts with everything it could grow to: torch
+        leaves it alone if the next larger block is smaller than that.
         """
         index = super()._best(size)
         while index + 1 < len(self._by_size) and self._reach(index) > self._reach(index + 1):
@@ -340,7 +344,7 @@ class _Allocator:
         return self._small.reserved + self._large.reserved
 
     def _has_room(self, size: int) -> bool:
-        """Return whether `size` more is within the limit, if need be after giving back."""
+        """Return whether `size` more is within the limit, after giving memory back if needed."""
         if self._limit is None or self._reserved + size <= self._limit:
             return True
         self._large.trim()

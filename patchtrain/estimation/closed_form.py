@@ -1,9 +1,9 @@
-"""What a configuration allocates, from few dry runs: cached on disk, and in closed form in between.
+"""What a configuration allocates, from few dry runs: cached on disk, in between in closed form.
 
-Configurations of one family (equal but for the sampled patches k and the chunk c, and with the same
-number of passes) run the same events; only sizes differ, and each block's size is an affine
+Configurations of one family (equal except for the sampled patches k and the chunk c, and with the
+same number of passes) run the same events; only sizes differ, and each block's size is an affine
 function of k and c. So a few members of a family give every other one, exactly. A fit that does
-not reproduce what was run, or that makes no sense, is not used.
+not reproduce the runs, or that makes no sense, is not used.
 
 Shapes: E events, P points (members run so far), V variables.
 """
@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import patchtrain
 from patchtrain import catalog
 from patchtrain.cache import cache_dir
 from patchtrain.config import TrialConfig, memory_settings
@@ -43,7 +42,7 @@ class Member:
     """Where a configuration stands in its family."""
 
     family: str
-    """Name of the family: a hash of all that it depends on."""
+    """Name of the family: a hash of everything that it depends on."""
     variables: tuple[int, ...]
     """[V]"""
 
@@ -51,7 +50,7 @@ class Member:
 def member_of(
     config: TrialConfig, num_classes: int, target: torch.device, num_validated: int
 ) -> Member:
-    """Return the family of `config`, which has a chunk that is not `auto`, and its place in it."""
+    """Return the family of `config`, whose chunk is not `auto`, and its place in the family."""
     short = shortened(config)
     values = {name: getattr(short, name) for name in memory_settings() if name not in _VARIABLES}
     variables, passes = _variables_and_passes(config, num_validated)
@@ -63,8 +62,8 @@ def member_of(
 def trace_of(
     config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
 ) -> tuple[Trace, str]:
-    """Return what `config` allocates and frees, and where that was had from: `cache` (this very one
-    was run before), `closed form` or `dry run`.
+    """Return what `config` allocates and frees, and where that came from: `cache` (it was run
+    before), `closed form` or `dry run`.
 
     Args:
         num_validated: images of a validation batch; None: `config.batch_size`.
@@ -74,7 +73,7 @@ def trace_of(
     """
     num_validated = num_validated or config.batch_size
     member = member_of(config, num_classes, target, num_validated)
-    # code of the user's own may change while its name stays, so nothing of it is kept on disk
+    # a user's own code may change under the same name, so nothing about it is kept on disk
     keeps = not any(catalog.is_own(value) for value in vars(config).values())
     family = _families.get(member.family)
     if family is None:
@@ -86,11 +85,11 @@ def trace_of(
     try:
         trace = dry_run(config, num_classes, target, num_validated)
     except Exception:
-        check_network(config)  # says what is wrong with it
+        check_network(config)  # raises an error that says what is wrong
         raise
     family.add(member.variables, trace)
     if keeps:
-        family.merge(_Family.load(member.family))  # other processes learn too
+        family.merge(_Family.load(member.family))  # other processes run members too
         family.save(member.family)
     return trace, "dry run"
 
@@ -105,7 +104,7 @@ class _Family:
 
     @classmethod
     def load(cls, name: str) -> _Family:
-        """Return the family as it is on disk; an empty one where it is not or cannot be read."""
+        """Return the family that is on disk; an empty one if it is not there or not readable."""
         try:
             with np.load(_path(name), allow_pickle=False) as saved:
                 columns = {key: saved[key] for key in ("kind", "block", "category", "phase")}
@@ -120,11 +119,13 @@ class _Family:
                 for variable, size in zip(variables, sizes, strict=True)
             }
             return cls(events, points)
-        except Exception:  # whatever is wrong with it, it can be made again
+        except Exception:  # whatever is wrong with the file, it can be made again
             return cls(None, {})
 
     def get(self, variables: tuple[int, ...]) -> tuple[Trace, str] | None:
-        """Return the events of the member at `variables`, and where they were had from."""
+        """Return the events of the member at `variables` and where they came from; None if they
+        are not known yet.
+        """
         if self._events is None:
             return None
         if variables in self._points:
@@ -133,7 +134,7 @@ class _Family:
         return None if sizes is None else (self._events.with_sizes(sizes), "closed form")
 
     def add(self, variables: tuple[int, ...], trace: Trace) -> None:
-        """Take in a member that was run."""
+        """Add a member that was run."""
         if self._events is None or not self._events.same_events(trace):
             self._events, self._points = trace, {}
         if len(self._points) >= _MAX_POINTS:
@@ -142,7 +143,7 @@ class _Family:
         self._sizes_at = _fit(self._points)
 
     def merge(self, other: _Family) -> None:
-        """Take in the members of `other` that are not known here, as far as there is room."""
+        """Add the members of `other` that are not known here, as far as there is room."""
         if self._events is None or other._events is None:
             return
         if self._events.same_events(other._events):
@@ -152,7 +153,7 @@ class _Family:
             self._sizes_at = _fit(self._points)
 
     def save(self, name: str) -> None:
-        """Write the family to disk; that it cannot be is no reason to stop."""
+        """Write the family to disk if possible; the cache is no reason to stop."""
         assert self._events is not None
         events = self._events
         try:
@@ -173,6 +174,8 @@ class _Family:
             return
 
 
+_PACKAGE = Path(__file__).parents[1]
+
 _LIBRARIES = ("torch", "timm", "torchvision", "segmentation-models-pytorch", "numpy")
 
 _families: dict[str, _Family] = {}
@@ -181,11 +184,12 @@ _families: dict[str, _Family] = {}
 def _fit(
     points: dict[tuple[int, ...], np.ndarray],
 ) -> Callable[[tuple[int, ...]], np.ndarray | None] | None:
-    """Return the function variables -> sizes [E] that goes through all `points`, if they determine
-    one of whole bytes per step of a variable; None where they do not.
+    """Return the function variables -> sizes [E] that goes through all `points`; None if they do
+    not determine one with whole bytes per step of a variable.
 
-    One variable: two points, where every block then has a size of at least 0 at 0, as no curve
-    bent upwards has. More variables: one point more than determines the function, to try it.
+    With one variable two points are enough, if they leave every block at least 0 bytes at 0: a line
+    through two points of a curve bent upwards would not. With more variables it takes one more
+    point than determines the function, to test it.
     """
     places = np.array(list(points), dtype=np.float64)
     if not len(places) or not places.shape[1]:
@@ -214,10 +218,11 @@ def _fit(
 def _variables_and_passes(
     config: TrialConfig, num_validated: int
 ) -> tuple[tuple[int, ...], list[int]]:
-    """Return the variables of `config`, and what tells configurations apart that run other events.
+    """Return the variables of `config`, and numbers that differ between configurations that run
+    different events.
 
-    Whether the backbone has batch norm is not known here, so chunks are told apart both as they are
-    and in whole groups.
+    Whether the backbone has batch norm is not known here, so the numbers describe the chunks both
+    as they are and as whole groups.
     """
     images, group = config.batch_size, config.inputs_per_group
     num_inputs = images * config.inputs_per_image
@@ -228,12 +233,8 @@ def _variables_and_passes(
         groups = wanted // group
         variables.append(wanted)
     passes = [_few(group), groups]
-    for num_images in (
-        1,
-        min(2, images),
-        images,
-        num_validated,
-    ):  # `dry_run` starts with one or two
+    first = (1, min(2, images))  # `dry_run` starts with a batch of one or two
+    for num_images in (*first, images, num_validated):
         inputs = num_images * config.inputs_per_image
         for at_once in (wanted, max(group, wanted // group * group)):
             at_once = min(at_once, inputs) if wanted < num_inputs else inputs
@@ -247,7 +248,7 @@ def _variables_and_passes(
 
 
 def _passes_of_head(config: TrialConfig, at_once: int) -> list[int]:
-    """Return what tells apart how a reader of `at_once` patches goes through an image."""
+    """Return numbers that describe how a reader of `at_once` patches goes through an image."""
     passes = []
     for total in (config.num_sampled, config.num_patches - config.num_sampled):
         chunks = chunks_of(total, at_once) if total else []
@@ -256,7 +257,7 @@ def _passes_of_head(config: TrialConfig, at_once: int) -> list[int]:
 
 
 def _few(num: int) -> int:
-    """Return `num` up to 2: one input alone lies in memory like both layouts at once."""
+    """Return `num`, at most 2: only a single input has both memory layouts at once."""
     return min(num, 2)
 
 
@@ -266,9 +267,9 @@ def _path(name: str) -> Path:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Return what the events depend on beside the configuration: our code and the libraries."""
+    """Return what the events depend on besides the configuration: our code and the libraries."""
     sources = hashlib.sha256()
-    for path in sorted(Path(patchtrain.__file__).parent.rglob("*.py")):
+    for path in sorted(_PACKAGE.rglob("*.py")):
         sources.update(path.read_bytes())
     libraries = {name: version(name) for name in _LIBRARIES}
     return {"patchtrain": sources.hexdigest(), **libraries}

@@ -1,8 +1,8 @@
 """A trial's step without data and without memory: what it would allocate, event by event.
 
 The engine that trains runs here too, under torch's `FakeTensorMode` (tensors without content) and
-the meter. Left out is what repeats: of equal chunks the third and later ones, of equal inner
-iterations all but those that find something new in memory.
+the meter. Repeats are left out: of equal chunks the third and later ones, of equal inner iterations
+all but those that find something new in memory.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from patchtrain.tasks import build_network, parts_of
 
 
 def shortened(config: TrialConfig) -> TrialConfig:
-    """Return `config` with as few inner iterations as show all that happens in memory.
+    """Return `config` with the fewest inner iterations that show everything that happens in memory.
 
-    The first batch must end after an optimizer step, and the second must meet all that a batch can
-    meet: gradients held from the batch before, where they can be, and from the iteration before.
+    The first batch must end after an optimizer step, and the second must find in memory everything
+    that a batch can find: gradients left by the batch before, if any can be, and by the iteration
+    before.
     """
     iterations = config.inner_iterations if config.samples_patches else 1
     if config.accumulation_steps == 1:
@@ -53,11 +54,11 @@ _ATEN = torch.ops.aten
 
 @dataclass(frozen=True)
 class ShapeBatch(HostBatch):
-    """A batch of which only the shapes are known: every pixel is the same byte."""
+    """A batch that has shapes but no pixels: all of them are the same byte."""
 
     @classmethod
-    def of(cls, num_images: int, config: TrialConfig) -> ShapeBatch:
-        """Return a batch as `config` has them."""
+    def blank(cls, num_images: int, config: TrialConfig) -> ShapeBatch:
+        """Return a batch of `num_images` images of the sizes in `config`."""
         side_px = config.image_size
         target = parts_of(config).blank_target(side_px)
         return cls([_blank(side_px, side_px, 3)] * num_images, [target] * num_images)
@@ -89,7 +90,7 @@ class ShapeBatch(HostBatch):
 
 
 class _ShapeFeeder(DeviceFeeder):
-    """Feeds shapes."""
+    """Feeds tensors of the right shapes, without values."""
 
     def _on_host(self, array: np.ndarray) -> Tensor:
         dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
@@ -97,7 +98,7 @@ class _ShapeFeeder(DeviceFeeder):
 
 
 class _DryEngine(Engine):
-    """The engine, with nothing to read from its tensors."""
+    """The engine on tensors without values."""
 
     _feeder_type = _ShapeFeeder
 
@@ -137,7 +138,7 @@ class _DryEngine(Engine):
             yield
 
     def _representative(self, parts: Sequence[Part], /) -> Sequence[Part]:
-        # one finds no gradients, the next does, and all after it find the same
+        # the first finds no gradients in memory; the second does, as do all after it
         return parts[-2:]
 
     def _read_loss(self, loss: Tensor) -> float:
@@ -148,7 +149,7 @@ class _DryEngine(Engine):
 
 
 class _TracingGuard(MemoryGuard):
-    """Enforces nothing and takes down what is allocated and freed."""
+    """Enforces nothing and records what is allocated and freed."""
 
     def __init__(self) -> None:
         super().__init__(torch.device("cpu"), None)
@@ -180,7 +181,7 @@ class _AutocastOfCuda(TorchFunctionMode):
 
 
 class _NoRandomFills(TorchDispatchMode):
-    """Leaves out the random numbers of new weights: the time and memory that they would take."""
+    """Skips drawing the random numbers of new weights, which takes time and memory."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -191,16 +192,16 @@ class _NoRandomFills(TorchDispatchMode):
 
 
 class _AsKernelsDo(TorchDispatchMode):
-    """Results as kernels give them, where torch's own fake ones differ: the statistics of norms in
-    fp32 whatever the inputs are, and values and gradients laid out as the inputs, which those of
-    norms also take long to work out.
+    """Gives results as kernels do, where torch's fake ones differ: statistics of norms in fp32 for
+    any inputs, and values and gradients laid out like the inputs. For norms this saves time too:
+    torch takes long to work out their fake results.
     """
 
     _backward = {
         _ATEN.native_batch_norm_backward.default: (2, 9),
         _ATEN.native_group_norm_backward.default: (4, 9),
     }
-    """Places of the weight and of the mask of what is wanted among the arguments."""
+    """Where the weight and the mask of wanted outputs stand among the arguments."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -211,25 +212,14 @@ class _AsKernelsDo(TorchDispatchMode):
     ) -> Any:
         if func is _ATEN.native_batch_norm.default:
             pixels, training = args[0], args[5]
-            num_statistics = pixels.shape[1] if training else 0
-            statistics = (torch.empty(num_statistics, dtype=torch.float32) for _ in range(2))
+            statistics = _two_of_fp32(pixels.shape[1] if training else 0)
             return _normalised_like(pixels), *statistics
         if func is _ATEN.native_group_norm.default:
             pixels, num_images, num_groups = args[0], args[3], args[6]
-            shape = (num_images, num_groups)
-            statistics = (torch.empty(shape, dtype=torch.float32) for _ in range(2))
+            statistics = _two_of_fp32(num_images, num_groups)
             return torch.empty_like(pixels), *statistics
-        backward = self._backward.get(func)
-        if backward is not None:
-            at_weight, at_mask = backward
-            pixels, weight = args[1], args[at_weight]
-            scale = pixels.new_empty(0) if weight is None else weight
-            of_batch_norm = func is _ATEN.native_batch_norm_backward.default
-            first = _normalised_like(pixels) if of_batch_norm else torch.empty_like(pixels)
-            results = (first, torch.empty_like(scale), torch.empty_like(scale))
-            return tuple(
-                r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
-            )
+        if func in self._backward:
+            return self._gradients_of_norm(func, args)
         result = func(*args, **(kwargs or {}))
         if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
             output, *statistics = result
@@ -238,6 +228,17 @@ class _AsKernelsDo(TorchDispatchMode):
             return _as_pointwise(result, func, args)
         return result
 
+    def _gradients_of_norm(self, func: Any, args: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
+        at_weight, at_mask = self._backward[func]
+        pixels, weight = args[1], args[at_weight]
+        scale = pixels.new_empty(0) if weight is None else weight
+        of_batch_norm = func is _ATEN.native_batch_norm_backward.default
+        first = _normalised_like(pixels) if of_batch_norm else torch.empty_like(pixels)
+        results = (first, torch.empty_like(scale), torch.empty_like(scale))
+        return tuple(
+            r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
+        )
+
 
 def dry_run(
     config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
@@ -245,7 +246,7 @@ def dry_run(
     """Return what training and validation of `config` allocate and free.
 
     Args:
-        target: the device to be trained on, which need not be there.
+        target: the device to train on, which need not be there.
         num_validated: images of a validation batch; None: `config.batch_size`.
 
     Raises:
@@ -256,7 +257,7 @@ def dry_run(
     parts_of(config).check_names(config)  # imports the user's own modules outside of any mode
     try:
         return _run(config, num_classes, target, 1, num_validated)
-    except ValueError:  # batch norm over a batch of pooled values wants two images
+    except ValueError:  # batch norm over a batch of pooled values needs two images
         return _run(config, num_classes, target, min(2, config.batch_size), num_validated)
 
 
@@ -267,8 +268,8 @@ def _run(
     num_first: int,
     num_validated: int,
 ) -> Trace:
-    """Run a batch of `num_first` images, which only brings the optimizer's state into being, a
-    whole batch and its validation; as many batches as a step takes where each is one iteration.
+    """Run a batch of `num_first` images, only to create the optimizer's state, then a whole batch
+    and a validation batch. If a batch is one iteration, run as many batches as a step takes.
     """
     guard = _TracingGuard()
     with torch.random.fork_rng(devices=[]):
@@ -279,23 +280,23 @@ def _run(
             engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
             del network
             generator = torch.Generator()
-            first = ShapeBatch.of(num_first, config)
-            whole = ShapeBatch.of(config.batch_size, config)
+            first = ShapeBatch.blank(num_first, config)
+            whole = ShapeBatch.blank(config.batch_size, config)
             times = 1 if config.samples_patches else config.accumulation_steps
             for batch in (first,) * times + (whole,) * times:
                 engine.train_batch(batch, generator)
             engine.finish_epoch()
-            engine.predict(ShapeBatch.of(num_validated, config))
+            engine.predict(ShapeBatch.blank(num_validated, config))
             return guard.recorder.trace()
 
 
 _KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)
-"""Their kernels allocate like their input."""
+"""Operations whose kernels lay out their result like their input."""
 
 
 def _as_pointwise(result: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor:
-    """Return `result` laid out as kernels lay it out that work on single values: see
-    `_normalised_like`; one that also reads a number keeps the layout.
+    """Return `result` laid out as by a kernel that works value by value: see `_normalised_like`. A
+    kernel that also reads a number keeps the layout.
     """
     lies_like_both = result.is_contiguous() and result.is_contiguous(
         memory_format=torch.channels_last
@@ -313,11 +314,15 @@ def _as_pointwise(result: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor:
 
 
 def _normalised_like(pixels: Tensor) -> Tensor:
-    """Return a tensor laid out as batch norm lays its result out: maps of one pixel, which lie in
-    memory like both layouts, come out with channels first.
+    """Return a tensor laid out like the result of batch norm: maps of one pixel, which have both
+    layouts at once, come out with channels first.
     """
     layout = torch.contiguous_format if pixels.is_contiguous() else torch.preserve_format
     return torch.empty_like(pixels, memory_format=layout)
+
+
+def _two_of_fp32(*shape: int) -> tuple[Tensor, Tensor]:
+    return torch.empty(shape, dtype=torch.float32), torch.empty(shape, dtype=torch.float32)
 
 
 def _blank(*shape: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from patchtrain.estimation.peak import Estimate
 
@@ -17,15 +17,17 @@ def largest_number(
     tried: Sequence[int] = (),
     power: int = 1,
 ) -> int | None:
-    """Return the largest number from `low` to `high` whose estimate fits; None where none does.
+    """Return the largest number from `low` to `high` whose estimate fits; None if none does.
 
-    Estimates grow with a power of the number, about in a straight line, so the next one to try is
-    where the line through two known ones meets the budget.
+    Estimates grow about linearly with a power of the number, so the next number to try is where the
+    line through two known estimates meets the budget.
 
     Args:
-        estimated: None for a number with which nothing can be trained; so small ones may be.
-        beyond: that of `high` + 1, if it is known not to fit.
-        tried: numbers to start from, beside `low` and its doubles.
+        estimated: the estimate for a number; None if nothing can be trained with that number, as
+            may be with small ones.
+        beyond: the estimate for `high` + 1, if it is known not to fit.
+        tried: numbers to start from, besides `low` and its doubles.
+        power: the power with which estimates grow.
     """
     needed = {} if beyond is None else {high + 1: beyond.needed_bytes}
 
@@ -44,21 +46,30 @@ def largest_number(
     failing = high + 1
     halve = False
     while failing - fitting > 1:
-        known = sorted(number for number in needed if number <= failing)
-        below, above = known[-2:] if len(known) > 1 else (fitting, fitting)
-        growth = needed[above] - needed[below]
         if halve and failing in needed:
             trying = (fitting + failing) // 2
-        elif growth > 0:
-            slope = growth / (above**power - below**power)
-            room = (budget_bytes - needed[fitting]) / slope
-            trying = int((fitting**power + room) ** (1 / power))
         else:
-            trying = 2 * fitting
+            trying = _where_the_line_meets(budget_bytes, needed, fitting, failing, power)
         trying = min(max(trying, fitting + 1), failing - 1)
         if fits(trying):
             fitting = trying
         else:
             failing = trying
-        halve = not halve  # a line alone may creep along a curve
+        halve = not halve  # lines alone may creep along a curve
     return fitting
+
+
+def _where_the_line_meets(
+    budget_bytes: int, needed: Mapping[int, int], fitting: int, failing: int, power: int
+) -> int:
+    """Return the number at which the line through the two largest known estimates up to `failing`
+    meets the budget; twice `fitting` if there is no such line.
+    """
+    known = sorted(number for number in needed if number <= failing)
+    below, above = known[-2:] if len(known) > 1 else (fitting, fitting)
+    growth = needed[above] - needed[below]
+    if growth <= 0:
+        return 2 * fitting
+    slope = growth / (above**power - below**power)
+    room = (budget_bytes - needed[fitting]) / slope
+    return int((fitting**power + room) ** (1 / power))

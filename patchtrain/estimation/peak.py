@@ -1,4 +1,4 @@
-"""`Estimate`: what a trial will hold at most, when, and for what.
+"""`Estimate`: the most that a trial will hold, when, and what for.
 
 On the CPU the predicted peak is the one that the meter will measure; on CUDA torch's allocator is
 simulated on top.
@@ -19,30 +19,30 @@ from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace, TracePeak
 
 WORKSPACE = "workspace"
-"""What libraries take beside tensors, on CUDA; a key of `Estimate.attribution`."""
+"""What libraries take besides tensors, on CUDA; a key of `Estimate.attribution`."""
 
 CUDA_WORKSPACE_BYTES = 96 * 2**20
 """Allowance for cuBLAS (32 MiB on Hopper, less before) and the convolutions' scratch memory, which
-torch's allocator serves too. An assumption, not yet held against a device."""
+torch's allocator serves too. An assumption, not yet compared with a device."""
 
 CUDA_CONTEXT_BYTES = 600 * 2**20
 """Allowance for CUDA's context and loaded kernels, which count against a budget. An assumption; a
 trial on a device measures its own."""
 
 _ALLOCATOR_PAGE_BYTES = 20 * 2**20
-"""By which torch's allocator grows for large blocks."""
+"""Step in which torch's allocator grows for large blocks."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What training and validation of `config` will hold at most."""
+    """The most that training and validation of `config` will hold."""
 
     config: TrialConfig
-    """With `patch_microbatch` chosen, where it was `auto`."""
+    """With `patch_microbatch` chosen, if it was `auto`."""
     source: str
     """`dry run`, `closed form` or `cache`."""
     seconds: float
-    """That it took."""
+    """Time that the estimate took."""
     _trace: Trace
     _target: torch.device
 
@@ -53,7 +53,7 @@ class Estimate:
 
     @property
     def device(self) -> str:
-        """Kind of the device that it is for: `cpu` or `cuda`."""
+        """Kind of device that the estimate is for: `cpu` or `cuda`."""
         return self._target.type
 
     @property
@@ -71,13 +71,13 @@ class Estimate:
 
     @cached_property
     def predicted_reserved_bytes(self) -> int:
-        """What torch's CUDA allocator will hold for it, cached blocks and gaps included."""
+        """What torch's CUDA allocator will hold, cached blocks and gaps included."""
         return self._simulated(None).reserved_bytes
 
     @cached_property
     def needed_bytes(self) -> int:
-        """A budget that is sure to hold it; on CUDA with an allowance for the context, and with the
-        room that torch's allocator wants to see before it grows.
+        """A budget that is sure to be enough; on CUDA with an allowance for the context, and with
+        the room that torch's allocator checks for before it grows.
         """
         if self.device == "cpu":
             return self.predicted_peak_bytes
@@ -86,8 +86,8 @@ class Estimate:
         return self.predicted_reserved_bytes + room_bytes + CUDA_CONTEXT_BYTES
 
     def fits(self, budget_bytes: int) -> bool:
-        """Whether a budget holds it. On CUDA it may do so below `needed_bytes`: torch's allocator
-        gives unused cache back before it fails.
+        """Whether the trial fits a budget. On CUDA one below `needed_bytes` may do: torch's
+        allocator gives unused cache back before it fails.
         """
         if self.device == "cpu" or self.needed_bytes <= budget_bytes:
             return self.needed_bytes <= budget_bytes
@@ -96,7 +96,7 @@ class Estimate:
         return limit_bytes > 0 and self._simulated(limit_bytes).fits
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the estimate as JSON values."""
         return {
             "predicted_peak_bytes": self.predicted_peak_bytes,
             "predicted_reserved_bytes": self.predicted_reserved_bytes,
@@ -121,7 +121,7 @@ class Estimate:
         return simulate(*self._requests(), limit_bytes=limit_bytes)
 
     def _requests(self) -> tuple[list[int], list[int]]:
-        """Return what the allocator is asked (see `Trace.requests`), workspace first."""
+        """Return what the allocator is asked for (see `Trace.requests`), workspace first."""
         blocks, num_bytes = self._trace.requests()
         if not self._workspace_bytes:
             return blocks, num_bytes

@@ -1,4 +1,4 @@
-"""Predicts the peak of a trial before its launch, without data set, device or the memory itself."""
+"""Predicts the peak of a trial before its launch; needs no data, no device and not the memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from patchtrain.units import format_bytes
 
 
 def estimate(config: TrialConfig, num_validated: int | None = None) -> Estimate:
-    """Predict the peak of `config`; `patch_microbatch: auto` is chosen for its budget.
+    """Predict the peak of `config`; `patch_microbatch: auto` is chosen to fit its budget.
 
     Args:
         num_validated: images of a validation batch; None: `config.batch_size`.
@@ -35,8 +35,8 @@ def estimate(config: TrialConfig, num_validated: int | None = None) -> Estimate:
 
 
 def fixed_bytes(config: TrialConfig) -> int:
-    """Return what any training of `config`'s networks holds: parameters, gradients and AdamW's
-    state. Patches, batches and chunks change nothing about it.
+    """Return the bytes that training the networks of `config` always takes: parameters, gradients
+    and AdamW's state. Patches, batches and chunks do not change it.
     """
     network = build_on_meta(config, num_classes(config))
     sizes = [rounded(p.numel() * p.element_size()) for p in network.parameters()]
@@ -46,10 +46,10 @@ def fixed_bytes(config: TrialConfig) -> int:
 
 
 def check_budget(config: TrialConfig) -> None:
-    """Refuse a budget that cannot hold the networks and their optimizer, whatever else is set.
+    """Refuse a budget that cannot hold the networks and their optimizer, whatever the patches.
 
     Raises:
-        ConfigError: says what is needed.
+        ConfigError: says how much is needed.
     """
     if config.budget is None:
         return

@@ -14,9 +14,9 @@ from torch import Tensor
 class LatentBlock:
     """Z of shape B x mn x F, row-major over the grid.
 
-    Filled once a batch without gradient; then, in each inner iteration, the rows of the sampled
-    patches are replaced: by features with gradient where Z is read as a whole (`replace`), else by
-    their values (`put`). Rows are replaced in place: no second Z.
+    Filled once per batch without gradient; then each inner iteration replaces the rows of the
+    sampled patches: with features that have a gradient if Z is read as a whole (`replace`),
+    otherwise with their values (`put`). Rows are replaced in place: there is no second Z.
     """
 
     def __init__(self, features: Tensor, num_rows: int, num_cols: int) -> None:

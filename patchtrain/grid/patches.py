@@ -22,9 +22,9 @@ def tile_corners(image_size: int, patch_size: int, overlap: float) -> np.ndarray
     """Return top and left in px, int64 [t, 2], of patches that cover a square image, row by row.
 
     Args:
-        overlap: share of a patch that it has in common with the next one, below 1; the last ones of
-            a row or column, which end where the image does, may have more. 0: the grid, for a
-            patch size that divides the image's.
+        overlap: share of a patch that overlaps the next one, below 1; the last patch of a row or
+            column ends where the image does, so it may overlap more. 0 gives the grid, if the
+            patch size divides the image's.
     """
     stride = max(1, round(patch_size * (1 - overlap)))
     last = image_size - patch_size
@@ -72,7 +72,7 @@ class PatchGrid:
 
     @property
     def num_patches(self) -> int:
-        """Patches of the image (mn)."""
+        """Patches in the image (mn)."""
         return self.num_rows * self.num_cols
 
     def extract(self, image: np.ndarray, positions: Positions) -> np.ndarray:
@@ -110,7 +110,7 @@ class PatchGrid:
         """Return a view [m, p, n, p, C] of the image [height, width, C]."""
         if image.ndim != 3 or image.shape[:2] != (self.image_height, self.image_width):
             raise ValueError(
-                f"an array of shape {image.shape} is no image of "
+                f"an array of shape {image.shape} is not an image of "
                 f"{self.image_height} x {self.image_width} px with channels last"
             )
         # splitting axes never copies, whatever the strides: `paste` reaches the image itself

@@ -1,1 +1,1 @@
-"""Memory: budgets people write, the meter that observes, the guard that enforces."""
+"""Memory: the meter that counts it, the guards that enforce a budget, the driver's reports."""

@@ -1,7 +1,7 @@
-"""`MemoryGuard`: enforces a trial's budget and reports its peak; this one on the CPU.
+"""`MemoryGuard`: enforces a trial's budget on the CPU and reports the trial's peak.
 
-There the `MemoryMeter` raises at the block that crosses the budget. `memory.cuda` has the guard of
-a GPU behind the same interface; `memory.guards` chooses. Knows nothing of models or training.
+The `MemoryMeter` raises at the first block that crosses the budget. `memory.cuda` has the guard for
+GPUs, with the same interface; `memory.guards` chooses. Knows nothing of models or training.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from patchtrain.memory.meter import MemoryMeter, TimelinePoint
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """The most that was held, in bytes; None where the device does not tell."""
+    """The most that was held, in bytes; None if the device does not report it."""
 
     allocated_bytes: int
     reserved_bytes: int | None
     process_bytes: int | None
     phase: str
     by_category: Mapping[str, int]
-    """What the tensors of `allocated_bytes` were for; on CUDA without the libraries' workspace, and
-    empty once the attribution is stopped."""
+    """What the tensors in `allocated_bytes` were for; on CUDA without the libraries' workspace, and
+    empty after `stop_attribution`."""
 
     def merged(self, other: Peak | None) -> Peak:
-        """Return the higher of two peaks; each kind of bytes is the higher of its own.
+        """Return the higher of two peaks, for each kind of bytes by itself.
 
-        What it was for comes from the other where the higher one does not know.
+        If the higher one does not know what its memory was for, that comes from the other.
         """
         if other is None:
             return self
@@ -52,7 +52,7 @@ class MemoryGuard:
     """Enforces one trial's budget on the CPU and reports what it holds; active inside `with`.
 
     Args:
-        budget_bytes: None enforces nothing; peaks are reported all the same.
+        budget_bytes: None enforces nothing; peaks are still reported.
     """
 
     cap_level = "meter"
@@ -85,7 +85,7 @@ class MemoryGuard:
         return self._meter.allocating(category)
 
     def on_host(self) -> AbstractContextManager[None]:
-        """Context: tensors first seen inside are the host's and count nothing."""
+        """Context: tensors first seen inside belong to the host and are not counted."""
         return self._meter.on_host()
 
     def adopt(self, tensors: Iterable[torch.Tensor], category: str) -> None:
@@ -121,7 +121,7 @@ class MemoryGuard:
         return self._meter.recording(wanted)
 
     def stop_attribution(self) -> None:
-        """Stop telling what memory is for where that costs time and is not how the cap works."""
+        """Stop recording what memory is for, if that costs time and the cap does not need it."""
 
     def release(self) -> None:
         """Lift the cap; the guard is not used any more."""

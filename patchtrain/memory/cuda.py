@@ -2,7 +2,7 @@
 
 The levels that hold a budget, joined by `+`, are recorded as `cap_level`:
 
-- `none`: there is no budget; peaks are reported all the same.
+- `none`: there is no budget; peaks are still reported.
 - `allocator`: torch's caching allocator gets the budget less the context, and raises when asked
   for more. The context is what the process holds outside that allocator: CUDA's own context, its
   kernels, the handles of cuBLAS and cuDNN.
@@ -43,23 +43,24 @@ _UNIT_BYTES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _LIBRARY_OUT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
 )
-"""How CUDA and its libraries say it, to whom torch's allocator and its error mean nothing."""
+"""How CUDA and its libraries report it; they do not raise the error of torch's allocator."""
 
 _created_context_bytes: dict[int, int] = {}
-"""By device, where the driver does not list this process: what appeared with its context."""
+"""Device -> bytes that appeared with its context; for drivers that do not list this process."""
 
 
 class CudaGuard(MemoryGuard):
     """Enforces one trial's budget on a CUDA device; see the levels above.
 
-    The meter runs until `stop_attribution` for what the memory is for; its cost per operation
-    would otherwise slow down short kernels.
+    The meter records what the memory is for, until `stop_attribution`; running on, its cost per
+    operation would slow down short kernels.
 
     Attributes:
-        expandable_segments: whether torch's allocator really uses them; None where it cannot tell.
+        expandable_segments: whether torch's allocator really uses them; None if it does not say.
 
     Raises:
-        ConfigError: the device cannot hold the budget, or the budget not CUDA's own context.
+        ConfigError: the device cannot hold the budget, or the budget cannot hold CUDA's own
+            context.
     """
 
     def __init__(self, device: torch.device, budget_bytes: int | None) -> None:
@@ -70,7 +71,7 @@ class CudaGuard(MemoryGuard):
         _ask_for_expandable_segments()
         self._gpu = Gpu(device)
         used_bytes = None if self._gpu.has_context() else self._gpu.used_bytes()
-        torch.cuda.empty_cache()  # what an earlier trial left is not this one's
+        torch.cuda.empty_cache()  # an earlier trial's leftovers do not count against this one
         self.expandable_segments = _create_context(device)
         process_bytes = self._process_bytes()
         self._watchdog: Watchdog | None = None
@@ -137,8 +138,8 @@ class CudaGuard(MemoryGuard):
     def peak(self) -> Peak:
         """Return the most that was held since `start_peak`.
 
-        Tensors and cache as the allocator counted them, the process as the driver was seen to say;
-        where it does not say, cache and context together.
+        The allocator counts tensors and cache; the driver reports the process, or if it does not,
+        the process is cache and context together.
         """
         reserved_bytes = torch.cuda.max_memory_reserved(self.device)
         return Peak(
@@ -155,7 +156,7 @@ class CudaGuard(MemoryGuard):
         return torch.cuda.memory_allocated(self.device)
 
     def stop_attribution(self) -> None:
-        """Stop telling what memory is for; the cap and the peaks stay."""
+        """Stop recording what memory is for; the cap and the peaks stay."""
         self._attributing = False
 
     def release(self) -> None:
@@ -184,12 +185,12 @@ class CudaGuard(MemoryGuard):
         return None
 
     def _context_by_difference(self, used_bytes: int | None) -> int | None:
-        """Return what appeared on the device with this process's context; None where unknown.
+        """Return what appeared on the device with this process's context; None if unknown.
 
-        What other processes took or gave back in that moment is counted with it.
+        This includes what other processes took or gave back at that moment.
 
         Args:
-            used_bytes: of the device before there was a context; None if there was one.
+            used_bytes: used on the device before the context was made; None if it existed already.
         """
         index = self.device.index
         now_bytes = self._gpu.used_bytes()
@@ -229,7 +230,7 @@ class CudaGuard(MemoryGuard):
         reserved_bytes = _reserved_bytes(self.device)
         process_bytes = self._gpu.process_bytes()
         if process_bytes is None:
-            raise DriverError("NVML lists this process no more")
+            raise DriverError("NVML no longer lists this process")
         is_steady = reserved_bytes == _reserved_bytes(self.device)
         return Sighting(
             process_bytes=process_bytes,
@@ -238,7 +239,7 @@ class CudaGuard(MemoryGuard):
         )
 
     def _check(self) -> None:
-        """Lower the cap by what the context has grown; raise if the process was over the budget."""
+        """Lower the cap if the context has grown; raise if the process was over the budget."""
         if self._watchdog is None:
             return
         outside_bytes = self._watchdog.outside_bytes or 0
@@ -274,8 +275,8 @@ class CudaGuard(MemoryGuard):
         )
 
     def _as_budget_exceeded(self, error: BaseException) -> BudgetExceeded:
-        """Return `error` as one of ours, with what was held and asked for when it was raised."""
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
+        """Return `error` as a `BudgetExceeded`, with what was held and asked for at that moment."""
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that did not fit
         phase = self._meter.phase
         held_bytes = _reserved_bytes(self.device) + (self._context_bytes or 0)
         asked_bytes = _asked_bytes(str(error))
@@ -297,7 +298,7 @@ class CudaGuard(MemoryGuard):
             return f"over the budget of {budget_bytes} bytes by {over_bytes}"
         free_bytes = self._gpu.free_bytes()
         if budget_bytes is None or asked_bytes is None or (free_bytes or 0) < asked_bytes:
-            return f"and the device has {format_bytes(free_bytes)} free beside other processes"
+            return f"and the device has {format_bytes(free_bytes)} free besides other processes"
         return f"and the budget of {budget_bytes} bytes has no room for it in one piece"
 
 
@@ -313,7 +314,7 @@ def _ask_for_expandable_segments() -> None:
 
 
 def _create_context(device: torch.device) -> bool | None:
-    """Make CUDA's context by a first block; return whether its segment can grow, if known."""
+    """Make CUDA's context by allocating a block; return whether its segment can grow, if known."""
     address = torch.cuda.caching_allocator_alloc(1, device)
     try:
         with suppress(RuntimeError):  # not every allocator that torch can use has snapshots

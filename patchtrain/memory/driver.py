@@ -1,7 +1,7 @@
-"""What NVIDIA's driver tells of one CUDA device: its memory, its partition, this process's use.
+"""What NVIDIA's driver reports about a CUDA device: its memory, its partition, this process's use.
 
-The only module that talks to NVML, and the one that asks CUDA for the size of a device. What the
-driver cannot or will not tell is None. Knows nothing of budgets, trials or torch's allocator.
+The only module that talks to NVML and that asks CUDA for the size of a device. What the driver does
+not report is None. Knows nothing of budgets, trials or torch's allocator.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Gpu:
     Attributes:
         cuda_total_bytes: the size that CUDA reports; in a MIG slice the slice's.
         total_bytes: what this process may hold at most: the device, its MIG slice or MPS's limit.
-        partitions: `MIG` and `MPS`, those that are in use.
+        partitions: `MIG` or `MPS` or both, if they are in use.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -62,7 +62,7 @@ class Gpu:
     def process_bytes(self) -> int | None:
         """Return what this process holds on the device, its context included.
 
-        None where the driver does not list this process by its number, as in a container with
+        None if the driver does not list this process by its number, as in a container with
         process numbers of its own.
 
         Raises:
@@ -82,7 +82,7 @@ class Gpu:
         return found
 
     def used_bytes(self) -> int | None:
-        """Return what all processes hold on the device; creates no context, as CUDA's own would."""
+        """Return what all processes hold on the device; unlike CUDA, NVML creates no context."""
         memory = self._memory()
         return None if memory is None else int(memory.used)
 
@@ -105,7 +105,7 @@ class Gpu:
 
 
 def load_nvml() -> Any:
-    """Return NVML's Python module, ready for use; None where there is no driver library."""
+    """Return NVML's Python module, ready for use; None if there is no driver library."""
     with suppress(Exception):
         import pynvml
 
@@ -130,7 +130,7 @@ def _find(nvml: Any, index: int, uuid: str) -> tuple[Any, bool]:
 
 
 def _slice_of(nvml: Any, handle: Any) -> tuple[Any, bool]:
-    """Return the handle of the MIG slice that CUDA uses, or `handle` where none is in use."""
+    """Return the handle of the MIG slice that CUDA uses, or `handle` if none is in use."""
     with suppress(Exception):  # a GPU that cannot be sliced, or a driver that knows no slices
         if nvml.nvmlDeviceIsMigDeviceHandle(handle):
             return handle, True

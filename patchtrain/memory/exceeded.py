@@ -12,7 +12,7 @@ class BudgetExceeded(torch.OutOfMemoryError):
 
     Attributes:
         budget_bytes: the budget that was in force.
-        needed_bytes: what was live when the budget was crossed, at least.
+        needed_bytes: at least this much was live when the budget was crossed.
         phase: the part of the step that crossed it (`fill`, `inner_iteration`, `validation`, ...).
     """
 

@@ -2,7 +2,7 @@
 
 A dispatch mode: it sees the result of every torch operation, forward and backward, on real and on
 fake tensors alike. It counts what an allocator would hand out for tensors (storages rounded up to
-512 bytes, as CUDA's caching allocator does); workspace inside an operation is not seen. Counts
+512 bytes, as CUDA's caching allocator does); it does not see workspace inside an operation. Counts
 depend on the operations alone, so they are the same in every run and on every machine.
 
 Knows nothing of models, budgets in people's units or training.
@@ -38,7 +38,7 @@ CATEGORIES = (PARAMETERS, GRADIENTS, OPTIMIZER, ACTIVATIONS, LATENT, INPUT)
 MAX_TIMELINE_POINTS = 200_000
 
 _HOST = "host"
-"""Category of storages that live on the host and count nothing."""
+"""Category of storages that live on the host and are not counted."""
 
 
 def rounded(num_bytes: int) -> int:
@@ -67,7 +67,8 @@ class _Block:
 
 
 class MemoryMeter(TorchDispatchMode):
-    """Counts live storages while active (`with meter:`); what it has seen it follows until freed.
+    """Counts live storages while active (`with meter:`) and follows those it saw until they are
+    freed.
 
     Args:
         device_type: storages of other device types are ignored.
@@ -84,7 +85,7 @@ class MemoryMeter(TorchDispatchMode):
         self.peak_by_category = dict.fromkeys(CATEGORIES, 0)
         self.timeline: list[TimelinePoint] = []
         self.trace: TraceRecorder | None = None
-        """Takes down every allocation and free where it is set."""
+        """Records every allocation and free, if set."""
         self._recording = False
         self._device_type = device_type
         self._live = dict.fromkeys(CATEGORIES, 0)
@@ -113,7 +114,7 @@ class MemoryMeter(TorchDispatchMode):
 
     @contextmanager
     def doing(self, phase: str) -> Iterator[None]:
-        """Context: peaks reached inside are of `phase`."""
+        """Context: peaks reached inside belong to `phase`."""
         before, self.phase = self.phase, phase
         try:
             yield
@@ -122,7 +123,7 @@ class MemoryMeter(TorchDispatchMode):
 
     @contextmanager
     def allocating(self, category: str) -> Iterator[None]:
-        """Context: storages first seen inside are of `category`."""
+        """Context: storages first seen inside belong to `category`."""
         before, self._category = self._category, category
         try:
             yield
@@ -139,7 +140,7 @@ class MemoryMeter(TorchDispatchMode):
             self._recording = before
 
     def on_host(self) -> AbstractContextManager[None]:
-        """Context: storages first seen inside are the host's and count nothing."""
+        """Context: storages first seen inside belong to the host and are not counted."""
         return self.allocating(_HOST)
 
     def adopt(self, tensors: Iterable[torch.Tensor], category: str) -> None:

@@ -1,7 +1,7 @@
 """`Trace`: the allocations and frees of a run, in order, and the peak that they add up to.
 
-Sizes are exact bytes; rounding is done where they are added up, so that a trace for other sizes can
-be made of them. Knows nothing of tensors, models or budgets.
+Sizes are exact bytes and are rounded only when they are added up, so that a trace for other sizes
+can be made from them. Knows nothing of tensors, models or budgets.
 
 Shapes: E events, C categories.
 """
@@ -20,21 +20,21 @@ _CATEGORY_SIGN = np.array([1, -1, -1, 1])
 
 
 class TraceRecorder:
-    """Takes events down as they happen."""
+    """Records events as they happen."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, int, int, int, int]] = []
         self._phases: dict[str, int] = {}
 
     def add(self, kind: int, block: int, num_bytes: int, category: int, phase: str) -> None:
-        """Take down that `block`, of `num_bytes`, now is or no longer is of `category`."""
+        """Record that `block`, of `num_bytes`, now belongs to `category` or no longer does."""
         number = self._phases.setdefault(phase, len(self._phases))
         self._rows.append((kind, block, num_bytes, category, number))
 
     def trace(self) -> Trace:
         """Return what happened so far.
 
-        Frees that follow each other are sorted: autocast lets go of its weights in an order that
+        Frees that follow each other are sorted: autocast frees its weights in an order that
         differs from run to run, and no peak depends on it.
         """
         columns = np.array(self._rows, dtype=np.int64).reshape(-1, 5).T
@@ -60,7 +60,7 @@ class TracePeak:
     num_bytes: int
     phase: str
     by_category: tuple[int, ...]
-    """[C], the order of the recorder's numbers."""
+    """[C], in the order of the recorder's category numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Trace:
     num_bytes: np.ndarray
     """int64: exact size of the block."""
     category: np.ndarray
-    """int8: number of the category that the block is of, or leaves."""
+    """int8: number of the category that the block belongs to, or leaves."""
     phase: np.ndarray
     """int8: index into `phases`."""
     phases: tuple[str, ...]
@@ -83,10 +83,10 @@ class Trace:
         return len(self.kind)
 
     def check(self, num_categories: int) -> None:
-        """Refuse columns that do not belong together, as those of a damaged file.
+        """Refuse columns that do not belong together, as in a damaged file.
 
         Raises:
-            ValueError: says which.
+            ValueError: names the column.
         """
         limits = {"kind": 4, "category": num_categories, "phase": len(self.phases), "block": None}
         for name, limit in limits.items():
@@ -96,7 +96,7 @@ class Trace:
                 raise ValueError(f"column {name} of the trace is damaged")
 
     def same_events(self, other: Trace) -> bool:
-        """Whether both are the same events but for sizes."""
+        """Whether both have the same events, sizes aside."""
         return self.phases == other.phases and all(
             np.array_equal(getattr(self, name), getattr(other, name))
             for name in ("kind", "block", "category", "phase")
@@ -121,7 +121,7 @@ class Trace:
         )
 
     def requests(self) -> tuple[list[int], list[int]]:
-        """Return (block numbers, bytes) of what an allocator is asked; frees are negative."""
+        """Return the block numbers and bytes that an allocator is asked for; frees are negative."""
         wanted = (self.kind <= FREE) & (self.num_bytes > 0)
         sign = _LIVE_SIGN[self.kind[wanted]]
         return self.block[wanted].tolist(), (self.num_bytes[wanted] * sign).tolist()

@@ -1,7 +1,7 @@
 """`Watchdog`: looks at a process's memory from a thread of its own and keeps the highest it saw.
 
-It raises nothing and stops nobody: whoever owns it asks what was seen. Knows nothing of CUDA, of
-how memory is looked at, or of what is done about too much of it.
+It raises no error and stops nothing; its owner asks what it saw. Knows nothing of CUDA, of how
+memory is measured, or of what happens when it is too much.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Sighting:
     process_bytes: int
     """All that the process held."""
     outside_bytes: int | None
-    """Of it, what no allocator of ours handed out; None where that changed during the look."""
+    """The part that torch's allocator does not hold; None if that changed during the look."""
     phase: str
     """What the process was doing."""
 
@@ -30,15 +30,15 @@ class Watchdog:
     """Looks every `interval_s` between `start` and `stop`.
 
     Args:
-        look: any error of it ends the watch for good, quietly.
+        look: returns what is held now; any error that it raises ends the watch for good, silently.
         limit_bytes: more than this is kept in `over`; None keeps nothing.
 
     Attributes:
-        highest: the sighting of most memory since `start_peak`; None before the first.
-        over: the sighting of most memory above the limit; outlasts `start_peak`.
-        outside_bytes: the highest that two looks in a row saw, so that what is just being given
-            back does not count; None before.
-        failed: whether the watch ended by an error.
+        highest: the sighting with the most memory since `start_peak`; None before the first.
+        over: the sighting with the most memory above the limit; `start_peak` keeps it.
+        outside_bytes: the highest that two looks in a row saw, so that memory that is just being
+            given back does not count; None before the second look.
+        failed: whether an error ended the watch.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and look a last time; nothing where none runs."""
+        """End the thread and look a last time; does nothing if none runs."""
         if self._thread is None:
             return
         self._stopping.set()

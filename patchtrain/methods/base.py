@@ -1,7 +1,7 @@
 """The contract of a method: from a batch of host images to gradients and outputs.
 
-A method decides which pixels go through the backbone, with or without gradient; what becomes of
-their features is the reader's business. It knows nothing of tasks, optimizers, epochs or files.
+A method decides which pixels go through the backbone, with or without gradient; the reader decides
+what happens to their features. It knows nothing of tasks, optimizers, epochs or files.
 
 Shapes: B batch; O outputs of an image, as the reader has them.
 """
@@ -32,10 +32,10 @@ class MethodTools:
     encoder: Encoder
     """Runs the network's backbone."""
     reader: Reader
-    """Reads features by the network's head."""
+    """Reads features with the network's head."""
     guard: MemoryGuard
     representative: Representative
-    """Which of alike parts to go through; whoever only counts memory leaves out repeats."""
+    """Picks the parts to go through out of equal ones; a dry run leaves out repeats."""
 
 
 class Method(ABC):
@@ -56,7 +56,7 @@ class Method(ABC):
         self._representative = tools.representative
 
     def start(self, batch: HostBatch) -> None:
-        """Take `batch` as the one that `backward` works on."""
+        """Make `batch` the one that `backward` works on."""
         self._batch = batch
 
     def backward(
@@ -66,13 +66,13 @@ class Method(ABC):
 
         Args:
             generator: on the host; draws which patches are sampled and seeds dropout.
-            scaled: makes of the loss what is differentiated.
+            scaled: turns the loss into what is differentiated.
         """
-        encoded, of = self._encode(generator)
-        return self._reader.learn(encoded, of, scaled)
+        encoded, given = self._encode(generator)
+        return self._reader.learn(encoded, given, scaled)
 
     def finish(self) -> None:
-        """Let go of the batch."""
+        """Drop the batch."""
         self._batch = None
 
     @abstractmethod
@@ -81,4 +81,6 @@ class Method(ABC):
 
     @abstractmethod
     def _encode(self, generator: torch.Generator) -> tuple[Encoded, Pass]:
-        """Run what one inner iteration learns from through the backbone; return what it was."""
+        """Run the inputs of one inner iteration through the backbone; return their features, and
+        what the inputs are.
+        """

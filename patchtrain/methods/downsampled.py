@@ -15,9 +15,9 @@ from patchtrain.tasks import Pass
 
 
 class Downsampled(Method):
-    """Trains on the image as small as a patch: the cheapest, without fine detail.
+    """Trains on the image resized to a patch: the cheapest method, but without fine detail.
 
-    Batch norm takes its statistics over the batch, as an ordinary network's does.
+    Batch norm takes its statistics over the batch, as in an ordinary network.
     """
 
     def predict(self, batch: HostBatch) -> np.ndarray:

@@ -12,15 +12,16 @@ from patchtrain.step.batch import HostBatch
 
 
 class Full(Downsampled):
-    """Trains on every pixel at once: the reference, as far as memory goes."""
+    """Trains on every pixel at once: the reference, where memory allows it."""
 
     def _whole_images(self, batch: HostBatch) -> np.ndarray:
         return batch.whole()
 
 
 class Checkpointed(Full):
-    """`full` with activation checkpointing (Chen et al. 2016): the backbone keeps what lies between
-    its blocks and computes the rest again in the backward pass. What a user would try first.
+    """`full` with activation checkpointing (Chen et al. 2016): the backbone keeps only the
+    activations between its blocks and computes the others again in the backward pass. This is what
+    most users would try first.
     """
 
     def __init__(self, config: TrialConfig, tools: MethodTools) -> None:

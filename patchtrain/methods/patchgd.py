@@ -1,4 +1,4 @@
-"""`patchgd`: gradients through a few patches at a time, context from a latent block of all.
+"""`patchgd`: gradients through a few patches at a time, context from a latent block of all patches.
 
 Gupta et al., Patch Gradient Descent, 2023; section II of the paper.
 
@@ -18,9 +18,9 @@ from patchtrain.step.encoder import Inputs
 
 
 class PatchGd(SampledPatches):
-    """Once a batch, fills Z with the features of all patches, without gradient and in evaluation
-    mode (so that no chunk of the fill depends on another); in each inner iteration puts the sampled
-    patches into Z and reads Z with the aggregator.
+    """Fills Z once per batch with the features of all patches, without gradient and in evaluation
+    mode (so that no chunk of the fill depends on another); in each inner iteration, puts the
+    sampled patches into Z and reads Z with the aggregator.
     """
 
     def start(self, batch: HostBatch) -> None:
@@ -30,7 +30,7 @@ class PatchGd(SampledPatches):
             self._latent = self._fill(batch)
 
     def finish(self) -> None:
-        """Let go of the batch and its Z."""
+        """Drop the batch and its Z."""
         super().finish()
         self._latent = None
 
@@ -40,7 +40,7 @@ class PatchGd(SampledPatches):
         return self._reader.read_latent(latent, self._global_features(batch))
 
     def _global_features(self, batch: HostBatch) -> Tensor | None:
-        """Return the features [B, F] of the global patches in evaluation mode; here none."""
+        """Return the features [B, F] of the global patches in evaluation mode, if there are any."""
         return None
 
     def _fill(self, batch: HostBatch) -> LatentBlock:

@@ -1,4 +1,4 @@
-"""What methods share that learn from sampled patches.
+"""The common part of methods that learn from sampled patches.
 
 Shapes: B batch, m n grid, k sampled, p patch side in px.
 """
@@ -19,13 +19,13 @@ from patchtrain.tasks import Pass
 
 
 class SampledPatches(Method):
-    """In each inner iteration runs k newly sampled patches an image with gradient.
+    """In each inner iteration, runs k newly sampled patches per image with gradient.
 
     Batch norm takes its statistics over the inputs of one image.
     """
 
     has_global = False
-    """Whether the whole image runs along, resized to a patch."""
+    """Whether the whole image runs too, resized to a patch."""
 
     _latent: LatentBlock | None = None
 
@@ -51,8 +51,8 @@ class SampledPatches(Method):
             return np.stack([self._grid.sample(k, generator).numpy() for _ in range(num_images)])
 
     def _at_once(self, batch: HostBatch) -> int:
-        """Return how many inputs run at once without gradient: as many as with it, so that what
-        has no gradient never sets the peak.
+        """Return how many inputs run at once without gradient: as many as with it, so that a pass
+        without gradient never sets the peak.
         """
         per_image = self._config.inputs_per_image
         return self._encoder.chunk_size(len(batch) * per_image, per_image)

@@ -1,4 +1,4 @@
-"""`tiled`: patches as images of their own, without context: what is usually done with large ones.
+"""`tiled`: patches as images of their own, without context: the usual way with large images.
 
 Shapes: B batch, m n grid, p patch side in px; O outputs of an image.
 """
@@ -19,8 +19,8 @@ from patchtrain.tasks import PatchReader
 
 
 class Tiled(SampledPatches):
-    """Trains on sampled patches of the grid alone; predicts patches, which may overlap, by
-    themselves and puts them together.
+    """Trains on sampled patches of the grid alone; predicts each patch by itself (they may overlap)
+    and puts the predictions together.
     """
 
     _reader: PatchReader
@@ -37,10 +37,10 @@ class Tiled(SampledPatches):
         )
         parts = []
         for first, last in self._representative(chunks_of(len(places), self._at_once(batch))):
-            its = places[first:last]
-            pixels = partial(_taken, batch, its, self._config.patch_size)
-            features = self._encoder.encode(Inputs(len(its), pixels, group=1), len(its))
-            parts.append(self._reader.read_patches(features, its))
+            chunk = places[first:last]
+            pixels = partial(_taken, batch, chunk, self._config.patch_size)
+            features = self._encoder.encode(Inputs(len(chunk), pixels, group=1), len(chunk))
+            parts.append(self._reader.read_patches(features, chunk))
             del features
         return self._reader.put_together(parts, len(batch))
 

@@ -1,7 +1,7 @@
-"""Backbones (theta1): networks that turn patches into features, by name. All of timm is used here.
+"""Backbones (theta1): networks that turn patches into features, by name.
 
-A name is one of timm's or `package.module:Name` of the user's own. Knows nothing of grids, methods
-or budgets.
+A name is one of timm's or `package.module:Name` of the user's own. No other module uses timm. Knows
+nothing of grids, methods or budgets.
 
 Shapes: B batch, c channels, p patch side in px, d features.
 """
@@ -27,7 +27,7 @@ from patchtrain.extension import load_named
 
 MAX_NORM_GROUPS = 32
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""What batch norm has and group norm has not."""
+"""Parts of a state that batch norm has and group norm does not."""
 
 
 def is_timm_name(name: object) -> bool:
@@ -41,7 +41,7 @@ def timm_network(name: str, **settings: Any) -> nn.Module:
 
 
 def check_name(field: str, name: str) -> None:
-    """Refuse a name that neither timm knows nor the user's own code.
+    """Refuse a name that is neither timm's nor in the user's own code.
 
     Raises:
         ConfigError: names `field` and the nearest known names.
@@ -51,7 +51,7 @@ def check_name(field: str, name: str) -> None:
     elif not is_timm_name(name):
         near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
-        raise ConfigError(f"{field}={name!r} is no network of timm; {hint}")
+        raise ConfigError(f"{field}={name!r} is not a network of timm; {hint}")
 
 
 def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -> nn.Module:
@@ -62,7 +62,7 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
         norm, drop_rate: see `TrialConfig`.
 
     Raises:
-        ConfigError: unknown name, or weights that cannot be had.
+        ConfigError: unknown name, or weights that cannot be loaded.
     """
     check_name("backbone", name)
     if catalog.is_own(name):
@@ -85,10 +85,10 @@ def build_backbone(name: str, weights: str, norm: str, drop_rate: float = 0.0) -
 
 
 def build_own(field: str, name: str, **arguments: Any) -> nn.Module:
-    """Return the network that the user's `package.module:Name` makes of `arguments`.
+    """Return the network that the user's `package.module:Name` builds from `arguments`.
 
     Raises:
-        ConfigError: it cannot be imported or called, or makes no `torch.nn.Module`.
+        ConfigError: it cannot be imported or called, or does not return a `torch.nn.Module`.
     """
     make = load_named(name, field)
     if not callable(make):
@@ -97,27 +97,28 @@ def build_own(field: str, name: str, **arguments: Any) -> nn.Module:
         network = make(**arguments)
     if not isinstance(network, nn.Module):
         raise ConfigError(
-            f"{field}={name!r}: gives a {type(network).__name__}; it must give a torch.nn.Module"
+            f"{field}={name!r}: returns a {type(network).__name__}; it must return a "
+            "torch.nn.Module"
         )
     return network
 
 
 def build_own_backbone(name: str, weights: str, drop_rate: float) -> nn.Module:
-    """Return the user's own backbone; what it must give depends on the task (docs/extending.md).
+    """Return the user's own backbone; its outputs depend on the task (docs/extending.md).
 
     Raises:
-        ConfigError: see `build_own`, or there are no published weights.
+        ConfigError: see `build_own`; or `pretrained` weights, which it cannot have.
     """
     if weights == "pretrained":
         raise ConfigError(
-            f"weights='pretrained': none are published for backbone={name!r}; give a safetensors "
-            "file, or load them in your own code and use weights=none"
+            f"weights='pretrained': no weights are published for backbone={name!r}; give a "
+            "safetensors file, or load them in your own code and use weights=none"
         )
     return build_own("backbone", name, **dropout(drop_rate))
 
 
 def declared(network: nn.Module, name: str, attribute: str) -> Any:
-    """Return what the user's own backbone `name` says of itself in `attribute`.
+    """Return the attribute in which the user's own backbone `name` describes itself.
 
     Raises:
         ConfigError: it has no such attribute.
@@ -134,22 +135,23 @@ def declared(network: nn.Module, name: str, attribute: str) -> Any:
 def blamed_on(
     field: str, name: str, weights: str, fault: str, *, instead: str | None
 ) -> Iterator[None]:
-    """Make an error within, where a library builds a network, one that says what to change.
+    """Context: turns an error inside, where a library builds a network, into one that says what to
+    change.
 
-    Memory that ran out stays itself. So does a `RuntimeError` on the meta device: it may be about
-    tensors without values, and `build_on_meta` then tries with them.
+    Running out of memory stays as it is. So does a `RuntimeError` on the meta device: it may come
+    from tensors without values, and then `build_on_meta` tries again with values.
 
     Args:
         field, name: the setting and its value.
         weights: see `TrialConfig`.
-        fault: what `name` then is said to fail in.
+        fault: the message says this about `name`.
         instead: a value that works; None: the code is the user's own.
 
     Raises:
-        ConfigError: where anything was raised within.
+        ConfigError: instead of any other error.
     """
     if weights == "pretrained":
-        hub_logging.set_verbosity_error()  # else each retry of a failing download prints a line
+        hub_logging.set_verbosity_error()  # or each retry of a failing download prints a line
     try:
         yield
     except (ConfigError, torch.OutOfMemoryError):
@@ -160,24 +162,24 @@ def blamed_on(
         reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
         if weights == "pretrained":
             raise ConfigError(
-                f"weights='pretrained' of {field}={name!r} cannot be had ({type(error).__name__}: "
-                f"{reason}); connect to the internet once, give a safetensors file, or use "
-                "weights=none"
+                f"weights='pretrained' of {field}={name!r} cannot be loaded "
+                f"({type(error).__name__}: {reason}); connect to the internet once, give a "
+                "safetensors file, or use weights=none"
             ) from None
         raise ConfigError(
             f"{field}={name!r} {fault} ({reason}); "
-            + (f"use another, e.g. {instead}" if instead else "mend its code")
+            + (f"use another, e.g. {instead}" if instead else "fix its code")
         ) from None
 
 
 def prepare(network: nn.Module, weights: str, norm: str) -> None:
     """Load the safetensors file `weights`, if it is one, and adapt the norms.
 
-    Published weights are of networks with batch norm, a trial's are of the norm that it had. So
-    what the file has decides which comes first.
+    Published weights come from networks with batch norm, a trial's weights have the trial's norm.
+    So the content of the file decides what is done first.
 
     Raises:
-        ConfigError: no such file, or weights of another network or norm.
+        ConfigError: no such file, or weights for another network or norm.
     """
     if weights not in ("none", "pretrained"):
         state = _read_weights(weights)
@@ -196,12 +198,12 @@ def adapt_norm(network: nn.Module, norm: str) -> None:
 
 
 def dropout(drop_rate: float) -> dict[str, Any]:
-    """Return the argument of timm's builders; some networks know none, so 0 says nothing."""
+    """Return the argument for timm's builders; none for 0, since some networks do not take it."""
     return {"drop_rate": drop_rate} if drop_rate else {}
 
 
 def feature_dim(backbone: nn.Module) -> int:
-    """Return d, the number of features that `backbone` gives for a patch."""
+    """Return d, the number of features that `backbone` returns for a patch."""
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
 
 
@@ -214,7 +216,7 @@ def use_group_norm(network: nn.Module) -> None:
 
 
 def norms_over_inputs(network: nn.Module) -> list[nn.Module]:
-    """Return the layers of `network` that keep running statistics: batch norm and its kin."""
+    """Return the layers of `network` that keep running statistics: batch norm and the like."""
     return [m for m in network.modules() if getattr(m, "running_var", None) is not None]
 
 
@@ -238,9 +240,9 @@ def _as_group_norm(norm: _BatchNorm) -> nn.Module:
 
 
 def _without_prefix(state: dict[str, Any], wanted: list[str]) -> dict[str, Any]:
-    """Return the part of `state` that is the network, where it is part of a larger one.
+    """Return the part of `state` that belongs to the network, if the state is a larger one's.
 
-    A checkpoint of a trial has the backbone under `backbone.`; other programs use other names.
+    A trial's checkpoint has the backbone under `backbone.`; other programs use other names.
     """
     if not wanted or any(name in state for name in wanted):
         return state
@@ -259,7 +261,7 @@ def _read_weights(weights: str) -> dict[str, Any]:
 
     if not Path(weights).is_file():
         raise ConfigError(
-            f"weights={weights!r} is no file; use none, pretrained or a safetensors file"
+            f"weights={weights!r} is not a file; use none, pretrained or a safetensors file"
         )
     try:
         return load_file(weights)
@@ -271,9 +273,8 @@ def _read_weights(weights: str) -> dict[str, Any]:
 
 
 def _load_weights(network: nn.Module, state: dict[str, Any], weights: str) -> None:
-    """Load `state` into `network`; what it has too many is left out.
-
-    It may be part of a larger network's, as in a trial's checkpoint.
+    """Load `state`, which may be a larger network's as in a trial's checkpoint, into `network`;
+    entries that `network` does not have are ignored.
     """
     state = _without_prefix(state, list(network.state_dict()))
     own = {name: value for name, value in state.items() if name in network.state_dict()}
@@ -286,8 +287,8 @@ def _load_weights(network: nn.Module, state: dict[str, Any], weights: str) -> No
         ) from None
     if missing and all(name.endswith(_STATISTICS) for name in missing):
         raise ConfigError(
-            f"weights={weights!r} are of a network with group norm, without statistics of batch "
-            "norm; use norm=group"
+            f"weights={weights!r} come from a network with group norm and have no statistics of "
+            "batch norm; use norm=group"
         )
     if missing:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""`Network`: a trial's backbone and the head that reads its features; and how they lie in memory.
+"""`Network`: a trial's backbone and the head that reads its features; and their memory layout.
 
 Knows nothing of names, tasks, data sets, budgets or how a method feeds it.
 
@@ -24,7 +24,7 @@ class Network(nn.Module):
     to B x K x p x p, where one channel is enough for two classes.
 
     Detection: B x 3 x p x p -> B x L x d, the cells of all levels of a feature pyramid, and FCOS's
-    head, with a 1x1 convolution in front that joins what the latent block has of a cell.
+    head, with a 1x1 convolution in front that joins the latent block's features of a cell.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -33,13 +33,13 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return class scores of whole `images` [B, 3, p, p]; for a head that reads features."""
+        """Return class scores of whole `images` [B, 3, p, p]; only for heads of whole images."""
         return self.head(self.backbone(images))
 
 
 def memory_layout(config: TrialConfig, device: torch.device) -> torch.memory_format:
-    """Return how images lie in memory on `device`: on the CPU most networks run faster on channels
-    that lie together (docs/log.md has the exceptions).
+    """Return the memory layout of images on `device`. On the CPU most networks run faster with the
+    channels together (docs/log.md has the exceptions).
     """
     wanted = config.channels_last
     together = device.type == "cpu" if wanted == "auto" else wanted
@@ -47,9 +47,9 @@ def memory_layout(config: TrialConfig, device: torch.device) -> torch.memory_for
 
 
 def lay_out(network: nn.Module, layout: torch.memory_format) -> None:
-    """Lay the weights of convolutions out as `layout`, where a device's kernels want them so.
+    """Give the weights of convolutions the memory layout `layout`, on devices that need it.
 
-    CPU kernels lay weights out by themselves.
+    CPU kernels convert weights by themselves.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.weight.device.type != "cpu":

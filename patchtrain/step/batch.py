@@ -1,7 +1,7 @@
-"""A batch of host images and the way of its pixels to the device.
+"""A batch of host images, and how its pixels get to the device.
 
-Images stay on the host; only the pixels that a pass needs go over, as uint8, and are normalised
-there.
+Images stay on the host; only the pixels that a pass needs are copied to the device, as uint8, and
+normalised there.
 
 Shapes: B batch, H W image px, m n grid, p patch px, k sampled, N any number of images.
 """
@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from patchtrain.datasets.boxes import FittedObjects, Objects
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.boxes import FittedObjects, Objects
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.images import fit_labels
 from patchtrain.memory.budget import MemoryGuard
@@ -25,16 +25,16 @@ from patchtrain.memory.meter import INPUT
 
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
 CHANNEL_STD = (0.229, 0.224, 0.225)
-"""Of ImageNet, in RGB order: what timm's pretrained weights expect."""
+"""ImageNet's, in RGB order, which timm's pretrained weights expect."""
 
 
 @dataclass(frozen=True)
 class HostBatch:
-    """Images of a batch, each uint8 [H, W, 3], and their targets."""
+    """The images of a batch, each uint8 [H, W, 3], and their targets."""
 
     images: Sequence[np.ndarray]
     targets: Sequence[int | np.ndarray | FittedObjects]
-    """Of each image its class, the class of each pixel (uint8 [H, W]), or its objects."""
+    """For each image its class, the class of each pixel (uint8 [H, W]), or its objects."""
 
     _resized: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
@@ -50,8 +50,9 @@ class HostBatch:
         return np.array(self.targets, dtype=np.int64)
 
     def masks(self, image: int, grid: PatchGrid, cells: np.ndarray) -> np.ndarray:
-        """Return the classes uint8 [c, p, p] of the pixels of one image in `cells` [c] of `grid`;
-        of the image made as small as the grid where that is smaller (its nearest pixels).
+        """Return the classes uint8 [c, p, p] of one image's pixels in `cells` [c] of `grid`. If the
+        grid is smaller than the image, they are those of the image shrunk to the grid (nearest
+        pixels).
         """
         mask = np.asarray(self.targets[image])
         if mask.shape[0] != grid.image_height:
@@ -59,14 +60,14 @@ class HostBatch:
         return grid.extract(mask[..., None], cells)[..., 0]
 
     def objects(self, image: int) -> Objects:
-        """Return the objects of one image, in px of it."""
+        """Return the objects of one image, in px of the image."""
         target = self.targets[image]
         assert isinstance(target, FittedObjects)
         return target.objects
 
     def sampled(self, grid: PatchGrid, positions: np.ndarray, *, with_whole: bool) -> np.ndarray:
-        """Return, image by image, the patches at `positions` [B, k], and after them the whole image
-        resized to a patch if it is wanted; uint8 [N, p, p, 3].
+        """Return, image by image, the patches at `positions` [B, k], followed by the whole image
+        resized to a patch if `with_whole`; uint8 [N, p, p, 3].
         """
         parts = []
         for number, (image, cells) in enumerate(zip(self.images, positions, strict=True)):
@@ -107,7 +108,7 @@ class DeviceFeeder:
     """Moves host pixels to a device, counted as input, and normalises them there."""
 
     def __init__(self, guard: MemoryGuard, layout: torch.memory_format) -> None:
-        """Args: layout: how the pixels that go to the network lie in memory."""
+        """Args: layout: memory layout of the pixels that go to the network."""
         self._device = guard.device
         self._guard = guard
         self._layout = layout
@@ -132,14 +133,14 @@ class DeviceFeeder:
         return self.constants(targets, INPUT)
 
     def constants(self, values: np.ndarray, category: str) -> Tensor:
-        """Return `values` on the device, their memory being for `category`."""
+        """Return `values` on the device; their memory counts as `category`."""
         with self._guard.allocating(category):
             return self._copy(values)
 
     def _copy(self, array: np.ndarray) -> Tensor:
         with self._guard.on_host():
             host = self._on_host(array)
-        # a copy on the CPU too: what a device would hold is counted there as well
+        # copied on the CPU too, so that what a device would hold is counted there as well
         return torch.empty(host.shape, dtype=host.dtype, device=self._device).copy_(host)
 
     def _on_host(self, array: np.ndarray) -> Tensor:

@@ -1,12 +1,13 @@
-"""`Encoder`: patches through the backbone a chunk at a time, with the gradient of all at once.
+"""`Encoder`: runs patches through the backbone chunk by chunk, with the gradient of all at once.
 
-Two passes: all chunks without gradient give the features; after the head's backward pass has given
-dL/dfeatures, each chunk runs again with gradient and passes its part of it on. So the activations
-of one chunk are alive at a time, and no more time is spent than one more forward pass. The second
-run draws the same random numbers and leaves running statistics alone.
+Two passes: the first runs all chunks without gradient for their features; the head's backward pass
+gives dL/dfeatures; the second runs each chunk again with gradient and passes its part of
+dL/dfeatures on. So only one chunk's activations are alive at a time, for one more forward pass in
+time. The second pass draws the same random numbers and leaves running statistics alone.
 
-Batch norm takes its statistics over a group of inputs (one image's sampled patches), so a chunk of
-a network with batch norm is a whole number of groups, and results depend on no batch and no chunk.
+Batch norm takes its statistics over a group of inputs (one image's sampled patches). So a chunk of
+a network with batch norm is a whole number of groups, and results depend neither on the batch nor
+on the chunk.
 
 Knows nothing of methods, latent blocks or budgets.
 
@@ -54,7 +55,7 @@ Part = TypeVar("Part")
 
 
 class Representative(Protocol):
-    """Returns which of alike parts, in their order, to go through."""
+    """Picks the parts to go through out of equal ones, in their order."""
 
     def __call__(self, parts: Sequence[Part], /) -> Sequence[Part]:
         """Return some of `parts`, or all."""
@@ -81,7 +82,7 @@ class Encoded:
 
     def __init__(self, encoder: Encoder, features: Tensor, second_run: SecondRun | None) -> None:
         self.features = features
-        """[N, F]: a leaf that collects dL/dfeatures, or still attached to the backbone."""
+        """[N, F]: a leaf that collects dL/dfeatures, or a tensor still attached to the backbone."""
         self._encoder = encoder
         self._second_run = second_run
 
@@ -116,15 +117,15 @@ class SecondRun(NamedTuple):
 
 
 class Encoder:
-    """Runs a backbone, which is in training mode when it comes, over inputs from the host.
+    """Runs a backbone, given in training mode, over inputs from the host.
 
     Args:
         microbatch: inputs at once in a training pass; None: all.
         whole_batch: inputs of a whole batch, and of a group in it. If they do not run at once, a
-            smaller last batch takes two passes too: in one it could hold more than a whole batch.
+            smaller last batch takes two passes too: in one pass it could hold more than a whole
+            batch.
         autocast: makes the context of mixed precision.
-        representative: returns which of a list of chunks to run; whoever only counts memory leaves
-            out those that repeat others.
+        representative: picks the chunks to run; a dry run leaves out those that repeat others.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class Encoder:
         """Return the features [N, F] in training mode, ready for `Encoded.backward`.
 
         Args:
-            generator: on the host; seeds what the backbone draws.
+            generator: on the host; seeds the random numbers that the backbone draws.
         """
         seed = draw_seed(generator)
         chunks = chunks_of(inputs.num, self.chunk_size(inputs.num, inputs.group))
@@ -190,7 +191,7 @@ class Encoder:
 
     @contextmanager
     def recomputing(self) -> Iterator[None]:
-        """Context of a backward pass: activations that the backbone computes again inside (see the
+        """Context for a backward pass: activations that the backbone computes again inside (see the
         method `checkpointed`) come out as in the last forward pass.
         """
         with ExitStack() as stack:
@@ -218,7 +219,7 @@ class Encoder:
         return features
 
     def _forward(self, inputs: Inputs, chunk: Chunk, seed: int | None) -> Tensor:
-        """Return the features of `chunk`; where batch norm needs it, each group by itself.
+        """Return the features of `chunk`; if batch norm needs it, each group runs by itself.
 
         Args:
             seed: of a training pass; None in evaluation mode.
@@ -239,7 +240,7 @@ class Encoder:
 
     @contextmanager
     def _randomness(self, seed: int | None, numbers: range) -> Iterator[None]:
-        """Context: what is drawn inside depends on `seed` and the input's number alone."""
+        """Context: random numbers drawn inside depend only on `seed` and the input's number."""
         if seed is None or not self._draws_random_numbers:
             yield
             return
@@ -253,7 +254,7 @@ def chunk_size(num: int, group: int, wanted: int | None, *, grouped: bool) -> in
     """Return how many of the `num` inputs of a training pass run at once.
 
     Args:
-        wanted: what was asked for; None: all.
+        wanted: how many were asked for; None: all.
         grouped: whether groups must stay whole.
     """
     if wanted is None or wanted >= num:
@@ -301,7 +302,7 @@ def _share(momentum: float | None, num_groups: int) -> float | None:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Context: `network` is in evaluation mode; its mode before is put back."""
+    """Context: `network` is in evaluation mode; its earlier mode is restored afterwards."""
     was_training = network.training
     network.eval()
     try:

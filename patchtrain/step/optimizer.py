@@ -1,4 +1,4 @@
-"""AdamW in the form that fits the memory, and the loss scaling of fp16.
+"""AdamW with a choice of kernels, and loss scaling for fp16.
 
 Knows nothing of networks, methods or schedules.
 """
@@ -18,8 +18,8 @@ from patchtrain.config import TrialConfig
 def build_optimizer(config: TrialConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
     """Return AdamW for `parameters` with the kernel that `config.optimizer_kernel` names.
 
-    `auto` is `fused`: one kernel that reads and writes each value once holds no temporaries.
-    `loop` holds those of one parameter at a time, `foreach` those of all at once.
+    `auto` is `fused`: one kernel that reads and writes each value once and holds no temporaries.
+    `loop` holds temporaries for one parameter at a time, `foreach` for all at once.
     """
     kernel = "fused" if config.optimizer_kernel == "auto" else config.optimizer_kernel
     return torch.optim.AdamW(
@@ -32,7 +32,7 @@ def build_optimizer(config: TrialConfig, parameters: Iterable[nn.Parameter]) -> 
 
 
 class LossScaler(torch.amp.GradScaler):
-    """Scales the loss so that small gradients survive in fp16, and leaves out steps whose gradients
+    """Scales the loss so that small gradients survive in fp16, and skips steps whose gradients
     overflowed (Micikevicius et al. 2018). Does nothing unless `enabled`.
     """
 
@@ -42,7 +42,7 @@ class LossScaler(torch.amp.GradScaler):
     def _maybe_opt_step(
         self, optimizer: torch.optim.Optimizer, optimizer_state: Any, *args: Any, **kwargs: Any
     ) -> float | None:
-        """Step unless gradients overflowed; where there are no values to tell, step."""
+        """Step unless gradients overflowed; in a dry run, which has no values to tell, step."""
         found = optimizer_state["found_inf_per_device"].values()
         if any(isinstance(value, FakeTensor) for value in found):
             return optimizer.step(*args, **kwargs)

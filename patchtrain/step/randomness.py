@@ -1,7 +1,7 @@
 """Random numbers of a training pass: dropout that does not depend on which inputs run together.
 
-Inside `PerInputRandomness` random operations draw for each input by itself, from a seed of the pass
-and the input's number. So a pass cut into chunks draws what the whole pass draws, and a
+Inside `PerInputRandomness` random operations draw for each input by itself, from the pass's seed
+and the input's number. So a pass cut into chunks draws the same numbers as the whole pass, and a
 pass that runs twice draws the same twice. Knows nothing of networks.
 
 Shapes: N inputs of the pass.
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def unseen() -> AbstractContextManager[object]:
-    """Context: real operations of the host, which no dispatch mode around sees or fakes."""
+    """Context: operations on the host run for real, unseen by any dispatch mode that is active."""
     return no_dispatch()
 
 
@@ -39,18 +39,18 @@ _OUT_OF_PLACE = {
     _ATEN.bernoulli.default: (_ATEN.empty_like.default, _ATEN.bernoulli_.Tensor),
     _ATEN.bernoulli.p: (_ATEN.empty_like.default, _ATEN.bernoulli_.float),
 }
-"""Operations that return a new tensor: what allocates it, and what draws into it."""
+"""Operation that returns a new tensor -> what allocates the tensor, and what draws into it."""
 
 
 class PerInputRandomness(TorchDispatchMode):
     """Active around a forward pass of the inputs `numbers`, and around a recomputation of it.
 
-    Draws whose first axis is not the inputs' (or whole multiples of them, as windows of an image
-    are) are left to torch's random state, which is the pass's own inside and put back after it.
+    Draws whose first axis is not the inputs' (or a whole multiple of them, as with windows of an
+    image) are left to torch's random state, which is seeded for the pass and restored after it.
 
     Args:
-        seed: of the whole pass.
-        numbers: which inputs of the whole pass these are, in their order.
+        seed: seed of the whole pass.
+        numbers: the numbers of these inputs in the whole pass, in their order.
 
     Attributes:
         was_needed: whether anything was drawn.
@@ -96,14 +96,14 @@ class PerInputRandomness(TorchDispatchMode):
         kwargs = {name: value for name, value in kwargs.items() if name != "generator"}
         if func in _OUT_OF_PLACE:
             allocate, fill = _OUT_OF_PLACE[func]
-            of_fill = args if func is _ATEN.bernoulli.default else args[1:]
-            return self._drawn(fill, allocate(args[0], **kwargs), of_fill, {})
+            fill_args = args if func is _ATEN.bernoulli.default else args[1:]
+            return self._drawn(fill, allocate(args[0], **kwargs), fill_args, {})
         if func._schema.name.endswith("_"):
             return self._drawn(func, args[0], args[1:], kwargs)
         return func(*args, **kwargs)
 
     def _dropout(self, tensor: Tensor, p: float, train: bool) -> tuple[Tensor, Tensor]:
-        """Return what the fused kernel returns: the output and the mask of what was kept."""
+        """Return the same as the fused kernel: the output and the mask of kept values."""
         mask = torch.empty_like(tensor, dtype=torch.bool)
         if train:
             self._drawn(_ATEN.bernoulli_.float, mask, (1.0 - p,), {})
@@ -115,21 +115,21 @@ class PerInputRandomness(TorchDispatchMode):
     def _drawn(
         self, func: Any, tensor: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
-        """Return `tensor`, filled by `func`; input by input, if its first axis is theirs."""
+        """Return `tensor`, filled by `func`; input by input, if its first axis is the inputs'."""
         num_inputs = len(self._numbers)
         if not (tensor.ndim and tensor.shape[0] and tensor.shape[0] % num_inputs == 0):
             return func(tensor, *args, **kwargs)
-        # from torch's own random state: whoever recomputes puts it back first
+        # from torch's random state, which activation checkpointing restores before it recomputes
         base = draw_seed(torch.default_generator)
         rows = tensor.shape[0] // num_inputs
         for place, number in enumerate(self._numbers):
             generator = torch.Generator(self._device).manual_seed((base + number) % 2**63)
-            its = slice(place * rows, (place + 1) * rows)
-            part = tensor[its]
-            of_part = (
-                arg[its] if getattr(arg, "shape", None) == tensor.shape else arg for arg in args
+            chosen = slice(place * rows, (place + 1) * rows)
+            part = tensor[chosen]
+            part_args = (
+                arg[chosen] if getattr(arg, "shape", None) == tensor.shape else arg for arg in args
             )
-            # drawn apart: a fill goes in the order of memory, in which one input alone may differ
+            # drawn apart: fills follow the order in memory, which may differ for a single input
             drawn = torch.empty(part.shape, dtype=part.dtype, device=part.device)
-            part.copy_(func(drawn, *of_part, generator=generator, **kwargs))
+            part.copy_(func(drawn, *part_args, generator=generator, **kwargs))
         return tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MAX_WARMUP_SHARE = 0.2
-"""Of all steps; a run shorter than five times the untuned warm-up would else never leave it."""
+"""Share of all steps; without it a short run would never leave the warm-up."""
 
 
 def learning_rate_at(step: int, num_steps: int, peak: float, beta2: float) -> float:

@@ -1,6 +1,6 @@
 """Tasks: what is predicted. One folder a task, one contract (`base.TaskParts`).
 
-The one builder of networks, which training, estimates, evaluation and checks share.
+Training, estimates, evaluation and checks all build networks here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def parts_of(config: TrialConfig) -> TaskParts:
-    """Return everything that is particular to the task of `config`."""
+    """Return the parts that are specific to the task of `config`."""
     return _parts(config.task)
 
 
@@ -64,7 +64,9 @@ def build_network(config: TrialConfig, num_classes: int) -> Network:
 
 
 def build_on_meta(config: TrialConfig, num_classes: int) -> Network:
-    """Return the network without memory; built with it first where timm computes on tensors."""
+    """Return the network without memory for its weights. If timm computes with weights while
+    building it, it is built with memory first.
+    """
     config = replace(config, weights="none")
     return _on_meta(config, lambda: build_network(config, num_classes))
 
@@ -90,11 +92,11 @@ def mixes_inputs(config: TrialConfig) -> bool:
 
 
 _MIXES_INPUTS: dict[tuple[str, ...], bool] = {}
-"""By the settings that decide it."""
+"""The settings that decide it -> whether a pass mixes its inputs."""
 
 
 def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
-    """Find out without data or memory whether the network of `config` can be built and trained.
+    """Check, without data or memory, that the network of `config` can be built and trained.
 
     Args:
         batch_size: images of the smallest batch; default `config.batch_size`.
@@ -105,11 +107,11 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
     batch_size = batch_size or config.batch_size
     parts = parts_of(config)
     parts.check_names(config)
-    if config.weights != "none":  # they are loaded or refused now
+    if config.weights != "none":  # refuses bad weights now
         parts.load_backbone(config)
     network = build_on_meta(config, num_classes=2).train()
     with torch.device("meta"), torch.no_grad():
-        # what batch norm sees at a time
+        # as many as batch norm sees at a time
         num_inputs = config.inputs_per_image if config.samples_patches else batch_size
         shape = (num_inputs, 3, config.input_side_px, config.input_side_px)
         features = probe(network.backbone, shape, "backbone", config.backbone)

@@ -1,7 +1,7 @@
 """The contract of a task: `TaskParts` gives its network, `Reader`, `Task` and predictions.
 
 A method decides what runs through the backbone; a reader decides what happens to the features:
-where they lie, how the global ones join them, which loss they give. One reader a task. Knows
+where they lie, how the global ones join them, which loss they give. Each task has one reader. Knows
 nothing of optimizers and epochs.
 
 Shapes: B batch, N inputs of a pass, m n grid, k sampled, p patch side in px, d features; F features
@@ -30,12 +30,13 @@ from patchtrain.step.encoder import Encoded, Representative
 if TYPE_CHECKING:
     from torch import nn
 
-    from patchtrain.datasets.base import FittedTarget, ImageData
+    from patchtrain.datasets.example import FittedTarget
+    from patchtrain.datasets.loading.image_data import ImageData
     from patchtrain.models import Network
     from patchtrain.tasks.predictions import Predictions
 
 Scaled = Callable[[Tensor], Tensor]
-"""Makes of a loss what is differentiated."""
+"""Turns a loss into what is differentiated."""
 
 
 class Task(Protocol):
@@ -46,11 +47,11 @@ class Task(Protocol):
     num_classes: int
 
     def score(self, outputs: np.ndarray, targets: Sequence[Any]) -> Sequence[Any]:
-        """Return of each image of a batch what `metrics` needs.
+        """Return what `metrics` needs for each image of a batch.
 
         Args:
-            outputs: what `Engine.predict` gives.
-            targets: of the same images, as the data set has them.
+            outputs: what `Engine.predict` returned.
+            targets: the targets of the same images, as the data set gives them.
         """
         ...
 
@@ -71,30 +72,30 @@ class ReaderTools:
     to_host: Callable[[Tensor], np.ndarray]
     """Copies outputs to the host."""
     representative: Representative
-    """Which of alike parts to go through; whoever only counts memory leaves out repeats."""
+    """Picks the parts to go through out of equal ones; a dry run leaves out repeats."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What the inputs of a training pass are: image by image, k patches and perhaps the whole image
-    resized to a patch, or the whole image alone.
+    """What the inputs of a training pass are: for each image in turn, k patches and perhaps the
+    whole image resized to a patch, or the whole image alone.
     """
 
     batch: HostBatch
     positions: np.ndarray | None = None
-    """[B, k] of the grid; None: whole images."""
+    """Grid positions of the patches, [B, k]; None: whole images."""
     has_global: bool = False
     latent: LatentBlock | None = None
-    """Z, filled with all patches of the batch, where the method keeps it."""
+    """Z, filled with all patches of the batch, if the method keeps it."""
 
     @property
     def inputs_per_image(self) -> int:
-        """Inputs that belong to one image."""
+        """How many inputs belong to one image."""
         return 1 if self.positions is None else self.positions.shape[1] + self.has_global
 
 
 class Reader(ABC):
-    """Reads features by the network's head."""
+    """Reads features with the network's head."""
 
     def __init__(self, config: TrialConfig, tools: ReaderTools) -> None:
         self._config = config
@@ -105,50 +106,55 @@ class Reader(ABC):
         self._to_host = tools.to_host
         self._representative = tools.representative
 
-    def _put_sampled(self, features: Tensor, of: Pass) -> None:
-        """Put into Z, where the method keeps one, the values of what was sampled of `features`
-        [N, F].
+    def _put_sampled(self, features: Tensor, given: Pass) -> None:
+        """Put the values of the sampled patches, out of `features` [N, F], into Z, if the method
+        keeps one.
         """
-        if of.latent is None:
+        if given.latent is None:
             return
-        assert of.positions is not None
-        by_image = features.unflatten(0, (len(of.batch), of.inputs_per_image))
-        sampled = by_image[:, : of.positions.shape[1]]
-        of.latent.put(self._feeder.targets(of.positions), sampled)
+        assert given.positions is not None
+        by_image = features.unflatten(0, (len(given.batch), given.inputs_per_image))
+        sampled = by_image[:, : given.positions.shape[1]]
+        given.latent.put(self._feeder.targets(given.positions), sampled)
 
     @abstractmethod
-    def learn(self, encoded: Encoded, of: Pass, scaled: Scaled) -> Tensor:
-        """Add the gradients of the loss of a pass to all parameters', put the features of sampled
-        patches into Z, and return the loss: the mean over images, a scalar without gradient.
+    def learn(self, encoded: Encoded, given: Pass, scaled: Scaled) -> Tensor:
+        """Add the gradients of a pass's loss to all parameters, put the features of sampled patches
+        into Z, and return the loss: the mean over images, a scalar without gradient.
+
+        Args:
+            encoded: the features of the pass.
+            given: what the inputs of the pass are.
+            scaled: turns the loss into what is differentiated.
         """
 
     @abstractmethod
     def read_whole(self, features: Tensor) -> np.ndarray:
-        """Return the outputs [B, O] of whole images that have `features` [B, F]."""
+        """Return the outputs [B, O] of whole images, given their `features` [B, F]."""
 
     @abstractmethod
     def read_latent(self, latent: LatentBlock, global_features: Tensor | None) -> np.ndarray:
-        """Return the outputs [B, O] of images with all their patches in Z, and the features
-        [B, F] of the images as patches.
+        """Return the outputs [B, O] of images, given Z with all their patches and perhaps the
+        features [B, F] of their global patches.
         """
 
 
 class PatchReader(Reader):
-    """A reader for which a patch alone has outputs: its part of those of the image."""
+    """A reader that can read a patch alone: the outputs are its part of the image's outputs."""
 
     @abstractmethod
     def read_patches(self, features: Tensor, places: np.ndarray) -> Any:
-        """Return, on the host, what patches say for themselves, given their `features` [N, F] and
+        """Return, on the host, the outputs of patches read alone, given their `features` [N, F] and
         `places` [N, 3]: image, top and left in px.
         """
 
     @abstractmethod
     def put_together(self, parts: Sequence[Any], num_images: int) -> np.ndarray:
-        """Return the outputs [B, O] of images, given what `read_patches` said of their patches."""
+        """Return the outputs [B, O] of images from those of their patches, see `read_patches`."""
 
 
 class TaskParts(ABC):
-    """Everything of one task, for the code that is the same for all tasks. Stateless."""
+    """Everything that is specific to one task, for the code that all tasks share. Stateless."""
 
     @abstractmethod
     def check_names(self, config: TrialConfig) -> None:
@@ -184,15 +190,15 @@ class TaskParts(ABC):
         """
 
     def aggregator_name(self, config: TrialConfig) -> str | None:
-        """Return the name of the aggregator that is trained; None for methods without one."""
+        """Return the name of the aggregator to train; None for methods without one."""
         return CONV1X1 if config.method_facts.has_latent else None
 
     def encoder_name(self, config: TrialConfig) -> str | None:
-        """Return the encoder inside the backbone; None where the backbone has none of a name."""
+        """Return the encoder inside the backbone; None if the backbone has no named encoder."""
         return None
 
     def layout_name(self, config: TrialConfig) -> str | None:
-        """Return the layout of Z; None where there is no choice."""
+        """Return the layout of Z; None if there is no choice."""
         return None
 
     @abstractmethod
@@ -201,13 +207,11 @@ class TaskParts(ABC):
 
     @abstractmethod
     def build_reader(self, config: TrialConfig, tools: ReaderTools, task: Task) -> Reader:
-        """Return the reader of `task`, which `build_task` gave."""
+        """Return the reader of `task`, which `build_task` returned."""
 
     @abstractmethod
     def blank_target(self, side_px: int) -> FittedTarget:
-        """Return the target of an image of `side_px` that shows nothing, to run a step without
-        data.
-        """
+        """Return the target of an empty image of `side_px`, to run a step without data."""
 
     def patches_read_at_once(self, config: TrialConfig) -> int | None:
         """Return how many patches of an image the reader goes through at once; None: all."""
@@ -215,7 +219,7 @@ class TaskParts(ABC):
 
     @abstractmethod
     def open_predictions(self, data: ImageData, folder: Path, split: str) -> Predictions:
-        """Return what writes the predictions for the images of `split` into `folder`."""
+        """Return the writer of predictions for the images of `split` into `folder`."""
 
 
 CONV1X1 = "conv1x1"
@@ -223,5 +227,5 @@ CONV1X1 = "conv1x1"
 
 
 def features_of_cell(config: TrialConfig) -> int:
-    """Return how many features the aggregator reads of a cell, as a multiple of d."""
+    """Return how many features per cell the aggregator reads, as a multiple of d."""
     return 2 if config.method_facts.has_global and config.fusion == "concat" else 1

@@ -1,4 +1,4 @@
-"""What segmentation and detection share: aggregators that read maps."""
+"""Aggregators that read maps, which segmentation and detection share."""
 
 from __future__ import annotations
 

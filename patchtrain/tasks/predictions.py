@@ -20,14 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from patchtrain.datasets import Example
-from patchtrain.datasets.base import FittedTarget
+from patchtrain.datasets.example import FittedTarget
 from patchtrain.errors import ConfigError
 from patchtrain.files import atomic_path
 from patchtrain.step.batch import HostBatch
 
 
 class Predicted(NamedTuple):
-    """One image and what was predicted of it."""
+    """One image and its prediction."""
 
     example: Example
     pixels: np.ndarray
@@ -40,7 +40,7 @@ class Predicted(NamedTuple):
 
 
 class Predictions(ABC):
-    """Collects rows of predictions.parquet, which is written when the block ends well."""
+    """Collects the rows of predictions.parquet and writes it if the block raises no error."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder = folder
@@ -54,7 +54,7 @@ class Predictions(ABC):
         outputs: np.ndarray,
         scores: Sequence[Any],
     ) -> None:
-        """Take the outputs [B, ...] of some examples, see `trainer.OnOutputs`."""
+        """Add the outputs [B, ...] of some examples; see `epoch.OnOutputs`."""
         parts = zip(examples, batch.images, batch.targets, outputs, scores, strict=True)
         for image in (Predicted(*part) for part in parts):
             row = {"image_id": image.example.image_id, "split": self._split}
@@ -62,10 +62,10 @@ class Predictions(ABC):
 
     @abstractmethod
     def _columns(self, image: Predicted) -> dict[str, Any]:
-        """Return the further columns of an image."""
+        """Return the task's own columns for an image."""
 
     def _finish(self) -> None:  # noqa: B027
-        """Write what else there is: here nothing."""
+        """Write further files; by default there are none."""
 
     def __enter__(self) -> Predictions:
         return self
@@ -85,11 +85,11 @@ class Predictions(ABC):
             self._clean_up()
 
     def _clean_up(self) -> None:  # noqa: B027
-        """Remove what is only half there: here nothing."""
+        """Remove unfinished files; by default there are none."""
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return `rows` as a table; a metric that no image has is a number all the same."""
+    """Return `rows` as a table; a metric undefined for every image still gets a number column."""
     table = pa.Table.from_pylist(list(rows))
     fields = [
         pa.field(field.name, pa.float64() if pa.types.is_null(field.type) else field.type)

@@ -1,4 +1,4 @@
-"""Runs a network on the meta device, to find out whether it takes inputs of a shape."""
+"""Runs a network on the meta device, to see whether it accepts inputs of a given shape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def probe(network: nn.Module, shape: tuple[int, ...], field: str, name: str) -> 
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(
-            f"{field}={name!r} cannot be trained on inputs of shape {shape}: {reason}; use patches "
-            "of a larger or another side, more of them (sampling_rate) or more images a batch, "
+            f"{field}={name!r} cannot be trained on inputs of shape {shape}: {reason}; use larger "
+            "patches or another patch_size, more patches (sampling_rate) or images (batch_size), "
             f"norm=group, or another {field}"
         ) from None

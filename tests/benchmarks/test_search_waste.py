@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialStatus
-from sweeps.prediction import Predictor
-from sweeps.records import unstarted_record
-from sweeps.spaces import patch_space
+from sweeps.results.records import unstarted_record
+from sweeps.search.patch_space import patch_space
+from sweeps.search.prediction import Predictor
 
 SPACE = patch_space(TrialConfig(image_size=256, patch_size=64), max_inner_iterations=2)
 

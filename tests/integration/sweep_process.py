@@ -15,8 +15,8 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.journal import open_storage
-from sweeps.search import COPIED, TRIAL_ID
+from sweeps.results.journal import open_storage
+from sweeps.search.study import COPIED, TRIAL_ID
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "sweeps"

@@ -19,9 +19,9 @@ from ray.util import placement_group, placement_group_table, remove_placement_gr
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from sweeps import placement
-from sweeps.cluster import quieten
-from sweeps.placement import Placement, survey
+from sweeps.placement import placement
+from sweeps.placement.cluster import quieten
+from sweeps.placement.placement import Placement, survey
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -242,5 +242,5 @@ def test_logical_gpus_do_not_tell_their_memory(nodes, answers):
 
 def test_gpus_that_do_not_answer_are_not_waited_for(nodes, monkeypatch):
     monkeypatch.setattr(placement, "_QUERY_LIMIT_S", 0.01)
-    with pytest.raises(ConfigError, match=r"did not tell .* within 0.01 s; .*--gpu-memory"):
+    with pytest.raises(ConfigError, match=r"did not report .* within 0.01 s; .*--gpu-memory"):
         survey()

@@ -212,7 +212,7 @@ def test_auto_trains_within_a_budget_that_all_patches_at_once_exceed(config_path
     assert record.peak_allocated_bytes == record.predicted_peak_bytes <= budget < whole
 
 
-def test_auto_that_cannot_fit_ends_before_training_and_says_what_would(
+def test_auto_that_cannot_fit_ends_before_training_and_says_what_would_fit(
     config_path, tmp_path, capsys
 ):
     out = tmp_path / "out"
@@ -257,7 +257,7 @@ def test_estimate_says_whether_it_fits_what_is_largest_and_what_lowers_it(config
         (["--budget", "1GB", "--max", "epochs"], "--max epochs: unknown; use one of"),
         (["--set", "patch_microbatch=0"], "patch_microbatch=0 is not accepted; use auto, none"),
         (["--set", "patch_microbatch=many"], "patch_microbatch='many' is not accepted; use auto"),
-        (["--set", "backbone=resnet999"], "backbone='resnet999' is no network of timm"),
+        (["--set", "backbone=resnet999"], "backbone='resnet999' is not a network of timm"),
         (["--set", "method=full", "--max", "patch_size", "--budget", "1GB"], "it does not change"),
         (["--set", "drop_rate=1.5"], "drop_rate=1.5 must be at least 0 and below 1"),
     ],
@@ -289,14 +289,14 @@ BAD_SETTINGS = [
     ("patch_size=256", "patch_size=256 is larger than image_size=128"),
     ("sampling_rate=0", "sampling_rate=0.0 must be above 0"),
     ("sampling_rate=1.5", "sampling_rate=1.5 must be"),
-    ("backbone=resnet5O", "backbone='resnet5O' is no network of timm; did you mean resnet50"),
+    ("backbone=resnet5O", "backbone='resnet5O' is not a network of timm; did you mean resnet50"),
     ("method=magic", "method='magic' is not accepted; use one of"),
     ("budget=8XB", "budget='8XB' is not a memory size"),
     ("data_dir=/no/such", "data_dir=/no/such"),
     ("device=tpu", "device='tpu' is not supported"),
     ("split_file=/no/such.csv", "/no/such.csv"),
-    ("nonsense=1", "nonsense=1 is no setting"),
-    ("weights=/no/file", "weights='/no/file' is no file"),
+    ("nonsense=1", "nonsense=1 is not a setting"),
+    ("weights=/no/file", "weights='/no/file' is not a file"),
 ]
 
 
@@ -418,7 +418,7 @@ def test_outputs_that_cannot_be_written_are_refused(config_path, tmp_path, capsy
 
 def test_evaluate_refuses_what_train_did_not_write(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path)]) == 2
-    assert "no config.yaml there" in capsys.readouterr().err
+    assert "has no config.yaml" in capsys.readouterr().err
 
 
 def test_resume_before_the_first_checkpoint_still_knows_the_configuration(
@@ -444,7 +444,7 @@ def test_resume_leaves_the_folder_of_something_else_alone(config_path, tmp_path,
     assert (out / "config.yaml").read_text() == "mine: precious"
 
 
-def test_a_killed_trial_goes_on_with_all_that_it_promises(trained, config_path, tmp_path):
+def test_a_killed_trial_resumes_and_leaves_everything_it_promises(trained, config_path, tmp_path):
     """A real process, killed in the middle of its second epoch."""
     import os
     import signal
@@ -487,7 +487,7 @@ def test_a_damaged_result_is_named(trained, config_path, tmp_path, capsys, name)
 @pytest.mark.parametrize("setting", ["backbone=resnet18", "method=downsampled", "fusion=concat"])
 def test_evaluate_refuses_settings_that_the_weights_fix(trained, capsys, setting):
     assert main(["evaluate", str(trained), "--set", setting]) == 2
-    assert "saved weights fix it" in capsys.readouterr().err
+    assert "the saved weights fix it" in capsys.readouterr().err
 
 
 def test_evaluate_refuses_weights_of_another_network_than_the_configuration(
@@ -501,7 +501,7 @@ def test_evaluate_refuses_weights_of_another_network_than_the_configuration(
     error = capsys.readouterr().err
     assert status == 2, error
     assert error.count("\n") == 1
-    assert "not of the network that config.yaml describes" in error
+    assert "do not fit the network that config.yaml describes" in error
 
 
 def test_evaluate_keeps_to_its_budget(trained, capsys):
@@ -511,7 +511,7 @@ def test_evaluate_keeps_to_its_budget(trained, capsys):
     assert err.count("\n") == 1
 
 
-def test_arguments_that_are_none_are_one_line(tmp_path, capsys):
+def test_wrong_arguments_are_refused_in_one_line(tmp_path, capsys):
     for arguments in (["nope"], ["sample-data", "nope", str(tmp_path)], ["train"]):
         assert main(arguments) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -131,15 +131,15 @@ def test_a_trial_stays_in_its_budget(trained, tmp_path, capsys):
         ({"image_size": 250, "method": "full"}, "image_size=250 must be a multiple of 32"),
         ({"latent_channels": 40}, "latent_channels=40 must be a multiple of 32"),
         ({"backbone": "vit_tiny_patch16_224"}, "backbone='vit_tiny_patch16_224'"),
-        ({"backbone": "resnet5"}, "backbone='resnet5' is no network of timm"),
+        ({"backbone": "resnet5"}, "backbone='resnet5' is not a network of timm"),
         ({"aggregator": "small_cnn"}, "aggregator='small_cnn' does not read maps; use conv1x1"),
         ({"layout": "pile"}, "layout='pile' is not accepted; use one of tile, stack"),
         ({"num_classes": 9}, "lists 10 categories, but num_classes=9; set num_classes=10"),
-        ({"method": "checkpointed"}, "method='checkpointed' is for classification"),
+        ({"method": "checkpointed"}, "method='checkpointed' trains classification only"),
         ({"tile_overlap": 0.9}, r"tile_overlap=0\.9 must be 0 to 0\.75"),
         ({"max_detections": 0}, "max_detections=0 must be at least 1"),
         ({"drop_rate": 0.5}, "drop_rate=0.5: detectors have no dropout"),
-        ({"weights": "/no/such.safetensors"}, "weights='/no/such.safetensors' is no file"),
+        ({"weights": "/no/such.safetensors"}, "weights='/no/such.safetensors' is not a file"),
     ],
 )  # fmt: skip
 def test_settings_that_detect_nothing_are_refused_in_one_line(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from patchtrain.cli import main
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.aerial_colours import AERIAL_COLOURS
+from patchtrain.datasets.aerial import COLOURS
 from patchtrain.errors import ConfigError
 from patchtrain.record import read_json, read_rows
 from patchtrain.trainer import Trainer
@@ -91,7 +91,7 @@ def test_evaluate_gives_the_recorded_metrics_and_masks_of_the_images_own_size(
         assert all(set(np.unique(mask)) <= {0, 255} for mask in masks.values())
     else:
         found = {tuple(c) for mask in masks.values() for c in mask.reshape(-1, 3)}
-        assert found <= set(AERIAL_COLOURS.values())
+        assert found <= set(COLOURS.values())
     assert Image.open(trained / "predictions.png").width > 1000
 
 
@@ -151,7 +151,7 @@ def test_weights_know_the_order_of_their_classes(coloured_dir, tmp_path, capsys)
     assert main(["evaluate", str(out), "--data", str(other)]) == 2
     message = capsys.readouterr().err
     assert f"{other}: has the classes g, r, b, but" in message
-    assert "was trained on r, g, b; name them alike and in the same order" in message
+    assert "was trained on r, g, b; give them the same names in the same order" in message
 
 
 def test_a_trial_does_not_go_on_with_its_classes_in_another_order(coloured_dir, tmp_path):
@@ -180,19 +180,22 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         assert main(["evaluate", str(out), "--split", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["num_images"] == count
     assert main(["evaluate", str(out), "--split", "all"]) == 2
-    assert "11.png: is no image" in capsys.readouterr().err
+    assert "11.png: is not an image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "resnet50"}, "backbone='resnet50' is no network for segmentation; use one"),
+        (
+            {"backbone": "resnet50"},
+            "backbone='resnet50' is not a network for segmentation",
+        ),
         ({"encoder": "resnet35"}, "encoder='resnet35' is unknown .* did you mean .*resnet34"),
         ({"encoder": "vgg11", "backbone": "deeplabv3"}, "encoder='vgg11' cannot carry"),
         ({"aggregator": "small_cnn"}, "aggregator='small_cnn' does not read maps"),
-        ({"method": "checkpointed"}, "method='checkpointed' is for classification"),
+        ({"method": "checkpointed"}, "method='checkpointed' trains classification only"),
         ({"task": "classification"}, "task='classification' does not go with dataset="),
-        ({"num_classes": 5}, "num_classes=5: dataset=.* has its own"),
+        ({"num_classes": 5}, "num_classes=5: dataset=.* has a fixed number of classes"),
         ({"tile_overlap": 0.2}, "tile_overlap=0.2: only detection has overlapping patches"),
         ({"latent_channels": 0}, "latent_channels=0 must be at least 1"),
         (

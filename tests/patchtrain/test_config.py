@@ -56,8 +56,8 @@ BAD = [
     ({"num_workers": 10**9}, "num_workers=1000000000 must be at most 256"),
     ({"image_size": 257, "patch_size": 64}, "use an image_size that is a multiple of 64"),
     ({"patch_size": 300}, "use one of 32, 64, 128, 256, or"),
-    ({"patchsize": 3}, "patchsize=3 is no setting of a trial; did you mean patch_size?"),
-    ({"zzz": 3}, "zzz=3 is no setting of a trial; known: task, dataset"),
+    ({"patchsize": 3}, "patchsize=3 is not a setting of a trial; did you mean patch_size?"),
+    ({"zzz": 3}, "zzz=3 is not a setting of a trial; known: task, dataset"),
     ({"learning_rate": float("inf")}, "learning_rate=inf must be positive and finite"),
     ({"weight_decay": -1}, "weight_decay=-1.0 must be 0 or positive"),
     ({"val_fraction": 1}, "val_fraction=1.0 must lie between 0 and 1"),
@@ -120,7 +120,7 @@ def test_overrides_without_key_or_value_are_refused(override):
 
 
 def test_every_field_is_documented_or_plain():
-    """Each field has text under it, but for those whose name says all."""
+    """Each field has text under it, except those whose name says everything."""
     import ast
     import inspect
 

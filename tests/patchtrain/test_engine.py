@@ -107,7 +107,7 @@ def test_an_optimizer_step_for_each_group_of_inner_iterations(accumulation, step
 
 
 def test_accumulated_gradients_are_means():
-    """Two equal iterations accumulated step exactly as one of them alone."""
+    """Accumulating two equal iterations gives exactly the step of one."""
 
     def weight_after(accumulation_steps):
         config = tiny(method="downsampled", accumulation_steps=accumulation_steps, norm="group")
@@ -169,7 +169,7 @@ def test_bf16_halves_the_latent_block():
     assert latent["bf16"] < latent["fp32"]
 
 
-def test_a_resumed_engine_goes_on_as_if_never_stopped():
+def test_a_resumed_engine_continues_as_if_never_stopped():
     config = tiny()
     straight, guard, _ = train(config, batches=4)
 

@@ -11,7 +11,7 @@ from patchtrain.extension import is_named, load_named
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
-    """The current folder, not on the path, and with modules of names that nobody else has."""
+    """A current folder that is not on the path; its modules have names that no others have."""
     before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])

@@ -12,10 +12,11 @@ import pytest
 import torch
 from conftest import tiny, tiny_masks
 
+from patchtrain.epoch import Progress
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.record import TrialStatus
-from patchtrain.trainer import Progress, Trainer, check
+from patchtrain.trainer import Trainer, check
 
 
 def run(trainer: Trainer) -> list:
@@ -88,7 +89,7 @@ def test_processes_that_read_ahead_change_nothing(finished):
     assert [e.peak_allocated_bytes for e in again] == [e.peak_allocated_bytes for e in epochs]
 
 
-def test_a_resumed_trial_ends_as_the_uninterrupted_one(finished, tmp_path):
+def test_a_resumed_trial_ends_like_the_uninterrupted_one(finished, tmp_path):
     trainer, epochs = finished
     first = Trainer(tiny())
     first.run_epoch()
@@ -105,7 +106,7 @@ def test_a_resumed_trial_ends_as_the_uninterrupted_one(finished, tmp_path):
     assert second.record().peak_allocated_bytes == trainer.record().peak_allocated_bytes
 
 
-def test_a_resumed_trial_is_augmented_as_the_uninterrupted_one(tmp_path):
+def test_a_resumed_trial_is_augmented_like_the_uninterrupted_one(tmp_path):
     settings = {"dataset": "drive", "data_dir": None, "num_classes": None, "sample_num_images": 6}
     config = tiny_masks(**settings, augment="flip,rotate,colour", epochs=2)
     straight = run(Trainer(config))
@@ -151,7 +152,7 @@ def test_a_damaged_checkpoint_is_named(finished, tmp_path, name):
         Trainer(tiny()).load(tmp_path / "checkpoint")
 
 
-def test_the_older_checkpoint_serves_when_a_write_was_cut_off(finished, tmp_path):
+def test_the_older_checkpoint_is_used_if_a_write_was_interrupted(finished, tmp_path):
     trainer, _ = finished
     trainer.save(tmp_path / "checkpoint")
     (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
@@ -216,7 +217,7 @@ def test_a_closed_trainer_leaves_nothing_of_its_network(ends_well):
     assert not any(reference() is not None for reference in seen)
 
 
-def test_progress_is_told_after_each_batch():
+def test_progress_is_reported_after_each_batch():
     seen: list[Progress] = []
     trainer = Trainer(tiny(epochs=1, batch_size=8))
     trainer.run_epoch(seen.append)
@@ -233,7 +234,7 @@ def test_progress_is_told_after_each_batch():
     [
         ({"device": "tpu"}, "device='tpu' is not supported"),
         ({"device": "cuda:99"}, "device='cuda:99' is not there"),
-        ({"backbone": "nope"}, "backbone='nope' is no network"),
+        ({"backbone": "nope"}, "backbone='nope' is not a network"),
     ],
 )
 def test_check_refuses_before_any_work(changes, message):

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.options import parser
 from sweeps.panda_budget import SWEEP
-from sweeps.plan import make_plan, parser
+from sweeps.plan import make_plan
 from sweeps.progress import Progress, say_resumed, say_searched, say_start, trial_line
-from sweeps.records import unstarted_record
+from sweeps.results.records import unstarted_record
 
 NAMES = ("patch_size", "sampling_rate", "inner_iterations", "fusion")
 
@@ -34,8 +35,8 @@ def test_a_failed_trial_is_one_line():
     [
         (TrialStatus.COMPLETED, "completed, accuracy 0.750, peak 19MB"),
         (TrialStatus.STOPPED_EARLY, "stopped early, accuracy 0.750, peak 19MB"),
-        (TrialStatus.OUT_OF_MEMORY, "out of memory, it came to 19MB"),
-        (TrialStatus.PREDICTED_INFEASIBLE, "predicted infeasible, RuntimeError: two lines"),
+        (TrialStatus.OUT_OF_MEMORY, "out of memory, reached 19MB"),
+        (TrialStatus.PREDICTED_INFEASIBLE, "predicted not to fit, RuntimeError: two lines"),
     ],
 )
 def test_the_line_says_how_a_trial_ended(status, end):
@@ -66,7 +67,7 @@ def test_the_start_says_what_is_special(capsys):
     say_start(plan_of("--sampler", "gp", "--scheduler", "mo-asha", "--seeds", "3"))
     out = capsys.readouterr().out
     assert out.startswith("SAMPLE DATA")
-    assert "sampler gp, scheduler mo-asha, the front with 3 seeds; results in" in out
+    assert "sampler gp, scheduler mo-asha, Pareto front with 3 seeds; results in" in out
 
 
 def test_the_end_says_what_was_spared_and_that_the_space_is_used_up(capsys):

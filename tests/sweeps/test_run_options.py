@@ -11,10 +11,12 @@ from image_data import grey_image, half_mask, write
 
 from patchtrain.errors import ConfigError, DataError
 from sweeps import aerial_budget
+from sweeps.checks import check_trials
+from sweeps.options import parser
 from sweeps.panda_budget import SWEEP
-from sweeps.plan import make_plan, parser
-from sweeps.run import check_trials, main
-from sweeps.store import RunFolder
+from sweeps.plan import make_plan
+from sweeps.results.store import RunFolder
+from sweeps.run import main
 
 FAST = ["--smoke-test"]
 
@@ -149,7 +151,7 @@ def test_another_space_cannot_go_on_with_the_sweep_and_is_told_why(
     with pytest.raises(ConfigError) as error:
         folder.check(True, plan_of(*now).description())
     assert f"the sweep in {folder.path} has {difference}" in str(error.value)
-    assert str(error.value).endswith("; give the same, or another --out")
+    assert str(error.value).endswith("; give the same value, or another --out")
 
 
 def test_how_a_space_is_searched_may_change_when_the_sweep_goes_on(tmp_path):
@@ -185,7 +187,10 @@ def test_paths_are_absolute_for_workers_elsewhere(tmp_path, monkeypatch):
         (["--tracker", "comet"], "--tracker 'comet' is unknown; use one of mlflow, wandb"),
         (["--vary", "momentum"], "--vary momentum: unknown; use one of patch_size, "),
         (["--vary", "backbone"], "--vary backbone: needs values; write --vary backbone=A,B"),
-        (["--vary", "fusion=[add"], "--vary fusion=[add: '[add' is no value; write NAME=A,B,C"),
+        (
+            ["--vary", "fusion=[add"],
+            "--vary fusion=[add: cannot read '[add' as a value; write NAME=A,B,C",
+        ),
         (["--vary", "method=1:2"], "--vary method: takes no range LOW:HIGH; write"),
         (
             ["--vary", "fusion", "--vary", "fusion=add"],
@@ -212,7 +217,7 @@ def test_paths_are_absolute_for_workers_elsewhere(tmp_path, monkeypatch):
         (["--epochs", "0"], "epochs=0 must be at least 1"),
         (["--set", "sampling_rate=1.5"], "sampling_rate=1.5 must be above 0"),
         (["--set", "patch_size=300"], "patch_size=300"),
-        (["--set", "no_such=1"], "no_such=1 is no setting"),
+        (["--set", "no_such=1"], "no_such=1 is not a setting"),
         (["--set", "budget=4GB"], "use --budgets"),
         (["--image-size", "37"], "image_size=37"),
         (["--image-size", "-1"], "image_size=-1 must be at least 1"),
@@ -222,7 +227,7 @@ def test_paths_are_absolute_for_workers_elsewhere(tmp_path, monkeypatch):
         (["--data-dir", "no/such/folder"], "no/such/folder"),
         (["--resume"], "holds no sweep"),
         (["--no-such-option"], "unrecognized arguments"),
-        (["--address", "nonsense"], "--address 'nonsense' is no address"),
+        (["--address", "nonsense"], "--address 'nonsense' is not an address"),
         (["--address", "127.0.0.1:1"], "no Ray cluster answers"),
         (["--address", "ray://127.0.0.1:1"], "use `ray job submit`"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from ray.train._internal.storage import StorageContext
 from small_disk import fill, small_disk
 
-from sweeps.patience import patiently
+from sweeps.results.patience import patiently
 from sweeps.trainable import BudgetTrainable
 
 SIZE_BYTES = 300_000

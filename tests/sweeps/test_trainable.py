@@ -7,7 +7,8 @@ import torch
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
-from sweeps.trainable import EPOCH, RECORD, BudgetTrainable, WorkerSpent
+from sweeps.results.keys import EPOCH, RECORD
+from sweeps.trainable import BudgetTrainable, WorkerSpent
 
 TINY = TrialConfig(
     image_size=64,

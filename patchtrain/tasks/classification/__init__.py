@@ -1,4 +1,4 @@
-"""Classification of whole images: everything that is particular to it."""
+"""Classification of whole images: everything that is specific to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import ImageData
+from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.models.backbones import build_backbone, check_name, feature_dim, use_group_norm
@@ -28,7 +28,7 @@ class ClassificationParts(TaskParts):
     """Backbone B x 3 x p x p -> B x d; an aggregator of the latent block, or a linear layer."""
 
     def check_names(self, config: TrialConfig) -> None:
-        """Refuse names that are unknown."""
+        """Refuse unknown names."""
         check_name("backbone", config.backbone)
         name = self.aggregator_name(config)
         if name is not None:
@@ -63,7 +63,7 @@ class ClassificationParts(TaskParts):
     def check_features(
         self, config: TrialConfig, network: Network, features: Tensor, batch_size: int
     ) -> None:
-        """Refuse a backbone without vectors and an aggregator that cannot read their grid."""
+        """Refuse a backbone that gives no vectors and an aggregator that cannot read their grid."""
         _check_vectors(features, config.backbone)
         if features.shape[1] != feature_dim(network.backbone):
             raise ConfigError(
@@ -99,6 +99,6 @@ class ClassificationParts(TaskParts):
 def _check_vectors(output: object, name: str) -> None:
     if not (isinstance(output, torch.Tensor) and output.ndim == 2):
         raise ConfigError(
-            f"{name!r} does not give one vector for each input; use a network of timm that "
-            "classifies images"
+            f"{name!r} does not return one vector per input; use a network of timm that classifies "
+            "images"
         )

@@ -1,4 +1,4 @@
-"""Aggregators (theta2): networks that read the latent block and give class scores.
+"""Aggregators (theta2): networks that read the latent block and return class scores.
 
 Knows nothing of patches, backbones' weights or budgets.
 
@@ -43,7 +43,7 @@ def build_aggregator(
 
     Args:
         name: `small_cnn`, `attention`, a timm name or `package.module:Name` of the user's own.
-        grid_size: m = n; decides how much a timm network may stride.
+        grid_size: m = n; decides how far a timm network may shrink the grid.
         drop_rate: see `TrialConfig`.
     """
     check_aggregator(name)
@@ -74,7 +74,7 @@ def build_aggregator(
 
 
 class SmallCnn(nn.Module):
-    """Two 3x3 convolutions, average pooling and a linear layer: the kind of head of PatchGD."""
+    """Two 3x3 convolutions, average pooling and a linear layer: PatchGD's kind of head."""
 
     def __init__(
         self, in_features: int, num_classes: int, drop_rate: float = 0.0, hidden: int = 256
@@ -126,7 +126,7 @@ _SMALL = {SMALL_CNN: SmallCnn, ATTENTION: AttentionPooling}
 
 
 def allowed_reduction(grid_size: int) -> int:
-    """Return how far a CNN may shrink a grid: the largest power of 2 that leaves 2 cells a side."""
+    """Return how far a CNN may shrink a grid: by the largest power of 2 that leaves 2 x 2 cells."""
     reduction = 1
     while grid_size // (reduction * 2) >= 2:
         reduction *= 2
@@ -135,12 +135,13 @@ def allowed_reduction(grid_size: int) -> int:
 
 @cache
 def layers_to_unstride(name: str, max_reduction: int) -> tuple[str, ...]:
-    """Return the layers of timm's `name` that must lose their stride to shrink at most so far.
+    """Return the layers of timm's `name` that must lose their stride so that it shrinks no further
+    than `max_reduction`.
 
-    A latent block is small (4 x 4 to 32 x 32 cells): the strides that a classifier of photographs
-    starts with would leave nothing of it, so the first ones go and the deepest stay. Layers that
-    shrink the same map (a block's convolution and its shortcut) are known by the size of their
-    input and treated alike.
+    A latent block is small (4 x 4 to 32 x 32 cells): the first strides of a classifier of
+    photographs would leave nothing of it, so the first ones are removed and the deepest stay.
+    Layers that shrink the same map (a block's convolution and its shortcut) are recognised by the
+    size of their input and treated alike.
     """
     strided = _strided_layers(timm_network(name).to("meta").eval())
     kept: set[int] = set()
@@ -154,7 +155,7 @@ def layers_to_unstride(name: str, max_reduction: int) -> tuple[str, ...]:
 
 
 class _StridedLayer(NamedTuple):
-    """A layer that shrinks its input, by the side of that input."""
+    """A layer that shrinks its input."""
 
     path: str
     stride: int
@@ -162,7 +163,9 @@ class _StridedLayer(NamedTuple):
 
 
 def _strided_layers(network: nn.Module) -> list[_StridedLayer]:
-    """Run a photograph's size through `network` on the meta device and note what shrinks it."""
+    """Run an input of a photograph's size through `network` on the meta device and note the layers
+    that shrink it.
+    """
     found: list[_StridedLayer] = []
 
     def note(path: str, stride: int, inputs: tuple[Tensor, ...]) -> None:
@@ -180,7 +183,7 @@ def _strided_layers(network: nn.Module) -> list[_StridedLayer]:
 
 
 def _remove_stride(network: nn.Module, path: str) -> None:
-    """Replace the layer at `path` by one of stride 1 that keeps its input's size."""
+    """Replace the layer at `path` by one with stride 1 that keeps its input's size."""
     parent_path, _, name = path.rpartition(".")
     parent = network.get_submodule(parent_path)
     layer = getattr(parent, name)

@@ -39,8 +39,9 @@ class Classification:
         """Return the metrics of all images' scores [K] against their classes.
 
         accuracy: share of images predicted right. kappa: Cohen's kappa with quadratic weights
-        (PANDA's score); None where predictions and targets are all of one class. macro_f1: mean F1
-        over the classes that occur in either. All lie in [0, 1] but kappa, which may be negative.
+        (PANDA's score); None if predictions and targets are all of one class. macro_f1: mean F1
+        over the classes that occur in either. All lie in [0, 1] except kappa, which may be
+        negative.
         """
         predicted = torch.tensor([int(outputs.argmax()) for outputs, _ in scores])
         wanted = torch.tensor([wanted for _, wanted in scores])

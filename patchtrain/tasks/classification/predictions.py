@@ -1,4 +1,4 @@
-"""What `evaluate` writes of classified images."""
+"""What `evaluate` writes about classified images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from patchtrain.tasks.predictions import Predicted, Predictions
 
 
 class ClassPredictions(Predictions):
-    """Per image: target, predicted and the probability of each class."""
+    """Columns per image: target, predicted and the probability of each class."""
 
     def _columns(self, image: Predicted) -> dict[str, Any]:
         shifted = np.exp(image.output - image.output.max())

@@ -1,4 +1,4 @@
-"""Reads feature vectors: an aggregator on the map of all patches, or a linear layer.
+"""Reads feature vectors with an aggregator on the map of all patches, or with a linear layer.
 
 Shapes: B batch, k sampled, d features, K classes.
 """
@@ -24,16 +24,16 @@ class ClassificationReader(Reader):
         super().__init__(config, tools)
         self._task = task
 
-    def learn(self, encoded: Encoded, of: Pass, scaled: Scaled) -> Tensor:
+    def learn(self, encoded: Encoded, given: Pass, scaled: Scaled) -> Tensor:
         """See `Reader`."""
         with self._guard.doing("head"):
             with self._autocast():
-                outputs = self._outputs(encoded.features, of)
-            targets = self._feeder.targets(of.batch.class_numbers())
+                outputs = self._outputs(encoded.features, given)
+            targets = self._feeder.targets(given.batch.class_numbers())
             loss = self._task.loss(outputs, targets)
         encoded.backward(scaled(loss))
-        if of.latent is not None:
-            of.latent.detach()
+        if given.latent is not None:
+            given.latent.detach()
         return loss.detach()
 
     def read_whole(self, features: Tensor) -> np.ndarray:
@@ -48,20 +48,20 @@ class ClassificationReader(Reader):
             outputs = self._network.head(self._joint(latent, global_features))
         return self._to_host(outputs.float())
 
-    def _outputs(self, features: Tensor, of: Pass) -> Tensor:
-        if of.positions is None:
+    def _outputs(self, features: Tensor, given: Pass) -> Tensor:
+        if given.positions is None:
             return self._network.head(features)
-        assert of.latent is not None
-        k = of.positions.shape[1]
-        by_image = features.unflatten(0, (len(of.batch), of.inputs_per_image))
+        assert given.latent is not None
+        k = given.positions.shape[1]
+        by_image = features.unflatten(0, (len(given.batch), given.inputs_per_image))
         with self._guard.allocating(INPUT):
-            positions = self._feeder.targets(of.positions)
-        of.latent.replace(positions, by_image[:, :k])
-        global_features = by_image[:, k] if of.has_global else None
-        return self._network.head(self._joint(of.latent, global_features))
+            positions = self._feeder.targets(given.positions)
+        given.latent.replace(positions, by_image[:, :k])
+        global_features = by_image[:, k] if given.has_global else None
+        return self._network.head(self._joint(given.latent, global_features))
 
     def _joint(self, latent: LatentBlock, global_features: Tensor | None) -> Tensor:
-        """Return what the aggregator reads."""
+        """Return the aggregator's input."""
         joint = latent.on_grid()
         if global_features is None:
             return joint

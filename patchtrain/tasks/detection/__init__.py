@@ -1,4 +1,4 @@
-"""Detection, boxes around objects: everything that is particular to it."""
+"""Detection, boxes around objects: everything that is specific to it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import ImageData
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.loading.image_data import ImageData
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
@@ -28,11 +28,11 @@ from patchtrain.tasks.maps import check_map_aggregator
 
 class DetectionParts(TaskParts):
     """Feature pyramid N x 3 x p x p -> N x L x d, and FCOS's head, with a 1x1 convolution in front
-    that joins what the latent block has of a cell.
+    that joins the latent block's features of a cell.
     """
 
     def check_names(self, config: TrialConfig) -> None:
-        """Refuse names that are unknown and numbers that make no detector."""
+        """Refuse unknown names and a number of channels that makes no detector."""
         check_detector(config.backbone, config.latent_channels)
         check_map_aggregator(config)
 
@@ -64,12 +64,12 @@ class DetectionParts(TaskParts):
     def check_features(
         self, config: TrialConfig, network: Network, features: Tensor, batch_size: int
     ) -> None:
-        """Refuse maps of other strides than FCOS's, as the user's own backbone may give."""
+        """Refuse maps of other strides than FCOS's, which a user's own backbone may return."""
         num_cells = Levels(config.input_side_px).num_cells
         if tuple(features.shape[1:]) != (num_cells, config.latent_channels):
             raise ConfigError(
                 f"backbone={config.backbone!r}: its maps have {features.shape[1]} cells in all, "
-                f"strides of 8, 16 and 32 px give {num_cells}; give three maps of these strides"
+                f"strides of 8, 16 and 32 px give {num_cells}; return three maps of these strides"
             )
 
     def build_task(self, config: TrialConfig, num_classes: int) -> Detection:

@@ -1,9 +1,10 @@
 """Which location of a feature pyramid answers for which object: FCOS's rules, on the host.
 
-Tian et al., FCOS, 2019: a location answers for an object if it lies in the box and near its middle,
-and if the box is of the size that its level is for; for the smallest of several. The same as
-`torchvision.models.detection.FCOS` (a test compares), whose table of all locations by all objects
-would take gigabytes here: each object is painted into the cells it covers, large ones first.
+Tian et al., FCOS, 2019: a location answers for an object if it lies in the object's box, near the
+middle, and the box has the size that the location's level is for; if there are several, for the
+smallest. The results equal those of `torchvision.models.detection.FCOS` (a test compares), whose
+table of all locations by all objects would take gigabytes here: instead each object is painted into
+the cells it covers, large ones first.
 
 Shapes: n objects, L locations of all levels, c windows.
 """
@@ -15,16 +16,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 
 BACKGROUND = -1
 UNCOUNTED = -2
 
 _RADIUS = 1.5
-"""How far from an object's middle locations answer for it, in strides."""
+"""How far from an object's middle a location may lie to answer for it, in strides."""
 
 _LARGEST = 8
-"""Farthest side of a box that a level is for, in strides; of the last level there is no limit."""
+"""How far away, in strides, a level looks for the sides of a box; the last level has no limit."""
+
+
+MIN_VISIBLE = 0.3
+"""Share of an object that must lie in a patch for the patch alone to learn it (`tiled`)."""
 
 
 class Region(NamedTuple):
@@ -41,39 +46,57 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Assigned:
-    """What locations are to find; level by level, in each row by row."""
+    """What locations should find: level by level, row by row in each level."""
 
     labels: np.ndarray
     """int64 [..., L]: class number, `BACKGROUND` or `UNCOUNTED`."""
     boxes: np.ndarray
-    """float32 [..., L, 4]; zeros where there is nothing to find."""
+    """float32 [..., L, 4]; zeros if there is nothing to find."""
 
     @property
     def num_found(self) -> int:
-        """Locations that answer for an object."""
+        """How many locations answer for an object."""
         return int((self.labels >= 0).sum())
 
 
 def locations(regions: list[Region]) -> np.ndarray:
-    """Return x and y in px of all locations, float32 [L, 2]: what their cells look at the middle
-    of, given that every layer which halves a map pads one pixel.
+    """Return x and y in px of all locations, float32 [L, 2]: the middle of what their cells see,
+    given that every layer that halves a map pads it by one pixel.
     """
     return np.concatenate([_of_region(region) for region in regions])
 
 
 def assign(objects: Objects, regions: list[Region]) -> Assigned:
-    """Return what the locations in `regions`, one of each level, are to find.
+    """Return what the locations in `regions`, one region per level, should find.
 
-    Locations in an ignored object, and that answer for no other, are not counted.
+    Locations that lie in an ignored object and answer for no other are not counted.
     """
     labels, boxes = [], []
     for number, region in enumerate(regions):
         smallest = 0 if number == 0 else _LARGEST // 2 * region.stride
         largest = np.inf if number == len(regions) - 1 else _LARGEST * region.stride
-        its_labels, its_boxes = _paint(objects, region, smallest, largest)
-        labels.append(its_labels.ravel())
-        boxes.append(its_boxes.reshape(-1, 4))
+        painted_labels, painted_boxes = _paint(objects, region, smallest, largest)
+        labels.append(painted_labels.ravel())
+        boxes.append(painted_boxes.reshape(-1, 4))
     return Assigned(np.concatenate(labels), np.concatenate(boxes))
+
+
+def visible(objects: Objects, box: np.ndarray) -> Objects:
+    """Return the parts of `objects` inside `box` [4]; those of which less than `MIN_VISIBLE` is
+    inside become regions to ignore, so that nothing is learned for or against them.
+    """
+    seen = objects.moved(
+        np.concatenate(
+            [np.maximum(objects.boxes[:, :2], box[:2]), np.minimum(objects.boxes[:, 2:], box[2:])],
+            axis=1,
+        )
+    )
+    inside = np.flatnonzero(np.all(seen.boxes[:, 2:] > seen.boxes[:, :2], axis=1))
+    seen, whole = seen.only(inside), objects.boxes[inside]
+    share = np.prod(seen.boxes[:, 2:] - seen.boxes[:, :2], axis=1) / np.prod(
+        whole[:, 2:] - whole[:, :2], axis=1
+    )
+    return Objects(seen.boxes, seen.labels, seen.ignored | (share < MIN_VISIBLE))
 
 
 def _of_region(region: Region) -> np.ndarray:
@@ -112,8 +135,8 @@ def _paint(
 
 
 def _smallness(boxes: np.ndarray) -> np.ndarray:
-    """Return a number [n] that is larger for smaller `boxes` [n, 4], in torchvision's fp32: areas
-    that differ by less than about 8 square px are equal, and then the first box wins.
+    """Return a number [n] that is larger for smaller `boxes` [n, 4], in fp32 as in torchvision:
+    areas that differ by less than about 8 square px count as equal, and then the first box wins.
     """
     sizes = boxes[:, 2:] - boxes[:, :2]
     return np.float32(1e8) - sizes[:, 0] * sizes[:, 1]

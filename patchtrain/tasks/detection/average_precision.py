@@ -1,4 +1,4 @@
-"""COCO's average precision, by pycocotools, over images whose boxes are in their own px.
+"""COCO's average precision, by pycocotools, over images with boxes in px of their original size.
 
 Shapes: n objects, D detections.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from patchtrain.datasets.boxes import ANY_CLASS, Objects
+from patchtrain.datasets.targets.boxes import ANY_CLASS, Objects
 
 AREA_RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "coco": {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)},
@@ -21,17 +21,17 @@ AREA_RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "es": (0, 12**2), "rs": (12**2, 20**2), "gs": (20**2, 32**2), "n": (32**2, 2000**2),
     },
 }  # fmt: skip
-"""Sizes of objects that are measured apart, in square px of the image as it was annotated: COCO's
-small, medium and large; SODA-D's extremely, relatively and generally small and normal."""
+"""Sizes of objects that are also measured separately, in square px of the annotated image: COCO's
+small, medium and large; SODA-D's extremely, relatively and generally small, and normal."""
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The objects of an image and what was detected, in px of the image's own size."""
+    """The objects of an image and the detections, in px of the image's own size."""
 
     objects: Objects
     areas: np.ndarray
-    """Of the objects, [n]."""
+    """Areas of the objects, [n]."""
     detections: np.ndarray
     """float32 [D, 6]: box (left, top, right, bottom), score and class."""
 
@@ -39,12 +39,12 @@ class Found:
 def average_precision(
     images: Sequence[Found], num_classes: int, area_ranges: str, max_detections: int
 ) -> dict[str, float | None]:
-    """Return AP (mean over classes and IoU 0.50 to 0.95), AP50, AP75 and AP of each size of object,
-    None where no such object is there; and AR, the recall on the same terms.
+    """Return AP (mean over classes and IoU 0.50 to 0.95), AP50, AP75 and AP for each size of
+    object, None if there is no such object; and AR, the recall on the same terms.
 
     Args:
-        area_ranges: name of one of `AREA_RANGES`.
-        max_detections: surest detections of an image and class that count.
+        area_ranges: a key of `AREA_RANGES`.
+        max_detections: how many detections per image and class count, the surest first.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -83,19 +83,19 @@ def _annotations(images: Sequence[Found], num_classes: int) -> list[dict[str, An
         objects = image.objects
         columns = zip(objects.boxes, objects.labels, objects.ignored, image.areas, strict=True)
         for box, label, ignored, area in columns:
-            # a region to be ignored whatever is in it is a crowd of every class
+            # a region to ignore, whatever it holds, is a crowd of every class
             labels = range(num_classes) if label == ANY_CLASS else (label,)
             annotations += [
                 {
                     "id": len(annotations) + offset,
                     "image_id": number,
-                    "category_id": int(its_label),
+                    "category_id": int(category),
                     "bbox": _as_coco(box),
                     "area": float(area),
                     "iscrowd": int(ignored),
                 }
-                # ids from 1: pycocotools takes a match with 0 for none
-                for offset, its_label in enumerate(labels, 1)
+                # ids from 1: pycocotools takes a match with id 0 for no match
+                for offset, category in enumerate(labels, 1)
             ]
     return annotations
 

@@ -29,16 +29,16 @@ from patchtrain.models.backbones import (
 from patchtrain.tasks.detection.fcos import HeadOutputs
 
 STRIDES = (8, 16, 32, 64, 128)
-"""Of FCOS's levels P3 to P7, in px."""
+"""Strides of FCOS's levels P3 to P7, in px."""
 
 _OF_BACKBONE = STRIDES[:3]
 
 NUM_TOWER_CONVS = 4
 HALO_CELLS = NUM_TOWER_CONVS + 1
-"""How far a location's output looks: one cell for each 3x3 convolution on its way."""
+"""How far a location's output looks: one cell for each 3x3 convolution on the way."""
 
 _NORM_GROUPS = 32
-"""Of the heads' group norm."""
+"""Groups of the heads' group norm."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Levels:
 
 
 def check_detector(backbone: str, latent_channels: int) -> None:
-    """Refuse names and numbers that make no detector.
+    """Refuse a name or a number of channels that makes no detector.
 
     Raises:
         ConfigError: names the field and the remedy.
@@ -73,15 +73,15 @@ def check_detector(backbone: str, latent_channels: int) -> None:
     if latent_channels % _NORM_GROUPS or latent_channels < 2 * _NORM_GROUPS:
         raise ConfigError(
             f"latent_channels={latent_channels} must be a multiple of {_NORM_GROUPS} from "
-            f"{2 * _NORM_GROUPS} up in detection: the heads have group norm; e.g. 256, FCOS's"
+            f"{2 * _NORM_GROUPS} up in detection: the heads have group norm; use e.g. 256, FCOS's"
         )
 
 
 class Pyramid(nn.Module):
-    """Backbone and FPN: N x 3 x p x p -> N x L x d, level by level, in each row by row.
+    """Backbone and FPN: N x 3 x p x p -> N x L x d, level by level, row by row in each level.
 
-    Cells that lie together have their channels together, so that a window of any place and levels
-    is a choice of rows.
+    A cell's channels lie together in memory, so that a window of any place and level is a choice of
+    rows.
     """
 
     def __init__(self, body: nn.Module, channels: Sequence[int], num_features: int) -> None:
@@ -100,14 +100,14 @@ class Pyramid(nn.Module):
 
 
 class DetectionHead(nn.Module):
-    """Reads maps: joins what is known of a cell by one convolution, if that is more than its own
-    features, and runs FCOS's head.
+    """Reads maps: joins all features of a cell with one convolution, if there are more than its
+    own, and runs FCOS's head.
     """
 
     def __init__(self, num_features: int, num_classes: int, num_joined: int) -> None:
         """Args:
-        num_features: d, of the maps that FCOS's head reads.
-        num_joined: channels of what is joined; 0: nothing is.
+        num_features: d, the channels of the maps that FCOS's head reads.
+        num_joined: channels to join; 0: none.
         """
         super().__init__()
         self.join = nn.Conv2d(num_joined, num_features, 1) if num_joined else None
@@ -131,7 +131,8 @@ def build_pyramid(
         weights, norm, drop_rate: see `TrialConfig`.
 
     Raises:
-        ConfigError: unknown name, one without maps of these strides, or weights that cannot be had.
+        ConfigError: unknown name, a network without maps of these strides, or weights that cannot
+            be loaded.
     """
     check_detector(backbone, num_features)
     if drop_rate:
@@ -154,7 +155,7 @@ def build_pyramid(
 
 def _body(backbone: str, weights: str) -> nn.Module:
     pretrained = weights == "pretrained"
-    with blamed_on("backbone", backbone, weights, "gives no maps", instead="resnet50"):
+    with blamed_on("backbone", backbone, weights, "returns no maps", instead="resnet50"):
         return timm_network(
             backbone, pretrained=pretrained, features_only=True, out_indices=(-3, -2, -1)
         )

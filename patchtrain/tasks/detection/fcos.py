@@ -1,7 +1,7 @@
-"""FCOS's losses and boxes, of fixed shape: what is not counted is masked, nothing is picked out.
+"""FCOS's losses and boxes, of fixed shape: uncounted locations are masked, none are picked out.
 
-So a step allocates the same whatever is in the images, and can be run without them. The same values
-as `torchvision.models.detection.FCOS` (a test compares).
+So a step allocates the same whatever the images show, and can be run without them. The values equal
+those of `torchvision.models.detection.FCOS` (a test compares).
 
 Shapes: c images or windows, L locations, K classes.
 """
@@ -18,11 +18,11 @@ from torchvision.ops import sigmoid_focal_loss
 from patchtrain.tasks.detection.assignment import UNCOUNTED
 
 _TINY = 1e-7
-"""Keeps torchvision's divisions by areas from being by 0."""
+"""Keeps divisions by areas from dividing by 0, as in torchvision."""
 
 
 class HeadOutputs(NamedTuple):
-    """What FCOS's head says of locations."""
+    """What FCOS's head says about locations."""
 
     class_logits: Tensor
     """[c, L, K]"""
@@ -52,9 +52,9 @@ def losses(
 
     Args:
         labels: class numbers, `BACKGROUND` or `UNCOUNTED`, int64 [c, L].
-        boxes: of the objects to find, in px, [c, L, 4].
+        boxes: the objects to find, in px, [c, L, 4].
         places: x and y of the locations in px, [c, L, 2].
-        strides: of their levels in px, [L].
+        strides: the strides of their levels in px, [L].
     """
     logits = outputs.class_logits.float()
     classes = torch.arange(logits.shape[-1], device=labels.device)
@@ -64,7 +64,7 @@ def losses(
 
     answers = labels >= 0
     found = decode(outputs.distances.float(), places, strides)
-    # where there is nothing to find, a box to compare with that has an area
+    # where there is nothing to find, compare with a box that has an area
     true = torch.where(answers[..., None], boxes, _around(places, strides))
     overlap = ((1 - _generalized_iou(found, true)) * answers).sum()
 
@@ -92,8 +92,8 @@ def scores_of(outputs: HeadOutputs) -> Tensor:
 
 
 def _generalized_iou(one: Tensor, other: Tensor) -> Tensor:
-    """Return the generalized IoU (Rezatofighi et al., 2019) of each pair of boxes [..., 4]; that of
-    torchvision picks out the pairs that overlap.
+    """Return the generalized IoU (Rezatofighi et al., 2019) of each pair of boxes [..., 4].
+    torchvision's picks out the pairs that overlap, so its shapes are not fixed.
     """
     inner = torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(
         one[..., :2], other[..., :2]

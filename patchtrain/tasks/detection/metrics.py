@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from patchtrain.datasets.boxes import FittedObjects, unfit_boxes
+from patchtrain.datasets.targets.boxes import FittedObjects, unfit_boxes
 from patchtrain.tasks.detection.average_precision import Found, average_precision
 
 
 class Detection:
     """Detection of objects of `num_classes` classes.
 
-    Outputs of an image are float32 [D, 6]: box (left, top, right, bottom in px of the fitted
-    image), score and class, the surest first; rows of score 0 stand for none.
+    The outputs of an image are float32 [D, 6]: box (left, top, right, bottom in px of the fitted
+    image), score and class, the surest first; rows with score 0 are empty.
 
     Args:
         area_ranges, max_detections: see `TrialConfig`.
@@ -34,7 +34,7 @@ class Detection:
         self._max_detections = max_detections
 
     def score(self, outputs: np.ndarray, targets: Sequence[FittedObjects]) -> list[Found]:
-        """Return objects and detections of each image in px of its own size.
+        """Return the objects and detections of each image, in px of the image's own size.
 
         Args:
             outputs: detections [B, D, 6].

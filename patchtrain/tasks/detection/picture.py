@@ -1,4 +1,4 @@
-"""Images with boxes drawn on them: what was found, what was missed and what was false."""
+"""Images with boxes drawn on them: found and missed objects, and false detections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 
 FOUND, FALSE, MISSED, IGNORED = "found", "false", "missed", "not counted"
 
@@ -18,7 +18,7 @@ _COLOURS = {
     MISSED: (86, 180, 233),
     IGNORED: (128, 128, 128),
 }
-"""Okabe and Ito's, told apart in every kind of colour vision."""
+"""Okabe and Ito's, distinct in every kind of colour vision."""
 
 MIN_IOU = 0.5
 SHOWN_SCORE = 0.5
@@ -31,12 +31,12 @@ _MAX_SIDE_PX = 2048
 
 
 def judged(objects: Objects, detections: np.ndarray) -> tuple[list[str], list[str]]:
-    """Return of each object whether it was `FOUND`, `MISSED` or is `IGNORED`, and of each of the
-    `detections` [D, 6], the surest first, whether it `FOUND` an object, is `FALSE`, or `IGNORED`.
+    """Return a verdict on each object (`FOUND`, `MISSED` or `IGNORED`) and on each of the
+    `detections` [D, 6], the surest first (`FOUND` an object, `FALSE` or `IGNORED`).
 
-    A detection finds the object of its class that it overlaps most, if that was not found before
-    and their IoU is at least `MIN_IOU`; it is ignored if at least half of it lies in an ignored
-    region.
+    A detection finds the object of its class that it overlaps most, if that object was not found
+    before and the IoU is at least `MIN_IOU`. Otherwise it is ignored if at least half of it lies in
+    an ignored region.
     """
     of_objects = [IGNORED if ignored else MISSED for ignored in objects.ignored]
     of_detections = []
@@ -65,7 +65,7 @@ def draw_boxes(
 
     Args:
         objects: in px of the image.
-        detections: the same, [D, 6], the surest first.
+        detections: in px of the image, [D, 6], the surest first.
     """
     detections = detections[detections[:, 4] >= SHOWN_SCORE]
     of_objects, of_detections = judged(objects, detections)
@@ -105,7 +105,7 @@ def _with_legend(picture: Image.Image, font: _Font) -> Image.Image:
 
 
 def _overlaps(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU of `box` [4] with each of `boxes` [n, 4], and the share of it in each."""
+    """Return the IoU of `box` [4] with each of `boxes` [n, 4], and the share of `box` in each."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[2:], boxes[:, 2:])
     shared = np.prod((high - low).clip(0), axis=1)

@@ -1,4 +1,4 @@
-"""What `evaluate` writes of images with detected objects."""
+"""What `evaluate` writes about images with detected objects."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from patchtrain.datasets.boxes import Annotation, FittedObjects
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects
 from patchtrain.files import atomic_path
 from patchtrain.tasks.detection.picture import FALSE, FOUND, SHOWN_SCORE, draw_boxes, judged
 from patchtrain.tasks.predictions import PicturePredictions, Predicted
 
 _MAX_DRAWN = 24
-"""Pictures with boxes; each takes a second."""
+"""At most this many pictures with boxes, as each takes a second."""
 
 
 class BoxPredictions(PicturePredictions):
-    """Per image: how many objects it has, were found and were found wrongly; all detections as
+    """Per image the number of objects, of found ones and of false detections; all detections in
     detections.json, COCO's format for results; and pictures of the first images with boxes.
 
-    An image_id counts within its file of annotations, so images of several files have their
-    detections in one file each, such as detections_instances_val2017.json.
+    COCO's image_ids are unique only within a file of annotations. So with several such files the
+    detections go to one file for each, such as detections_instances_val2017.json.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class BoxPredictions(PicturePredictions):
         for source, results in sorted(self._results.items()):
             name = f"detections_{source.stem}" if len(self._results) > 1 else "detections"
             path = self._folder / f"{name}.json"
-            if path in written:  # files of one name in several folders
+            if path in written:  # files of the same name in several folders
                 path = self._folder / f"{name}_{len(written)}.json"
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(results))

@@ -1,12 +1,12 @@
-"""Reads feature pyramids: FCOS's head on the maps of patches, and the boxes that it finds.
+"""Reads feature pyramids: runs FCOS's head on the maps of patches, to learn and to predict.
 
 Layouts of Z: `tile` lays the maps of all patches out on the grid, so that the head sees the image
 at full resolution; in training it runs where the sampled patches lie (see `windows`). `stack`, the
-paper's, lays the maps of all patches over each other: one map of a patch's size, of which each cell
-knows of all patches what they have at this place within them.
+paper's, stacks the maps of all patches as channels: one map of a patch's size, in which each cell
+holds the features that all patches have at this place within them.
 
 Shapes: B batch, N inputs of a pass, m n grid, k sampled, d features, K classes; c pieces read at
-once; of all levels: L cells of an input, W of a window; D detections.
+once; L cells of an input and W of a window, over all levels; T candidates, D detections.
 """
 
 from __future__ import annotations
@@ -17,33 +17,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.grid.resizing import enlargement_of_cells
 from patchtrain.memory.meter import INPUT, LATENT
 from patchtrain.step.encoder import Encoded, chunks_of
 from patchtrain.tasks.base import Pass, PatchReader, ReaderTools, Scaled
-from patchtrain.tasks.detection.assignment import Assigned, assign, locations
+from patchtrain.tasks.detection.assignment import Assigned, assign, locations, visible
 from patchtrain.tasks.detection.detectors import DetectionHead, Levels
-from patchtrain.tasks.detection.fcos import HeadOutputs, decode, losses, scores_of
+from patchtrain.tasks.detection.fcos import HeadOutputs, losses
+from patchtrain.tasks.detection.finding import Finder, cut_to
 from patchtrain.tasks.detection.windows import Windows
 
 PIECE_PX = 2**18
-"""Pixels of the patches whose windows are read at once, if a patch is not larger."""
-
-SCORE_THRESHOLD = 0.05
-NMS_IOU = 0.6
-CANDIDATES_PER_LEVEL = 1000
-"""Of a piece, before non-maximum suppression. The three are FCOS's (torchvision: threshold 0.2)."""
-
-MIN_VISIBLE = 0.3
-"""Share of an object that must lie in a patch for the patch alone to learn it (`tiled`); of less,
-nothing is learned, for or against."""
-
+"""Pixels of the patches whose windows are read at once, unless one patch is larger."""
 
 _WHOLE = np.zeros(1, np.int64)
 """The one cell of a map that is read whole."""
@@ -55,26 +45,26 @@ def windows_at_once(patch_size: int) -> int:
 
 
 class _Piece(NamedTuple):
-    """What is read at once: patches of one image, or a whole one."""
+    """The part of an image that is read at once: some patches, or all of it."""
 
     cells: np.ndarray
-    """Of the grid, [c]; one zero for a whole image."""
+    """Grid positions of the patches, [c]; one zero for a whole image."""
     assigned: Assigned
-    """What their locations are to find, [c, L]."""
+    """What their locations should find, [c, L]."""
     rows: slice | None = None
-    """Their features among those of the pass, where these are read alone."""
+    """Rows of their features among those of the pass, if these are read alone."""
 
 
 class _Lesson(NamedTuple):
     """A training pass, and where its gradient goes."""
 
-    of: Pass
+    given: Pass
     features: Tensor
     """[N, L, d], without gradient."""
     gradient: Tensor
-    """[N*L + 1, d]: one row more takes what is meant for cells without gradient."""
+    """[N*L + 1, d]: the last row takes the gradients of cells that were not sampled."""
     share: float
-    """What the loss of a location counts in that of the pass."""
+    """Weight of a location's loss in the loss of the pass."""
     scaled: Scaled
 
     @property
@@ -98,77 +88,86 @@ class DetectionReader(PatchReader):
         is_cut = config.samples_patches and not self._is_stack
         self._grid_size = config.grid_size if is_cut else 1
         self._scale = config.image_size / (self._grid_size * side_px)
-        """Px of the image for each px that the locations count."""
+        """Px of the image for each px in which locations are counted."""
         self._windows = Windows(self._levels, self._grid_size)
         self._at_once = windows_at_once(config.patch_size)
         strides = np.repeat(self._levels.strides, np.square(self._levels.sides))
         self._strides = self._feeder.constants(strides.astype(np.float32), LATENT)
+        self._finder = Finder(
+            config,
+            tools,
+            sides=self._levels.sides,
+            strides=self._strides,
+            scale=self._scale,
+        )
         self._enlarge: list[Tensor] = []
-        """Of each level [m*h, h]: from a line of the global map to one of the tiled map."""
+        """For each level [m*h, h]: makes a line of the tiled map from a line of the global map."""
         if self._is_tile and config.method_facts.has_global:
             for stride, side in zip(self._levels.strides, self._levels.sides, strict=True):
                 weights = enlargement_of_cells(side, self._grid_size, stride)
                 self._enlarge.append(self._feeder.constants(weights, LATENT))
 
-    def learn(self, encoded: Encoded, of: Pass, scaled: Scaled) -> Tensor:
-        """See `Reader`. The loss: sums over all locations that are read, per location that answers
-        for an object, as torchvision's FCOS has it.
+    def learn(self, encoded: Encoded, given: Pass, scaled: Scaled) -> Tensor:
+        """See `Reader`. The loss is summed over all locations that are read and divided by the
+        number of those that answer for an object, as in torchvision's FCOS.
         """
         features = encoded.features.detach()
         with self._guard.doing("head"):
-            pieces = [list(self._pieces(image, of)) for image in range(len(of.batch))]
-            num_found = sum(piece.assigned.num_found for its in pieces for piece in its)
+            pieces = [list(self._pieces(image, given)) for image in range(len(given.batch))]
+            num_found = sum(piece.assigned.num_found for parts in pieces for piece in parts)
             share = 1 / max(1, num_found)
-            self._put_sampled(features, of)
+            self._put_sampled(features, given)
             gradient = features.new_zeros((features[..., 0].numel() + 1, features.shape[-1]))
-            lesson = _Lesson(of, features, gradient, share, scaled)
+            lesson = _Lesson(given, features, gradient, share, scaled)
             learn_image = self._learn_stack if self._is_stack else self._learn_pieces
             total = torch.zeros((), device=features.device)
-            for image in self._representative(range(len(of.batch))):
+            for image in self._representative(range(len(given.batch))):
                 total += learn_image(image, pieces[image], lesson)
         encoded.backward_from(lesson.by_input)
         return total
 
     def read_whole(self, features: Tensor) -> np.ndarray:
         """Return the detections float32 [B, D, 6] given `features` [B, L, d]; see `Detection`."""
-        outputs = self.blank_outputs(len(features))
+        outputs = self._finder.no_detections(len(features))
         for image in self._representative(range(len(features))):
             outputs_of_head = self._read(features[image : image + 1])
-            outputs[image] = self._merged([self._found(outputs_of_head, self._places(_WHOLE))])
+            outputs[image] = self._finder.detections(
+                [self._finder.candidates(outputs_of_head, self._places(_WHOLE))]
+            )
         return outputs
 
     def read_latent(self, latent: LatentBlock, global_features: Tensor | None) -> np.ndarray:
         """Return the detections [B, D, 6] given Z and the global features [B, L, d]."""
-        outputs = self.blank_outputs(latent.num_images)
+        outputs = self._finder.no_detections(latent.num_images)
         for image in self._representative(range(latent.num_images)):
             whole = None if global_features is None else global_features[image]
             found = []
             if self._is_stack:
                 stacked = self._stacked(latent.of_image(image), whole, None)
-                found.append(self._found(self._read(stacked), self._places(_WHOLE)))
+                found.append(self._finder.candidates(self._read(stacked), self._places(_WHOLE)))
             else:
                 for start, stop in self._parts(self._config.num_patches):
                     cells = np.arange(start, stop)
                     tiles = self._in_latent(latent, image, cells)
                     outputs_of_head = self._read_windows(tiles, whole, cells)
-                    found.append(self._found(outputs_of_head, self._places(cells)))
-            outputs[image] = self._merged(found)
+                    found.append(self._finder.candidates(outputs_of_head, self._places(cells)))
+            outputs[image] = self._finder.detections(found)
         return outputs
 
     def read_patches(
         self, features: Tensor, places: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the candidates [c, T, 6] of patches with their images [c], piece by piece, given
-        their `features` [N, L, d].
+        """Return the images [c] of patches and their candidates [c, T, 6], piece by piece, given
+        the patches' `features` [N, L, d].
         """
         parts = []
         own = locations(self._windows.regions(0))
         for start, stop in self._parts(len(features)):
-            its = places[start:stop]
-            corners = its[:, None, [2, 1]].astype(np.float32)
-            candidates = self._found(self._read(features[start:stop]), own + corners)
+            piece = places[start:stop]
+            corners = piece[:, None, [2, 1]].astype(np.float32)
+            candidates = self._finder.candidates(self._read(features[start:stop]), own + corners)
             patches = np.concatenate([corners, corners + self._config.patch_size], axis=-1)
-            parts.append((its[:, 0], _cut_to(candidates, patches)))
+            parts.append((piece[:, 0], cut_to(candidates, patches)))
         return parts
 
     def put_together(
@@ -177,29 +176,25 @@ class DetectionReader(PatchReader):
         """Return the detections [B, D, 6] of images from the candidates of their patches."""
         by_image: list[list[np.ndarray]] = [[] for _ in range(num_images)]
         for images, candidates in (piece for part in parts for piece in part):
-            for image, its in zip(images, candidates, strict=True):
-                by_image[image].append(its)
-        outputs = self.blank_outputs(num_images)
-        for image, its_candidates in enumerate(by_image):
-            if its_candidates:  # a run for memory alone leaves patches out
-                outputs[image] = self._merged(its_candidates)
+            for image, found in zip(images, candidates, strict=True):
+                by_image[image].append(found)
+        outputs = self._finder.no_detections(num_images)
+        for image, found_in_image in enumerate(by_image):
+            if found_in_image:  # a dry run leaves patches out
+                outputs[image] = self._finder.detections(found_in_image)
         return outputs
-
-    def blank_outputs(self, num_images: int) -> np.ndarray:
-        """Return detections [B, D, 6] of nothing."""
-        return np.zeros((num_images, self._config.max_detections, 6), np.float32)
 
     # --- training ---
 
-    def _pieces(self, image: int, of: Pass) -> Iterator[_Piece]:
-        """Yield what is read of an image in training."""
-        objects = of.batch.objects(image)
-        first = image * of.inputs_per_image
-        if of.positions is None or self._is_stack:
+    def _pieces(self, image: int, given: Pass) -> Iterator[_Piece]:
+        """Yield the pieces of an image that are read in training."""
+        objects = given.batch.objects(image)
+        first = image * given.inputs_per_image
+        if given.positions is None or self._is_stack:
             objects = objects.moved(objects.boxes / self._scale)
             yield self._piece(_WHOLE, [objects], slice(first, first + 1))
             return
-        sampled = of.positions[image]
+        sampled = given.positions[image]
         for start, stop in self._parts(len(sampled)):
             cells = sampled[start:stop]
             seen = [objects] * len(cells)
@@ -209,24 +204,24 @@ class DetectionReader(PatchReader):
 
     def _piece(self, cells: np.ndarray, objects: Sequence[Objects], rows: slice) -> _Piece:
         found = [
-            assign(its, self._windows.regions(cell))
-            for cell, its in zip(cells, objects, strict=True)
+            assign(seen, self._windows.regions(cell))
+            for cell, seen in zip(cells, objects, strict=True)
         ]
         labels, boxes = (np.stack(values) for values in zip(*map(_values, found), strict=True))
         return _Piece(cells, Assigned(labels, boxes), rows)
 
     def _learn_pieces(self, image: int, pieces: Sequence[_Piece], lesson: _Lesson) -> Tensor:
-        """Add the gradients of one image, read piece by piece, to the head's parameters' and to
-        the lesson's; return its part of the loss.
+        """Add the gradients of one image, read piece by piece, to the head's parameters and to the
+        lesson's gradient; return the image's part of the loss.
         """
-        of, features, by_input = lesson.of, lesson.features, lesson.by_input
-        context_row = image * of.inputs_per_image + of.inputs_per_image - 1
-        context = features[context_row].detach().requires_grad_() if of.has_global else None
+        given, features, by_input = lesson.given, lesson.features, lesson.by_input
+        context_row = image * given.inputs_per_image + given.inputs_per_image - 1
+        context = features[context_row].detach().requires_grad_() if given.has_global else None
         total = torch.zeros((), device=features.device)
         for piece in pieces:
             if self._is_tile:
-                assert of.latent is not None
-                tiles = self._in_latent(of.latent, image, piece.cells).requires_grad_()
+                assert given.latent is not None
+                tiles = self._in_latent(given.latent, image, piece.cells).requires_grad_()
                 outputs = self._read_windows(tiles, context, piece.cells)
             else:
                 tiles = features[piece.rows].detach().requires_grad_()
@@ -237,7 +232,7 @@ class DetectionReader(PatchReader):
             total += loss.detach()
             assert tiles.grad is not None
             if self._is_tile:
-                places = self._feeder.targets(self._rows_of(piece.cells, image, of))
+                places = self._feeder.targets(self._rows_of(piece.cells, image, given))
                 lesson.gradient.index_add_(0, places.flatten(), tiles.grad.flatten(0, 1))
             else:
                 by_input[piece.rows] = tiles.grad
@@ -247,15 +242,17 @@ class DetectionReader(PatchReader):
         return total
 
     def _learn_stack(self, image: int, pieces: Sequence[_Piece], lesson: _Lesson) -> Tensor:
-        """The same as `_learn_pieces` for the layout `stack`, read whole."""
-        of = lesson.of
-        assert of.positions is not None and of.latent is not None
+        """Do the same as `_learn_pieces` for the layout `stack`, which is read whole."""
+        given = lesson.given
+        assert given.positions is not None and given.latent is not None
         (piece,) = pieces
-        first, k = image * of.inputs_per_image, of.positions.shape[1]
-        rows = slice(first, first + of.inputs_per_image)
+        first, k = image * given.inputs_per_image, given.positions.shape[1]
+        rows = slice(first, first + given.inputs_per_image)
         own = lesson.features[rows].detach().requires_grad_()
-        context = own[k] if of.has_global else None
-        stacked = self._stacked(of.latent.of_image(image), context, (of.positions[image], own[:k]))
+        context = own[k] if given.has_global else None
+        stacked = self._stacked(
+            given.latent.of_image(image), context, (given.positions[image], own[:k])
+        )
         loss = self._loss(self._read(stacked), piece) * lesson.share
         del stacked
         lesson.scaled(loss).backward()
@@ -268,16 +265,16 @@ class DetectionReader(PatchReader):
         boxes = self._feeder.constants(piece.assigned.boxes, INPUT)
         return losses(outputs, labels, boxes, places, self._strides).total
 
-    def _rows_of(self, cells: np.ndarray, image: int, of: Pass) -> np.ndarray:
-        """Return where the gradient of each cell of the windows at `cells` [c] belongs among the
-        N*L of a pass, int64 [c, W]; N*L where the cell's patch was not sampled.
+    def _rows_of(self, cells: np.ndarray, image: int, given: Pass) -> np.ndarray:
+        """Return the row of a pass's N*L rows to which the gradient of each cell of the windows at
+        `cells` [c] belongs, int64 [c, W]; N*L if the cell's patch was not sampled.
         """
-        assert of.positions is not None
+        assert given.positions is not None
         num_cells = self._levels.num_cells
-        nowhere = len(of.batch) * of.inputs_per_image
+        nowhere = len(given.batch) * given.inputs_per_image
         inputs = np.full(self._config.num_patches, nowhere, np.int64)
-        sampled = of.positions[image]
-        inputs[sampled] = image * of.inputs_per_image + np.arange(len(sampled))
+        sampled = given.positions[image]
+        inputs[sampled] = image * given.inputs_per_image + np.arange(len(sampled))
         patches, inside = np.divmod(self._windows.sources(cells), num_cells)
         rows = inputs[patches]
         return np.where(rows < nowhere, rows * num_cells + inside, nowhere * num_cells)
@@ -301,8 +298,8 @@ class DetectionReader(PatchReader):
     def _read_windows(
         self, tiles: Tensor, context: Tensor | None, cells: np.ndarray
     ) -> HeadOutputs:
-        """Return the head's outputs [c, L, ...] of the patches at `cells`, given the features
-        [c, W, d] of their windows, joined by the global features `context` [L, d].
+        """Return the head's outputs [c, L, ...] for the patches at `cells`, given the features
+        [c, W, d] of their windows, which are joined with the global features `context` [L, d].
         """
         head = self._head
         assert head.join is not None
@@ -321,12 +318,12 @@ class DetectionReader(PatchReader):
         )
 
     def _enlarged(self, context: Tensor, cells: np.ndarray) -> list[Tensor]:
-        """Return what of the global maps, enlarged to the tiled ones, lies in the windows at
-        `cells` [c]: of each level [c, d, w, w].
+        """Return, for each level, the part [c, d, w, w] of the global map, enlarged to the tiled
+        map, that lies in the windows at `cells` [c].
         """
         maps = []
-        its_levels = context.split([side**2 for side in self._levels.sides])
-        for level, (weights, values) in enumerate(zip(self._enlarge, its_levels, strict=True)):
+        by_level = context.split([side**2 for side in self._levels.sides])
+        for level, (weights, values) in enumerate(zip(self._enlarge, by_level, strict=True)):
             side = self._levels.sides[level]
             lines = self._windows.lines(cells, level)
             down, across = (weights[self._feeder.targets(numbers)] for numbers in lines)
@@ -340,11 +337,11 @@ class DetectionReader(PatchReader):
         context: Tensor | None,
         sampled: tuple[np.ndarray, Tensor] | None,
     ) -> Tensor:
-        """Return the one map [1, L, d] that a convolution makes of all patches' `tiles` [mn, L, d]
-        and the global features `context` [L, d].
+        """Return the single map [1, L, d] that a convolution makes from all patches' `tiles`
+        [mn, L, d] and the global features `context` [L, d].
 
         Args:
-            sampled: some of the patches [k], and their features [k, L, d] with gradient.
+            sampled: the sampled patches [k] and their features [k, L, d] with gradient.
         """
         join = self._head.join
         assert join is not None and join.bias is not None
@@ -361,64 +358,18 @@ class DetectionReader(PatchReader):
         with self._autocast():
             total: Tensor = join.bias
             for numbers, values in parts:
-                its = weights.index_select(1, self._feeder.targets(numbers)).flatten(1)
-                total = total + torch.nn.functional.linear(values.transpose(0, 1).flatten(1), its)
+                part = weights.index_select(1, self._feeder.targets(numbers)).flatten(1)
+                total = total + torch.nn.functional.linear(values.transpose(0, 1).flatten(1), part)
             if context is not None:
-                its = weights[:, :num_tiles].sum(1)
+                part = weights[:, :num_tiles].sum(1)
                 if self._config.fusion == "concat":
-                    its = weights[:, num_tiles]
-                total = total + torch.nn.functional.linear(context, its)
+                    part = weights[:, num_tiles]
+                total = total + torch.nn.functional.linear(context, part)
         return total[None]
 
     def _places(self, cells: np.ndarray) -> np.ndarray:
         """Return x and y of the locations of the patches at `cells` [c], float32 [c, L, 2]."""
         return np.stack([locations(self._windows.regions(cell)) for cell in cells])
-
-    # --- finding ---
-
-    def _found(self, outputs: HeadOutputs, places: np.ndarray) -> np.ndarray:
-        """Return the surest candidates of each level, on the host: float32 [c, T, 6], box in px of
-        the image, score and class.
-
-        Args:
-            places: of the locations in px of what they count, float32 [c, L, 2].
-        """
-        scores = scores_of(outputs)
-        on_device = self._feeder.constants(places, INPUT)
-        boxes = decode(outputs.distances.float(), on_device, self._strides) * self._scale
-        num_classes = scores.shape[-1]
-        parts, start = [], 0
-        for side in self._levels.sides:
-            stop = start + side**2
-            flat = scores[:, start:stop].flatten(1)
-            best, chosen = flat.topk(min(CANDIDATES_PER_LEVEL, flat.shape[1]), dim=1)
-            at = (start + chosen // num_classes)[..., None].expand(-1, -1, 4)
-            classes = chosen % num_classes
-            parts.append(
-                torch.cat([boxes.gather(1, at), best[..., None], classes[..., None]], dim=-1)
-            )
-            start = stop
-        return self._to_host(torch.cat(parts, dim=1))
-
-    def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the detections [D, 6] of one image, from its candidates [..., 6]."""
-        candidates = np.concatenate([part.reshape(-1, 6) for part in found])
-        candidates = candidates[candidates[:, 4] > SCORE_THRESHOLD]
-        limit = np.float32(self._config.image_size)
-        candidates = _cut_to(candidates, np.array([0, 0, limit, limit]))
-        has_area = np.all(candidates[:, 2:4] > candidates[:, :2], axis=1)
-        candidates = candidates[has_area]
-        detections = self.blank_outputs(1)[0]
-        if not len(candidates):  # as always where nothing is in the tensors
-            return detections
-        most = len(self._levels.sides) * max(CANDIDATES_PER_LEVEL, len(detections))
-        candidates = candidates[np.argsort(-candidates[:, 4], kind="stable")[:most]]
-        with self._guard.on_host():
-            boxes, scores, classes = torch.from_numpy(candidates).split([4, 1, 1], dim=1)
-            kept = batched_nms(boxes, scores[:, 0], classes[:, 0], NMS_IOU).numpy()
-        kept = kept[: len(detections)]
-        detections[: len(kept)] = candidates[kept]
-        return detections
 
     def _patch_boxes(self, cells: np.ndarray) -> np.ndarray:
         """Return the boxes of patches, in px, [c, 4]."""
@@ -427,38 +378,12 @@ class DetectionReader(PatchReader):
         return corners * self._config.patch_size
 
 
-def visible(objects: Objects, box: np.ndarray) -> Objects:
-    """Return what of `objects` can be seen in `box` [4], cut to it; of what is hardly seen,
-    regions to be ignored.
-    """
-    seen = objects.moved(
-        np.concatenate(
-            [np.maximum(objects.boxes[:, :2], box[:2]), np.minimum(objects.boxes[:, 2:], box[2:])],
-            axis=1,
-        )
-    )
-    inside = np.flatnonzero(np.all(seen.boxes[:, 2:] > seen.boxes[:, :2], axis=1))
-    seen, whole = seen.only(inside), objects.boxes[inside]
-    share = np.prod(seen.boxes[:, 2:] - seen.boxes[:, :2], axis=1) / np.prod(
-        whole[:, 2:] - whole[:, :2], axis=1
-    )
-    return Objects(seen.boxes, seen.labels, seen.ignored | (share < MIN_VISIBLE))
-
-
 def _as_maps(features: Tensor, sides: Sequence[int]) -> list[Tensor]:
     """Return `features` [c, cells, d] as the maps [c, d, h, h] of each level."""
     return [
         level.unflatten(1, (side, side)).permute(0, 3, 1, 2)
         for side, level in zip(sides, features.split([s**2 for s in sides], dim=1), strict=True)
     ]
-
-
-def _cut_to(candidates: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Return `candidates` [..., 6] with their boxes cut to `box` [..., 4]."""
-    low = np.concatenate([box[..., :2], box[..., :2]], axis=-1)
-    high = np.concatenate([box[..., 2:], box[..., 2:]], axis=-1)
-    boxes = candidates[..., :4].clip(low, high).astype(candidates.dtype)
-    return np.concatenate([boxes, candidates[..., 4:]], axis=-1)
 
 
 def _values(assigned: Assigned) -> tuple[np.ndarray, np.ndarray]:

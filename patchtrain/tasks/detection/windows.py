@@ -1,17 +1,17 @@
 """Windows: the part of the tiled maps that the outputs of a patch depend on, and no more.
 
-The maps of all patches, laid out on the grid, are never put together. What a head of 3x3
-convolutions says of a patch's cells follows from these and a halo around them, so a window of both
-is read: exactly what the whole map would give, but for group norm, whose statistics are then those
-of the window, in training and evaluation alike.
+The maps of all patches, laid out on the grid, are never put together. The outputs of a head of 3x3
+convolutions for a patch's cells depend on these cells and a halo around them, so only this window
+is read. That gives exactly the outputs of the whole map, except for group norm, whose statistics
+are then those of the window, in training and evaluation alike.
 
-A window at the image's edge is moved inwards, and as large as the others: so all have one shape,
-and the zeros that convolutions pad with come in where they would in the whole map.
+A window at the image's edge is moved inwards and is as large as the others: so all have the same
+shape, and convolutions pad with zeros where they would in the whole map.
 
 Pure geometry: knows no tensors.
 
-Shapes: m rows and columns of the grid, h cells along a patch, w along a window; of all levels: L
-cells of a patch, W of a window; c windows.
+Shapes: m rows and columns of the grid, h cells along a patch, w along a window; L cells of a patch
+and W of a window, over all levels; c windows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Windows:
     """The windows of a grid's patches."""
 
     levels: Levels
-    """Of a patch."""
+    """The levels of a patch."""
     grid_size: int
     """m"""
     halo: int = HALO_CELLS
@@ -38,7 +38,7 @@ class Windows:
 
     @cached_property
     def sides(self) -> tuple[int, ...]:
-        """Of each level, w."""
+        """The cells along a side of each level's window (w)."""
         return tuple(min(self.grid_size * side, side + 2 * self.halo) for side in self.levels.sides)
 
     @property
@@ -55,15 +55,15 @@ class Windows:
         ]
 
     def lines(self, cells: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows and the columns of the tiled map that the windows at `cells` [c] show,
+        """Return the rows and the columns of the tiled map that the windows at `cells` [c] cover,
         int64 [c, w] each.
         """
         rows, cols = np.divmod(cells, self.grid_size)
         return self._shown(rows, level), self._shown(cols, level)
 
     def sources(self, cells: np.ndarray) -> np.ndarray:
-        """Return where the windows at `cells` [c] are found among the mn*L cells of all patches,
-        patch by patch; int64 [c, W].
+        """Return where the cells of the windows at `cells` [c] are among the mn*L cells of all
+        patches, patch by patch; int64 [c, W].
         """
         parts = []
         before = 0
@@ -77,9 +77,7 @@ class Windows:
         return np.concatenate(parts, axis=1)
 
     def own(self, cells: np.ndarray) -> np.ndarray:
-        """Return where the cells of the patches at `cells` [c] are found in their windows; int64
-        [c, L].
-        """
+        """Return where the patches at `cells` [c] have their cells in the windows; int64 [c, L]."""
         parts = []
         before = 0
         rows, cols = np.divmod(cells, self.grid_size)
@@ -92,8 +90,8 @@ class Windows:
         return np.concatenate(parts, axis=1)
 
     def _shown(self, numbers: np.ndarray, level: int) -> np.ndarray:
-        """Return the lines [c, w] of the map that windows show whose patches are in the rows or
-        columns `numbers` [c] of the grid.
+        """Return the lines [c, w] of the map that the windows of patches in the rows or columns
+        `numbers` [c] of the grid cover.
         """
         return self._first(numbers, level)[:, None] + np.arange(self.sides[level])
 

@@ -1,4 +1,4 @@
-"""Segmentation, the class of every pixel: everything that is particular to it."""
+"""Segmentation, the class of every pixel: everything that is specific to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import ImageData
+from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
@@ -27,11 +27,12 @@ from patchtrain.tasks.segmentation.segmenters import (
 
 class SegmentationParts(TaskParts):
     """U-Net or DeepLabV3 whose classifier is a 1x1 convolution to the latent block's channels, and
-    a 1x1 convolution of its cells; without latent block, the network with its own classifier.
+    a 1x1 convolution on the block's cells; without latent block, the network with its own
+    classifier.
     """
 
     def check_names(self, config: TrialConfig) -> None:
-        """Refuse names that are unknown."""
+        """Refuse unknown names."""
         check_segmenter(config.backbone, config.encoder)
         check_map_aggregator(config)
 
@@ -58,14 +59,14 @@ class SegmentationParts(TaskParts):
     def check_features(
         self, config: TrialConfig, network: Network, features: Tensor, batch_size: int
     ) -> None:
-        """Refuse maps of another size than the input, as the user's own network may give."""
+        """Refuse maps of another size than the input, which a user's own network may return."""
         side = config.input_side_px
         maps = features
         if not config.method_facts.has_latent:
             maps = probe(network.head, tuple(features.shape), "backbone", config.backbone)
         if tuple(maps.shape[2:]) != (side, side):
             raise ConfigError(
-                f"backbone={config.backbone!r}: gives maps of {tuple(maps.shape[2:])} px for "
+                f"backbone={config.backbone!r}: returns maps of {tuple(maps.shape[2:])} px for "
                 f"inputs of {side} px; set its attribute `stride` to how many times it shrinks them"
             )
 

@@ -1,7 +1,7 @@
 """Metrics of segmentation from confusion counts, over all pixels and image by image.
 
-With TP, FP, FN, TN the pixels of a class that are found, falsely found, missed and rightly left
-(two classes: those of class 1; more: each class against the rest):
+TP, FP, FN and TN count the pixels of a class that are found, falsely found, missed and rightly left
+out (two classes: of class 1; more: of each class against the rest):
 
 - accuracy: share of pixels predicted right
 - sensitivity = TP / (TP + FN), specificity = TN / (TN + FP)
@@ -11,9 +11,9 @@ With TP, FP, FN, TN the pixels of a class that are found, falsely found, missed 
   the negative likelihood ratio
 
 With more than two classes f1, plr and nlr are means over the classes for which they are defined,
-and mean_iou takes the place of iou. What is infinite or undefined (0 / 0) is left out and counted:
-`plr_undefined` says for how many classes, `image_plr_undefined` for how many classes of all images
-together (two classes: for how many images). Undefined altogether is None.
+and mean_iou replaces iou. Infinite and undefined values (0 / 0) are left out and counted:
+`plr_undefined` is the number of classes, `image_plr_undefined` the number of classes over all
+images (two classes: the number of images). A metric that is undefined everywhere is None.
 
 Shapes: K classes; confusion counts [K, K] have the truth in rows, the prediction in columns.
 """
@@ -30,7 +30,7 @@ UNDEFINED_SUFFIX = "_undefined"
 
 
 def pooled_metrics(confusion: np.ndarray) -> dict[str, float | None]:
-    """Return the metrics of all pixels together, with the counts of what is undefined."""
+    """Return the metrics of all pixels together, with the counts of undefined values."""
     values, undefined = _metrics(confusion)
     counts = {name + UNDEFINED_SUFFIX: float(undefined[name]) for name in _RATIOS}
     return {**values, **counts}
@@ -38,7 +38,7 @@ def pooled_metrics(confusion: np.ndarray) -> dict[str, float | None]:
 
 def image_metrics(confusions: Sequence[np.ndarray]) -> dict[str, float | None]:
     """Return the mean of each metric over the images in which it is defined, as `image_<name>`, and
-    how often it is not, see above.
+    how often it is undefined, see above.
     """
     by_image = [_metrics(confusion) for confusion in confusions]
     means: dict[str, float | None] = {}
@@ -75,7 +75,7 @@ def _metrics(confusion: np.ndarray) -> tuple[dict[str, float | None], Mapping[st
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return the quotients; NaN where they are infinite or undefined."""
+    """Return the quotients; NaN if infinite or undefined."""
     missing = np.full(np.shape(numerator), np.nan)
     return np.divide(numerator, denominator, out=missing, where=denominator > 0)
 

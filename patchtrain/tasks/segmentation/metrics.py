@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.tasks.segmentation.confusion import image_metrics, pooled_metrics
 
 
@@ -24,9 +24,9 @@ def outputs_for(num_classes: int) -> int:
 class Segmentation:
     """Segmentation into `num_classes` classes.
 
-    The loss of an image is its Dice loss plus its mean cross-entropy (binary where K = 2). Both
-    follow from sums over pixels, so an image can be read a piece at a time, with the gradient of
-    all of it at once: see `sums` and `loss_of`.
+    The loss of an image is its Dice loss plus its mean cross-entropy (binary if K = 2). Both follow
+    from sums over pixels, so an image can be read piece by piece with the gradient of the whole
+    image: see `sums` and `loss_of`.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -34,11 +34,11 @@ class Segmentation:
         self.metric_name = "f1" if num_classes == 2 else "mean_iou"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what the loss needs of some pixels, [S]; the sums of pieces add up.
+        """Return the sums over some pixels that the loss needs, [S]; those of pieces add up.
 
         Args:
             outputs: [N, C, H, W].
-            targets: class numbers, uint8 [N, H, W]; `IGNORED` counts nowhere.
+            targets: class numbers, uint8 [N, H, W]; `IGNORED` pixels are not counted.
         """
         outputs = outputs.float()
         valid = targets != IGNORED
@@ -69,7 +69,7 @@ class Segmentation:
         """Return the loss of an image whose pixels have the `sums` [S], a scalar.
 
         Dice loss: 1 - (2 I + 1) / (P + T + 1) with the sums over pixels of share times truth (I),
-        share (P) and truth (T); the mean over the classes that the image has, 0 where it has none.
+        share (P) and truth (T); the mean over the classes that the image has, 0 if it has none.
         """
         errors, count = sums[:2]
         overlap, shares, wanted = sums[2:].unflatten(0, (3, -1))

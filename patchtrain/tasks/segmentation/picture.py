@@ -1,4 +1,4 @@
-"""The figure of predicted masks: image, truth, prediction and difference, one row an image.
+"""The figure of predicted masks: image, truth, prediction and difference, one row per image.
 
 Shapes: S image side in px, R rows of the figure.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ _DIFFERENCE: Mapping[str, tuple[int, int, int]] = {
     WRONG: (213, 94, 0),
     OUTSIDE: _GREY,
 }
-"""Told apart in every kind of colour vision."""
+"""Distinct in every kind of colour vision."""
 
 _FEW_CLASSES = np.array(
     [
@@ -38,7 +38,7 @@ _FEW_CLASSES = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-"""Okabe and Ito's, told apart in every kind of colour vision; of two classes the first and last."""
+"""Okabe and Ito's, distinct in every kind of colour vision; two classes get the first and last."""
 
 _Place = Literal["outside lower left", "outside lower right"]
 
@@ -60,10 +60,11 @@ class MaskPicture:
 
 
 def difference(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """Return what the difference of two masks [S, S] consists of: name -> bool [S, S].
+    """Return the parts of the difference between two masks [S, S]: name -> bool [S, S].
 
-    Two classes: right, false and missed pixels of class 1, and right ones of class 0; more: right
-    ones and those of a wrong class. What is not counted is in none of these.
+    Two classes: right, false and missed pixels of class 1, and right pixels of class 0; more
+    classes: right pixels and pixels of a wrong class. Pixels that are not counted are a part of
+    their own.
     """
     counted = truth != IGNORED
     parts = {OUTSIDE: ~counted}

@@ -1,4 +1,4 @@
-"""What `evaluate` writes of segmented images.
+"""What `evaluate` writes about segmented images.
 
 Shapes: S image side in px.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from patchtrain.datasets.masks import MaskFiles
+from patchtrain.datasets.targets.masks import MaskFiles
 from patchtrain.files import atomic_path
 from patchtrain.images import unfit_square
 from patchtrain.tasks.predictions import PicturePredictions, Predicted
@@ -22,8 +22,8 @@ _MAX_PICTURES = 4
 
 
 class MaskPredictions(PicturePredictions):
-    """Per image: its metrics, its mask as PNG of the image's own size, and a figure of the first
-    few: image, truth, prediction, difference.
+    """Per image its metrics and its mask, a PNG of the image's own size; and a figure of the first
+    few images: image, truth, prediction, difference.
     """
 
     def __init__(self, folder: Path, split: str, class_names: Sequence[str]) -> None:

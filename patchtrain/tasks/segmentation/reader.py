@@ -1,8 +1,8 @@
 """Reads feature maps, some patches at a time: aggregator and loss never see a whole image at once.
 
-The loss of an image follows from sums over its pixels (see `metrics`). A first pass over
-the pieces of an image adds them up without gradient; they give dL/dsums; a second pass runs each
-piece with that gradient. So what is alive is one piece, and the gradient is that of all pixels.
+The loss of an image follows from sums over its pixels (see `metrics`). A first pass over the pieces
+of an image adds these up without gradient, which gives dL/dsums; a second pass runs each piece with
+that gradient. So only one piece is alive at a time, and the gradient is that of all pixels.
 
 Shapes: B batch, N inputs of a pass, M image side in px, p patch side in px, d channels of features,
 c cells of a piece, C channels of outputs.
@@ -28,8 +28,8 @@ from patchtrain.tasks.base import Pass, PatchReader, ReaderTools, Scaled
 from patchtrain.tasks.segmentation.metrics import Segmentation
 
 PIECE_PX = 2**16
-"""Pixels of a piece, if a patch is not larger: enough to keep a device busy, and less memory than
-the backbone's activations of as many."""
+"""Pixels of a piece, unless a patch is larger: enough to keep a device busy, and less memory than
+the backbone's activations for as many pixels."""
 
 
 def cells_at_once(patch_size: int) -> int:
@@ -43,7 +43,7 @@ class _Piece(NamedTuple):
     cells: np.ndarray
     """Their numbers in the grid, [c]."""
     rows: slice | None
-    """Where their features stand among those of the pass; None: in Z, without gradient."""
+    """Rows of their features among those of the pass; None: they are in Z, without gradient."""
 
 
 class SegmentationReader(PatchReader):
@@ -57,22 +57,22 @@ class SegmentationReader(PatchReader):
         self._cells = PatchGrid(side_px, side_px, cell_px)
         self._cells_at_once = cells_at_once(self._cells.patch_size)
         self._enlarge: Tensor | None = None
-        """[M, p]: from a line of the resized image to a line of the image."""
+        """[M, p]: makes a line of the image from a line of the resized image."""
         if config.method_facts.has_global or side_px < config.image_size:
             weights = enlargement(config.patch_size, config.image_size)
             self._enlarge = self._feeder.constants(weights, LATENT)
 
-    def learn(self, encoded: Encoded, of: Pass, scaled: Scaled) -> Tensor:
+    def learn(self, encoded: Encoded, given: Pass, scaled: Scaled) -> Tensor:
         """See `Reader`."""
         features = encoded.features.detach()
         with self._guard.doing("head"):
             gradient = torch.zeros_like(features)
             total = torch.zeros((), device=features.device)
-            for image in self._representative(range(len(of.batch))):
-                total += self._learn_image(image, features, gradient, of, scaled)
-            total /= len(of.batch)
+            for image in self._representative(range(len(given.batch))):
+                total += self._learn_image(image, features, gradient, given, scaled)
+            total /= len(given.batch)
         encoded.backward_from(gradient)
-        self._put_sampled(features, of)
+        self._put_sampled(features, given)
         return total
 
     def read_whole(self, features: Tensor) -> np.ndarray:
@@ -101,7 +101,7 @@ class SegmentationReader(PatchReader):
     def read_patches(
         self, features: Tensor, places: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return places [c, 3] and classes uint8 [c, p, p, 1] of patches piece by piece, given
+        """Return the places [c, 3] and classes uint8 [c, p, p, 1] of patches, piece by piece, given
         their `features` [N, d, h, w].
         """
         return [
@@ -116,57 +116,57 @@ class SegmentationReader(PatchReader):
         outputs = self.blank_outputs(num_images)
         side = self._cells.patch_size
         for places, classes in (piece for part in parts for piece in part):
-            for (image, top, left), its in zip(places, classes, strict=True):
-                outputs[image, top : top + side, left : left + side] = its[..., 0]
+            for (image, top, left), patch in zip(places, classes, strict=True):
+                outputs[image, top : top + side, left : left + side] = patch[..., 0]
         return outputs
 
     def blank_outputs(self, num_images: int) -> np.ndarray:
-        """Return classes uint8 [B, M, M] of 0."""
+        """Return classes uint8 [B, M, M] that are all 0."""
         side = self._config.image_size
         return np.zeros((num_images, side, side), np.uint8)
 
     # --- training ---
 
     def _learn_image(
-        self, image: int, features: Tensor, gradient: Tensor, of: Pass, scaled: Scaled
+        self, image: int, features: Tensor, gradient: Tensor, given: Pass, scaled: Scaled
     ) -> Tensor:
-        """Add the gradients of one image to the head's parameters' and to `gradient` [N, d, h, w];
-        return its loss.
+        """Add the gradients of one image to the head's parameters and to `gradient` [N, d, h, w];
+        return the image's loss.
         """
-        pieces = list(self._pieces(image, of))
-        context_row = image * of.inputs_per_image + of.inputs_per_image - 1
-        context = features[context_row] if of.has_global else None
+        pieces = list(self._pieces(image, given))
+        context_row = image * given.inputs_per_image + given.inputs_per_image - 1
+        context = features[context_row] if given.has_global else None
         sums = torch.zeros(self._task.num_sums, device=features.device)
         with torch.no_grad():
             for piece in pieces:
                 sums += self._sums(
-                    piece, self._tiles(piece, image, features, of), context, image, of
+                    piece, self._tiles(piece, image, features, given), context, image, given
                 )
         sums.requires_grad_()
         loss = self._task.loss_of(sums)
-        scaled(loss / len(of.batch)).backward()
+        scaled(loss / len(given.batch)).backward()
         assert sums.grad is not None
         if context is not None:
             context = context.detach().requires_grad_()
         for piece in pieces:
-            tiles = self._tiles(piece, image, features, of)
+            tiles = self._tiles(piece, image, features, given)
             if piece.rows is not None:
                 tiles = tiles.detach().requires_grad_()
-            self._sums(piece, tiles, context, image, of).backward(sums.grad)
+            self._sums(piece, tiles, context, image, given).backward(sums.grad)
             if piece.rows is not None:
                 gradient[piece.rows] = tiles.grad  # type: ignore[assignment]
         if context is not None:
             gradient[context_row] = context.grad  # type: ignore[assignment]
         return loss.detach()
 
-    def _pieces(self, image: int, of: Pass) -> Iterator[_Piece]:
-        """Yield the cells of an image: those that only Z has, then those that were run."""
-        first = image * of.inputs_per_image
-        if of.positions is None:
+    def _pieces(self, image: int, given: Pass) -> Iterator[_Piece]:
+        """Yield the cells of an image: first those that only Z has, then those of this pass."""
+        first = image * given.inputs_per_image
+        if given.positions is None:
             yield _Piece(np.zeros(1, np.int64), slice(first, first + 1))
             return
-        sampled = of.positions[image]
-        if of.latent is not None:
+        sampled = given.positions[image]
+        if given.latent is not None:
             rest = np.setdiff1d(np.arange(self._cells.num_patches), sampled)
             for start, stop in self._parts(len(rest)):
                 yield _Piece(rest[start:stop], None)
@@ -176,28 +176,28 @@ class SegmentationReader(PatchReader):
     def _parts(self, num: int) -> Sequence[Chunk]:
         return self._representative(chunks_of(num, self._cells_at_once))
 
-    def _tiles(self, piece: _Piece, image: int, features: Tensor, of: Pass) -> Tensor:
+    def _tiles(self, piece: _Piece, image: int, features: Tensor, given: Pass) -> Tensor:
         """Return the features [c, d, h, w] of `piece`."""
         if piece.rows is not None:
             return features[piece.rows]
-        assert of.latent is not None
-        return self._in_latent(of.latent, image, piece.cells)
+        assert given.latent is not None
+        return self._in_latent(given.latent, image, piece.cells)
 
     def _in_latent(self, latent: LatentBlock, image: int, cells: np.ndarray) -> Tensor:
         return latent.of_cells(image, self._feeder.targets(cells))
 
     def _sums(
-        self, piece: _Piece, tiles: Tensor, context: Tensor | None, image: int, of: Pass
+        self, piece: _Piece, tiles: Tensor, context: Tensor | None, image: int, given: Pass
     ) -> Tensor:
-        targets = of.batch.masks(image, self._cells, piece.cells)
+        targets = given.batch.masks(image, self._cells, piece.cells)
         outputs = self._read(tiles, context, piece.cells)
         return self._task.sums(outputs, self._feeder.targets(targets))
 
     # --- reading ---
 
     def _read(self, tiles: Tensor, context: Tensor | None, cells: np.ndarray) -> Tensor:
-        """Return the head's outputs [c, C, p, p] for `tiles` [c, d, h, w] at `cells`, joined by the
-        global features `context` [d, p, p].
+        """Return the head's outputs [c, C, p, p] for `tiles` [c, d, h, w] at `cells`, joined with
+        the global features `context` [d, p, p].
         """
         with self._autocast():
             if context is not None:
@@ -205,11 +205,11 @@ class SegmentationReader(PatchReader):
             return self._network.head(tiles)
 
     def _classes(self, tiles: Tensor, context: Tensor | None, cells: np.ndarray) -> np.ndarray:
-        """Return the classes of the same on the host, uint8 [c, p, p, 1]."""
+        """Return the classes of what `_read` returns, on the host, uint8 [c, p, p, 1]."""
         return self._to_host(self._task.classes(self._read(tiles, context, cells)))[..., None]
 
     def _enlarged(self, context: Tensor, cells: np.ndarray) -> Tensor:
-        """Return what of `context` [d, p, p], enlarged to M x M, lies at `cells`: [c, d, p, p]."""
+        """Return the part at `cells` of `context` [d, p, p] enlarged to M x M: [c, d, p, p]."""
         assert self._enlarge is not None
         rows, cols = np.divmod(cells, self._cells.num_cols)
         weights = self._enlarge.unflatten(0, (self._cells.num_rows, -1))

@@ -1,8 +1,8 @@
-"""Segmentation networks from names, apart from their classifiers.
+"""Segmentation networks from names, without their classifiers.
 
 Knows nothing of grids, methods or budgets.
 
-Shapes: B batch, p patch side in px, d features, s the network's shrinking.
+Shapes: B batch, p patch side in px, d features, s how many times the network shrinks its input.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ _TIMM_PREFIX = "tu-"
 
 
 def encoder_name(backbone: str, encoder: str) -> str | None:
-    """Return the encoder that the network `backbone` has; None where it has none of a name."""
+    """Return the encoder of the network `backbone`; None if it has no named encoder."""
     return encoder if backbone in _AROUND_ENCODERS else None
 
 
 def check_segmenter(backbone: str, encoder: str) -> None:
-    """Refuse names that are not known.
+    """Refuse unknown names.
 
     Raises:
-        ConfigError: names the field and what is known.
+        ConfigError: names the field and the known names.
     """
     if catalog.is_own(backbone):
         check_name("backbone", backbone)
         return
     if backbone not in NAMES:
         raise ConfigError(
-            f"backbone={backbone!r} is no network for segmentation; use one of {', '.join(NAMES)} "
-            "(and encoder for what it is built around)"
+            f"backbone={backbone!r} is not a network for segmentation; use one of "
+            f"{', '.join(NAMES)} (and `encoder` for the network that it is built around)"
         )
     if encoder_name(backbone, encoder) is None:
         return
@@ -73,7 +73,7 @@ def build_segmenter(
         weights, norm, drop_rate: see `TrialConfig`.
 
     Raises:
-        ConfigError: unknown names, or weights that cannot be had.
+        ConfigError: unknown names, or weights that cannot be loaded.
     """
     check_segmenter(backbone, encoder)
     if catalog.is_own(backbone):
@@ -86,7 +86,7 @@ def build_segmenter(
     if backbone == PLAIN:
         if weights == "pretrained":
             raise ConfigError(
-                f"weights='pretrained': there are none of backbone={PLAIN}; use none or a "
+                f"weights='pretrained': there are none for backbone={PLAIN}; use none or a "
                 "safetensors file"
             )
         network = PlainUnet()
@@ -108,8 +108,8 @@ class Segmenter(NamedTuple):
     """s: how many times a classifier's map is enlarged to the patch's size."""
 
     def classifier(self, out_channels: int) -> nn.Module:
-        """Return the classifier B x d x p/s x p/s -> B x out_channels x p x p: a 1x1 convolution,
-        its result enlarged where the network shrinks.
+        """Return the classifier B x d x p/s x p/s -> B x out_channels x p x p: a 1x1 convolution
+        whose result is enlarged if the network shrinks its input.
         """
         return SegmentationHead(
             self.num_features, out_channels, kernel_size=1, upsampling=self.enlarged
@@ -117,17 +117,17 @@ class Segmenter(NamedTuple):
 
 
 def _pretrained_setting(encoder: str) -> str | bool:
-    """Return what smp is to be told for the published weights of an encoder.
+    """Return smp's argument for the published weights of an encoder.
 
     Raises:
-        ConfigError: there are none of ImageNet.
+        ConfigError: there are none trained on ImageNet.
     """
     if encoder.startswith(_TIMM_PREFIX):
-        return True  # which ones is part of a timm name
+        return True  # a timm name says which weights
     published = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {"imagenet": {}})
     if "imagenet" not in published:
         known = (
-            f"only weights of other data ({', '.join(published)})" if published else "no weights"
+            f"only weights for other data ({', '.join(published)})" if published else "no weights"
         )
         raise ConfigError(
             f"weights='pretrained': for encoder={encoder!r} {known} are published; use another "
@@ -145,6 +145,6 @@ def _around_encoder(backbone: str, encoder: str, weights: str, drop_rate: float)
     with blamed_on("encoder", encoder, weights, fault, instead="resnet34"):
         network = _AROUND_ENCODERS[backbone](encoder, encoder_weights=pretrained, **settings)
     to_classes, enlargement, *_ = network.segmentation_head
-    enlarged = getattr(enlargement, "scale_factor", 1)  # nothing is enlarged by nothing
+    enlarged = getattr(enlargement, "scale_factor", 1)  # an identity enlarges nothing
     network.segmentation_head = nn.Identity()
     return Segmenter(network, to_classes.in_channels, int(enlarged))

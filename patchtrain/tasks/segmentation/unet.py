@@ -15,7 +15,7 @@ class PlainUnet(nn.Module):
     """B x 3 x H x W -> B x `out_channels` x H x W, without a classifier."""
 
     output_stride = 2 ** (len(CHANNELS) - 1)
-    """Sides of an input are multiples of it."""
+    """The sides of an input must be multiples of this."""
     out_channels = CHANNELS[0]
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class PlainUnet(nn.Module):
         """Return the features [B, 64, H, W] of `images` [B, 3, H, W]."""
         if any(side % self.output_stride for side in images.shape[-2:]):
             height, width = images.shape[-2:]
-            raise ValueError(f"{height} x {width} px are no multiples of {self.output_stride}")
+            raise ValueError(f"{height} x {width} px are not multiples of {self.output_stride}")
         skipped = []
         features = images
         for level, block in enumerate(self.down):

@@ -16,7 +16,7 @@ FREE = -1
 def peak_mib(
     events: list[tuple[str, float]], *, expandable: bool, limit_mib: float | None = None
 ) -> tuple[float, float, bool]:
-    """Allocated and reserved MiB and whether it fits, of events (name, MiB)."""
+    """Return the allocated and reserved MiB of events (name, MiB), and whether they fit."""
     names = [ord(name) for name, _ in events]
     sizes = [FREE if size == FREE else int(size * MIB) for _, size in events]
     limit_bytes = None if limit_mib is None else int(limit_mib * MIB)
@@ -243,7 +243,7 @@ def test_a_trace_that_cannot_be_is_refused(names, sizes, message):
 
 
 def seeded_trace(seed: int, num_events: int = 3000) -> tuple[list[int], list[int]]:
-    """A trace that follows from its seed alone, by turns allocating and freeing more."""
+    """Return a trace that depends on its seed alone; by turns it mostly allocates or frees."""
     draw = random.Random(seed).random  # the one method that Python promises never to change
     names, sizes, live = [], [], []
     for index in range(num_events):
@@ -281,7 +281,7 @@ def test_peaks_are_those_of_torch(
     seed, expandable, limit_mib, allocated_bytes, reserved_bytes, fits
 ):
     """The expected peaks were read from torch itself: its `libc10_cuda`, of 2.11.0 and of 2.15.0
-    alike, over a CUDA runtime that gives out addresses in place of memory.
+    (they agree), over a CUDA runtime that hands out addresses instead of memory.
     """
     names, sizes = seeded_trace(seed)
     limit_bytes = None if limit_mib is None else limit_mib * MIB

@@ -35,7 +35,7 @@ BASE = tiny(
 )
 
 
-# whatever is asked of it, for files and folders
+# any configuration will do for tests of files and folders
 CHEAP = tiny(method="downsampled", norm="frozen")
 
 
@@ -46,7 +46,7 @@ def _nothing_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def member(k: int, chunk: int | str = "none", base: TrialConfig = BASE) -> TrialConfig:
-    """`base` with k sampled patches and the chunk."""
+    """Return `base` with k sampled patches and the chunk."""
     return dataclasses.replace(base, sampling_rate=k / base.num_patches, patch_microbatch=chunk)
 
 
@@ -59,12 +59,12 @@ def source(config: TrialConfig, target: torch.device = CPU) -> str:
 
 
 def held(trace: Trace) -> tuple[TracePeak, AllocatorPeak]:
-    """Peak, phase and attribution, and what the allocator holds for it."""
+    """Return peak, phase and attribution, and what the allocator holds."""
     return trace.peak(BLOCK_BYTES, len(CATEGORIES)), simulate(*trace.requests())
 
 
 def forget() -> None:
-    """As another process: only the disk remembers."""
+    """Forget what this process knows, as in a new one; only the disk remembers."""
     closed_form._families.clear()
 
 
@@ -234,7 +234,7 @@ def test_what_was_run_is_remembered_by_the_next_process():
     assert source(member(7)) == "closed form"
 
 
-def test_processes_at_the_same_time_learn_from_each_other(monkeypatch):
+def test_processes_at_the_same_time_share_what_they_ran(monkeypatch):
     one: dict = {}
     other: dict = {}
     monkeypatch.setattr(closed_form, "_families", one)

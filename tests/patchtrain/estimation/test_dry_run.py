@@ -1,4 +1,4 @@
-"""The dry run allocates what a metered run does, and nothing in truth."""
+"""The dry run reports what a metered run allocates, and allocates nothing itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 class Held(NamedTuple):
-    """The most that a run held, when, and for what."""
+    """The most that a run held, when, and what for."""
 
     num_bytes: int
     phase: str
@@ -55,7 +55,7 @@ def measured(config: TrialConfig) -> Held:
     """
     iterations = config.inner_iterations if config.samples_patches else 1
     engine, guard = build_engine(config)
-    if config.precision == "fp16":  # else the first steps may be left out
+    if config.precision == "fp16":  # otherwise the first steps may be skipped
         engine._scaler.load_state_dict({**engine._scaler.state_dict(), "scale": 1.0})
     with guard:
         for number in range(max(3, 2 * config.accumulation_steps // iterations + 2)):
@@ -249,7 +249,7 @@ def test_a_cuda_device_need_not_be_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "_lazy_init", refuse)
     config = replace(SMALL, device="cuda", norm="group", patch_microbatch=2, channels_last=True)
     held = predicted(config, CUDA)
-    # what kernels need beside tensors apart, a device holds the same tensors
+    # apart from what kernels need besides tensors, a device holds the same
     assert held == predicted(config)
 
 

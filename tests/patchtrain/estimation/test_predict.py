@@ -1,4 +1,4 @@
-"""What the estimate answers is what trying everything would."""
+"""The estimate answers what trying everything would."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DOWNSAMPLED = tiny(method="downsampled", norm="frozen")
 
 @pytest.fixture(autouse=True)
 def _batches_of_at_most_8(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where trying all is to end."""
+    """Limit what the tests that try everything have to try."""
     monkeypatch.setattr(advice_module, "_MAX_BATCH_SIZE", 8)
 
 
@@ -75,7 +75,7 @@ def test_a_budget_of_the_estimate_is_enough_and_a_block_less_is_not():
         trained(replace(SMALL, budget=found.needed_bytes - 512))
 
 
-def test_it_is_told_as_json():
+def test_an_estimate_is_written_as_json():
     found = estimate(SMALL)
     told = json.loads(json.dumps(found.to_json()))
     assert told["predicted_peak_bytes"] == sum(told["attribution"].values())
@@ -117,7 +117,7 @@ def test_auto_keeps_the_groups_of_batch_norm_whole():
         assert found.config.patch_microbatch == expected
 
 
-def test_auto_without_a_choice_is_all_at_once():
+def test_auto_without_a_choice_runs_all_at_once():
     auto = replace(SMALL, patch_microbatch="auto")
     assert estimate(auto).config.patch_microbatch == "none"
     one = replace(DOWNSAMPLED, patch_microbatch="auto", budget=1)
@@ -138,7 +138,7 @@ def test_what_fits_is_not_refused():
         (replace(SMALL, batch_size=1, method="patchgd", norm="batch"), "sampling_rate"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_by_how_much_and_a_remedy_that_fits(config, remedy):
+def test_what_does_not_fit_is_refused_with_the_excess_and_a_remedy_that_fits(config, remedy):
     config = replace(config, patch_microbatch="auto", image_size=128, patch_size=64)
     smallest = estimate(replace(config, budget=1))
     budget = smallest.needed_bytes - 1
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused_with_by_how_much_and_a_remedy_that_fits(co
     assert estimate(replace(config, budget=enough)).fits(enough)
 
 
-def test_where_no_setting_alone_is_enough_it_says_so():
+def test_if_no_setting_alone_is_enough_the_message_says_so():
     chosen = estimate(replace(DOWNSAMPLED, patch_microbatch="auto", budget=1000))
     with pytest.raises(
         BudgetExceeded, match="batch_size, sampling_rate, patch_size alone"
@@ -218,7 +218,7 @@ def test_a_budget_below_the_networks_is_refused_with_the_number_that_is_needed(d
         ),
     ],
 )  # fmt: skip
-def test_each_knob_holds_what_is_said_and_less_than_now(config, expected):
+def test_each_knob_holds_what_it_says_and_less_than_before(config, expected):
     base = estimate(config)
     found = knobs(config, base)
     assert {knob.name for knob in found} >= expected
@@ -231,7 +231,7 @@ def test_each_knob_holds_what_is_said_and_less_than_now(config, expected):
 
 
 def test_a_knob_that_lowers_nothing_is_left_out():
-    """What an optimizer step holds depends on no batch."""
+    """An optimizer step holds the same whatever the batch."""
     config = replace(DOWNSAMPLED, optimizer_kernel="foreach")
     base = estimate(config)
     assert base.phase == "optimizer"
@@ -326,7 +326,7 @@ def test_cuda_holds_workspace_cache_and_context_too():
     assert on_cpu.attribution["parameters"] == found.attribution["parameters"]
 
 
-def test_what_fits_on_cuda_goes_on_fitting_with_more():
+def test_what_fits_on_cuda_still_fits_with_more():
     found = estimate(replace(SMALL, device="cuda"))
     assert found.fits(found.needed_bytes)
     assert not found.fits(CUDA_CONTEXT_BYTES + found.predicted_peak_bytes)
@@ -362,7 +362,7 @@ def test_networks_that_cannot_be_trained_are_refused():
     with pytest.raises(ConfigError, match=r"backbone='test_resnt' .*test_resnet"):
         estimate(replace(SMALL, backbone="test_resnt"))
     pooled = replace(SMALL, aggregator="mobilenetv4_conv_small_035", norm="batch", batch_size=1)
-    with pytest.raises(ConfigError, match=r"cannot be trained on .* more images a batch"):
+    with pytest.raises(ConfigError, match=r"cannot be trained on .* images \(batch_size\)"):
         estimate(pooled)
 
 

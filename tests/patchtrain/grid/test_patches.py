@@ -74,7 +74,7 @@ def test_positions_outside_the_grid_are_an_error(grid, image, position):
 
 
 def test_arrays_of_another_size_are_an_error(grid, image):
-    with pytest.raises(ValueError, match="is no image of 6 x 8 px"):
+    with pytest.raises(ValueError, match="is not an image of 6 x 8 px"):
         grid.extract(image[:4], [0])
     with pytest.raises(ValueError, match="patches have shape"):
         grid.paste(grid.extract(image, [0, 1]), [0], image)

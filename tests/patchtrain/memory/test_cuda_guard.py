@@ -141,7 +141,7 @@ def test_memory_of_torch_is_never_taken_for_context(cuda, monkeypatch):
     assert cuda.caps == [BUDGET - 512 * MIB]
 
 
-def test_the_allocators_overrun_is_told_with_phase_amounts_and_remedy(cuda):
+def test_the_allocators_overrun_is_reported_with_phase_amounts_and_remedy(cuda):
     guard = guard_for(DEVICE, BUDGET)
     with pytest.raises(BudgetExceeded) as caught, guard, guard.doing("inner_iteration"):
         with guard.doing("fill"):
@@ -175,7 +175,7 @@ def test_a_full_device_is_told_apart_from_a_full_budget(cuda):
     guard = guard_for(DEVICE, BUDGET)
     cuda.other_processes_bytes = 9 * GIB
     with (
-        pytest.raises(BudgetExceeded, match=r"device has 534\.8MB free beside other processes"),
+        pytest.raises(BudgetExceeded, match=r"device has 534\.8MB free besides other processes"),
         guard,
         guard.doing("fill"),
     ):
@@ -376,7 +376,7 @@ def test_once_cuda_runs_it_is_too_late_for_expandable_segments(cuda):
     assert "PYTORCH_ALLOC_CONF" not in os.environ
 
 
-def test_an_allocator_without_snapshots_tells_nothing_of_its_segments(cuda, monkeypatch):
+def test_an_allocator_without_snapshots_says_nothing_about_its_segments(cuda, monkeypatch):
     def refuse():
         raise RuntimeError("cudaMallocAsync does not yet support snapshot")
 

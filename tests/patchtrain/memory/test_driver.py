@@ -1,4 +1,4 @@
-"""What is made of the driver's answers, and of their absence."""
+"""How the driver's answers are read, and what happens without them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_mig_slice_without_nvml_has_the_size_that_cuda_says(cuda, monkeypatch)
     assert gpu.total_bytes == 2 * GIB
 
 
-def test_a_gpu_in_slices_none_of_which_is_seen_tells_nothing_of_the_process(cuda):
+def test_a_gpu_whose_slices_are_not_seen_says_nothing_about_the_process(cuda):
     cuda.has_context = True
     cuda.nvml.mig_mode = cuda.nvml.NVML_DEVICE_MIG_ENABLE
     gpu = Gpu(DEVICE)

@@ -99,7 +99,7 @@ def test_another_kind_block_category_or_phase_is_another_event(changed):
     assert not trace.same_events(recorded(*HAND_WORKED[:-1]))
 
 
-def test_a_recorder_goes_on_after_a_trace_was_taken():
+def test_a_recorder_continues_after_a_trace_was_taken():
     recorder = TraceRecorder()
     recorder.add(ALLOCATE, 0, 1, 0, "a")
     first = recorder.trace()

@@ -9,7 +9,7 @@ from patchtrain.memory.watchdog import Sighting, Watchdog
 
 
 class Process:
-    """Stands for what a driver says of a process."""
+    """Stands in for a driver's answers about a process."""
 
     def __init__(self, process_bytes=100, outside_bytes=10):
         self.process_bytes = process_bytes

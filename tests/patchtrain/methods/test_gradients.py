@@ -101,7 +101,7 @@ def test_only_sampled_patches_get_gradient(method):
     expected = torch.ones_like(stale)
     for image, cells in enumerate(positions):
         expected[image, cells] = False
-    # every row that was not sampled kept its old value, which is all that this gradient is of
+    # rows that were not sampled kept their old values, and only they have this gradient
     assert torch.equal(stale, expected)
     first_weight = next(engine.network.backbone.parameters())
     assert first_weight.grad.abs().sum() > 0

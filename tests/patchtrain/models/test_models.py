@@ -79,19 +79,19 @@ def test_frozen_norms_keep_their_statistics_in_training():
     [
         (
             {"backbone": "resnet5O"},
-            "backbone='resnet5O' is no network of timm; did you mean resnet50",
+            "backbone='resnet5O' is not a network of timm; did you mean resnet50",
         ),
-        ({"aggregator": "zzzz"}, "aggregator='zzzz' is no network of timm"),
+        ({"aggregator": "zzzz"}, "aggregator='zzzz' is not a network of timm"),
         ({"backbone": "vit_tiny_patch16_224"}, "backbone='vit_tiny_patch16_224' cannot be trained"),
         ({"aggregator": "vit_tiny_patch16_224"}, "cannot read a grid of features"),
         (
             {"backbone": "resnet18", "batch_size": 1, "method": "patchgd", "sampling_rate": 0.1},
             "Expected more than 1 value per channel",
         ),
-        ({"weights": "/no/such/file"}, "weights='/no/such/file' is no file"),
+        ({"weights": "/no/such/file"}, "weights='/no/such/file' is not a file"),
     ],
 )
-def test_networks_that_cannot_be_are_refused_in_one_line(changes, message):
+def test_networks_that_cannot_be_built_are_refused_in_one_line(changes, message):
     with pytest.raises(ConfigError, match=message) as caught:
         check_network(tiny(**changes))
     assert "\n" not in str(caught.value)
@@ -111,7 +111,7 @@ def test_weights_of_a_file_are_loaded(tmp_path):
 )
 @pytest.mark.parametrize("norm", ["batch", "group", "frozen"])
 def test_weights_of_a_trials_checkpoint_are_loaded(tmp_path, config, loaded, norm):
-    """The backbone of one trial begins another one, whatever its method and norm."""
+    """The backbone of one trial can start another one with any method and norm."""
     config = replace(config, norm=norm)
     torch.manual_seed(1)
     first = build_network(replace(config, method="patchgd"), 3)

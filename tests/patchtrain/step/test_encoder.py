@@ -70,7 +70,7 @@ def test_chunks_give_the_gradient_and_statistics_of_one_pass(method, fusion, nor
 
 
 @pytest.mark.parametrize("backbone", ["test_convnext", "test_vit", "test_efficientnet"])
-def test_other_families_too(backbone):
+def test_other_families_of_networks_have_the_same_gradient(backbone):
     config = replace(SMALL, backbone=backbone, drop_rate=0.3)
     if backbone == "test_vit":
         config = replace(config, image_size=320, patch_size=160)
@@ -98,7 +98,7 @@ def test_reduced_precision_stays_close(precision):
 
 
 def test_an_images_features_depend_on_no_other_image():
-    """Statistics of batch norm are of one image's patches."""
+    """Batch norm takes its statistics over one image's patches."""
     config = replace(SMALL, method="patchgd", batch_size=2)
     engine, guard = build_engine(config)
     batch = random_batch(config)

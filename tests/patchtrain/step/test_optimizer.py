@@ -1,4 +1,4 @@
-"""AdamW's kernels agree but for memory; fp16 leaves out steps that overflowed."""
+"""AdamW's kernels differ only in memory; fp16 skips steps that overflowed."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_scaled_step_is_the_step(kernel):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_step_that_overflowed_is_left_out_and_lowers_the_scale(kernel, value):
+def test_a_step_that_overflowed_is_skipped_and_lowers_the_scale(kernel, value):
     net = network()
     before = copy.deepcopy(net.state_dict())
     optimizer = build_optimizer(tiny(optimizer_kernel=kernel), net.parameters())
@@ -165,8 +165,8 @@ def test_only_fp16_scales_the_loss():
         assert bool(engine.state()["scaler"]) == enabled
 
 
-def test_a_resumed_fp16_engine_goes_on_as_if_never_stopped():
-    """The scale falls in the first steps, so a scaler that starts anew would leave out others."""
+def test_a_resumed_fp16_engine_continues_as_if_never_stopped():
+    """The scale falls in the first steps, so a scaler that starts afresh would skip other steps."""
     config = tiny(method="downsampled", precision="fp16", norm="group")
 
     def train(engine, guard, numbers):

@@ -74,7 +74,7 @@ def test_chunks_draw_what_the_whole_pass_draws(name, dtype):
 
 
 @pytest.mark.parametrize("name", DRAWS)
-def test_other_seeds_inputs_and_operations_draw_otherwise(name):
+def test_other_seeds_inputs_and_operations_draw_other_numbers(name):
     pixels = torch.ones(NUM, 5, 4, 8)
     whole = in_chunks(DRAWS[name], pixels, NUM)
     assert torch.equal(in_chunks(DRAWS[name], pixels, NUM), whole)
@@ -95,7 +95,7 @@ def test_inputs_are_known_by_their_numbers_and_not_by_their_places():
 
 
 def test_draws_do_not_depend_on_how_the_inputs_lie_in_memory():
-    """A chunk of one input may lie otherwise than the same input among others."""
+    """A chunk of one input may have another memory layout than the same input among others."""
     pixels = torch.ones(NUM, 5, 4, 8)
     whole = in_chunks(nn.Dropout(0.5), pixels, NUM)
     together = pixels.contiguous(memory_format=torch.channels_last)
@@ -179,7 +179,7 @@ def test_masks_do_not_depend_on_the_global_random_state():
     assert torch.equal(*masks)
 
 
-def test_it_was_not_needed_where_nothing_is_drawn():
+def test_it_was_not_needed_if_nothing_is_drawn():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), DropPath(0.5))
     with PerInputRandomness(SEED, range(NUM), CPU) as randomness:
         net.eval()(torch.ones(NUM, 3, 2, 2))

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from image_data import real
 
-from patchtrain.datasets.boxes import ANY_CLASS, Annotation, FittedObjects, Objects, fit_boxes
-from patchtrain.datasets.coco_json import read_instances
+from patchtrain.datasets.finding.coco_json import read_instances
+from patchtrain.datasets.targets.boxes import (
+    ANY_CLASS,
+    Annotation,
+    FittedObjects,
+    Objects,
+    fit_boxes,
+)
 from patchtrain.tasks.detection.average_precision import Found, average_precision
 from patchtrain.tasks.detection.metrics import Detection
 

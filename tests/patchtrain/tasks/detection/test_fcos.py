@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.fcos import FCOSHead
 
-from patchtrain.datasets.boxes import ANY_CLASS, Objects
+from patchtrain.datasets.targets.boxes import ANY_CLASS, Objects
 from patchtrain.tasks.detection.assignment import BACKGROUND, UNCOUNTED, Region, assign, locations
 from patchtrain.tasks.detection.fcos import HeadOutputs, decode, losses
 
@@ -118,7 +118,7 @@ def test_each_location_answers_for_the_object_that_torchvision_says(seed, num, o
     np.testing.assert_array_equal(assigned.boxes[wanted >= 0], objects.boxes[wanted[wanted >= 0]])
 
 
-def test_a_window_is_assigned_as_the_part_of_the_whole_that_it_is():
+def test_a_window_is_assigned_like_the_same_part_of_the_whole():
     objects = random_objects(5, 200)
     whole = assign(objects, WHOLE)
     windows = [Region(r.stride, r.height // 4, r.width // 2, r.height // 2, r.width // 2)

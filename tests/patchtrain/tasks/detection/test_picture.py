@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from patchtrain.datasets.boxes import ANY_CLASS, Objects
+from patchtrain.datasets.targets.boxes import ANY_CLASS, Objects
 from patchtrain.tasks.detection.picture import FALSE, FOUND, IGNORED, MISSED, draw_boxes, judged
 
 OBJECTS = Objects(

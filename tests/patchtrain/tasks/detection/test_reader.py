@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.boxes import Objects
+from patchtrain.datasets.targets.boxes import Objects
 from patchtrain.engine import Engine
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.step.batch import HostBatch
 from patchtrain.tasks.detection import reader as detection
-from patchtrain.tasks.detection.assignment import Region, assign, locations
+from patchtrain.tasks.detection.assignment import Region, assign, locations, visible
 from patchtrain.tasks.detection.detectors import Levels
 from patchtrain.tasks.detection.fcos import HeadOutputs, losses
-from patchtrain.tasks.detection.reader import visible
 
 COMBINATIONS = [
     {"method": "local_global", "layout": "tile", "fusion": "concat"},
@@ -152,8 +151,8 @@ def read_tile(network, config, cells, around, objects, sampled):
         tiles = level.unflatten(0, (size, size)).permute(2, 0, 3, 1, 4)
         joint = tiles.reshape(1, -1, size * side, size * side)
         if around is not None:
-            its = as_maps(around, levels)[levels.strides.index(stride)]
-            whole = enlarged(its, size, stride)
+            level_around = as_maps(around, levels)[levels.strides.index(stride)]
+            whole = enlarged(level_around, size, stride)
             joint = joint + whole if config.fusion == "add" else torch.cat([joint, whole], 1)
         joined.append(network.head.join(joint))
         regions.append(Region(stride, 0, 0, size * side, size * side))

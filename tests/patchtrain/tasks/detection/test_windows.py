@@ -11,9 +11,9 @@ def tiled(windows: Windows, per_cell: np.ndarray, level: int) -> np.ndarray:
     """Return the map of one level from values [mn*L] of all cells."""
     side, size = windows.levels.sides[level], windows.grid_size
     start = sum(s**2 for s in windows.levels.sides[:level])
-    its = per_cell.reshape(size, size, windows.levels.num_cells)[:, :, start : start + side**2]
-    its = its.reshape(size, size, side, side).transpose(0, 2, 1, 3)
-    return its.reshape(size * side, size * side)
+    cells = per_cell.reshape(size, size, windows.levels.num_cells)[:, :, start : start + side**2]
+    cells = cells.reshape(size, size, side, side).transpose(0, 2, 1, 3)
+    return cells.reshape(size * side, size * side)
 
 
 @pytest.mark.parametrize(("patch_px", "size"), [(64, 4), (128, 2), (96, 3), (64, 1)])

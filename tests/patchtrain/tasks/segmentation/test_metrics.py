@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from torchmetrics.functional import classification as reference
 
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.tasks.segmentation.confusion import image_metrics, pooled_metrics
 from patchtrain.tasks.segmentation.metrics import Segmentation
 

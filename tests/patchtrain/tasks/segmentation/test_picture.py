@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from patchtrain.datasets.masks import IGNORED
+from patchtrain.datasets.targets.masks import IGNORED
 from patchtrain.tasks.segmentation.picture import (
     BACKGROUND,
     FALSE,

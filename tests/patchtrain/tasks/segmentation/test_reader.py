@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from patchtrain.config import TrialConfig
-from patchtrain.datasets.base import Example
-from patchtrain.datasets.masks import IGNORED, MaskFiles, ThresholdMask
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.targets.masks import IGNORED, MaskFiles, ThresholdMask
 from patchtrain.engine import Engine
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.images import unfit_square
@@ -161,7 +161,7 @@ def test_the_comparison_finds_a_dice_loss_of_each_piece_alone(monkeypatch):
 
 
 class _OfPixel(nn.Module):
-    """A backbone whose features are the pixel's own colour, so that each place tells itself."""
+    """A backbone whose features are the pixel's own colour, which identifies each place."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class _OfPixel(nn.Module):
 
 
 def _predicted(config, batch):
-    """Return what a network predicts that calls bright red class 1, and everything else class 0."""
+    """Return the prediction of a network for which bright red is class 1, all else class 0."""
     engine, guard = build_engine(config)
     of_pixel = _OfPixel(8)
     engine.network.backbone = engine._method._encoder._backbone = of_pixel

@@ -1,0 +1,1 @@
+"""Charts and tables as data, and what writes them: Plotly, matplotlib, CSV, Markdown, LaTeX."""

@@ -1,0 +1,1 @@
+"""Reads results: a sweep's RUN_DIR, or other people's sweeps, as a `Run`."""

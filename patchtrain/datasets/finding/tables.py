@@ -1,0 +1,61 @@
+"""Reads small CSV files that people edit; does not know what the columns mean."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from patchtrain.errors import DataError
+
+
+class Row(NamedTuple):
+    """A line of a table: its number, and its values by column without surrounding blanks."""
+
+    line: int
+    values: dict[str, str]
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the rows of the CSV file `path`, which must have `columns` and may have more.
+
+    Raises:
+        DataError: unreadable, not UTF-8 CSV, a column is missing, or there are no rows.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            found = [name.strip() for name in reader.fieldnames or ()]
+            _check_columns(path, columns, found)
+            reader.fieldnames = found
+            rows = [
+                Row(reader.line_num, {name: line[name].strip() for name in columns})
+                for line in reader
+            ]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a CSV file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8"
+        ) from None
+    except csv.Error as error:
+        raise DataError(f"{path}: is not CSV ({error}); save it as comma-separated text") from None
+    if not rows:
+        raise DataError(f"{path}: has a header but no rows; write them below it")
+    return rows
+
+
+def _check_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
+    if not found:
+        raise DataError(f"{path}: is empty; write a header with {', '.join(columns)}, then rows")
+    for name in columns:
+        if found.count(name) > 1:
+            raise DataError(f"{path}: has the column {name} twice; remove one of them")
+        if name not in found:
+            names = ", ".join(map(repr, found))
+            names = names if len(names) <= 100 else names[:100] + "..."
+            raise DataError(
+                f"{path}: has no column {name} (found {names}); "
+                f"write a comma-separated header with {', '.join(columns)}"
+            )

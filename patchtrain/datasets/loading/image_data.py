@@ -1,0 +1,65 @@
+"""`ImageData` and `ImageDataset`: what the trainer gets of a data set.
+
+Shapes: S image_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from patchtrain.datasets.example import Example, FittedTarget
+from patchtrain.datasets.loading.augment import Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """A data set, checked and split; each split is sorted by image_id."""
+
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+    test: tuple[Example, ...]
+    class_names: tuple[str, ...]
+    category_numbers: tuple[int, ...] = ()
+    """See `Listing`."""
+    is_sample: bool
+    """Whether the images are generated."""
+    num_skipped: int
+    """Images left out because they cannot be used."""
+    data_dir: Path
+
+
+class ImageDataset(Dataset[tuple[np.ndarray, FittedTarget, int]]):
+    """Examples as (uint8 image [S, S, 3], target, index); image and target as in `Fitted`.
+
+    Opens files per item and keeps none open, so it can be copied to loader processes.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        image_size: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.examples = tuple(examples)
+        self.image_size = image_size
+        self._augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, FittedTarget, int]:
+        """Return example number `index`.
+
+        Raises:
+            DataError: the image or its mask cannot be read; the message names the file.
+        """
+        example = self.examples[index]
+        image, target, *_ = example.read(self.image_size)
+        if self._augmentation is not None:
+            image, target = self._augmentation(image, target, example.image_id)
+        return image, target, index

@@ -1,0 +1,140 @@
+"""Checks the images of a listing and splits them; the same for every data set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from patchtrain import catalog
+from patchtrain.config import TrialConfig
+from patchtrain.datasets.example import Example
+from patchtrain.datasets.finding.listing import SPLITS, Listing
+from patchtrain.datasets.loading.image_data import ImageData
+from patchtrain.datasets.loading.split import complete_split, read_split
+from patchtrain.datasets.loading.verify import find_bad_images
+from patchtrain.errors import ConfigError, DataError
+
+_log = logging.getLogger(__name__)
+
+
+def load_splits(
+    config: TrialConfig, data_dir: Path, listing: Listing, *, is_sample: bool
+) -> ImageData:
+    """Check the images of `listing` and divide them into train, val and test.
+
+    If there is a `split_file`, it decides, and only the images in it are used. Otherwise the data
+    set's own splits are kept, and those it lacks are drawn from its training images.
+
+    Raises:
+        DataError: something is missing, damaged or inconsistent, or a split is empty.
+        ConfigError: `test_fraction` is set, but the data set has its own test images.
+    """
+    if config.split_file is not None:
+        assignment = read_split(Path(config.split_file).expanduser(), listing.image_ids)
+        listing = listing.only(assignment)
+        usable = _usable(config, data_dir, listing)
+    else:
+        _check_test_fraction(config, data_dir, listing)
+        usable = _usable(config, data_dir, listing)
+        assignment = complete_split(
+            usable, listing.parts, config.val_fraction, config.test_fraction, config.split_seed
+        )
+    by_split: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for example in usable:
+        by_split[assignment[example.image_id]].append(example)
+    _check_not_empty(config, data_dir, by_split)
+    return _data(data_dir, listing, is_sample, usable, by_split)
+
+
+def load_whole(
+    config: TrialConfig, data_dir: Path, listing: Listing, *, is_sample: bool
+) -> ImageData:
+    """Check the images of `listing` and make all of them `test`; settings of splits are ignored.
+
+    Raises:
+        DataError: something is missing, damaged or inconsistent.
+    """
+    usable = _usable(config, data_dir, listing)
+    return _data(data_dir, listing, is_sample, usable, {"test": usable})
+
+
+def _data(
+    data_dir: Path,
+    listing: Listing,
+    is_sample: bool,
+    usable: Sequence[Example],
+    by_split: Mapping[str, Sequence[Example]],
+) -> ImageData:
+    train, val, test = (tuple(by_split.get(split, ())) for split in SPLITS)
+    return ImageData(
+        train=train,
+        val=val,
+        test=test,
+        class_names=listing.class_names,
+        category_numbers=listing.category_numbers,
+        is_sample=is_sample,
+        num_skipped=len(listing) - len(usable),
+        data_dir=data_dir,
+    )
+
+
+def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Example]:
+    """Return the images that can be trained on.
+
+    Raises:
+        DataError: some cannot and must not be skipped, or none can.
+    """
+    bad = dict(listing.unusable)
+    if (
+        config.skip_bad_images or not bad
+    ):  # otherwise the known ones are enough: decoding takes long
+        bad |= find_bad_images(listing.examples, config.image_size, smallest_side_px(config))
+    if not bad:
+        return list(listing.examples)
+    first = bad[min(bad)]
+    if not config.skip_bad_images:
+        raise DataError(
+            f"{first} ({len(bad)} of {len(listing)} images cannot be used; "
+            "--set skip_bad_images=true goes on without them)"
+        )
+    if len(bad) == len(listing):
+        raise DataError(f"{data_dir}: none of its {len(listing)} images can be used; first {first}")
+    for reason in bad.values():
+        _log.info("skipped: %s", reason)
+    return [example for example in listing.examples if example.image_id not in bad]
+
+
+def smallest_side_px(config: TrialConfig) -> int:
+    """Return the smallest shorter side in px that an image may have.
+
+    Every image is resized to `image_size` before it is cut; only a slide with less than one patch
+    at full resolution is treated as a mistake.
+    """
+    needs_patch = catalog.task(config.task).needs_patch_of_original and config.samples_patches
+    return config.patch_size if needs_patch else 1
+
+
+def _check_test_fraction(config: TrialConfig, data_dir: Path, listing: Listing) -> None:
+    if config.test_fraction > 0 and "test" in listing.parts.values():
+        raise ConfigError(
+            f"test_fraction={config.test_fraction}: {data_dir} has its own test images; leave it "
+            "out, or say in split_file where each image belongs"
+        )
+
+
+def _check_not_empty(
+    config: TrialConfig, data_dir: Path, by_split: Mapping[str, Sequence[Example]]
+) -> None:
+    needed = ["train", "val"]
+    if config.split_file is None and config.test_fraction > 0:
+        needed.append("test")
+    empty = [split for split in needed if not by_split[split]]
+    if not empty:
+        return
+    counts = ", ".join(f"{split} {len(examples)}" for split, examples in by_split.items())
+    if config.split_file is not None:
+        remedy = f"list {empty[0]} images in split_file={config.split_file}"
+    else:
+        remedy = "add images: train gets one of each class first, val and test get the rest"
+    raise DataError(f"{data_dir}: no images in {empty[0]} (images: {counts}); {remedy}")

@@ -1,0 +1,1 @@
+"""What images are labelled with: masks and boxes. A class is just an `int`."""

@@ -1,0 +1,126 @@
+"""Passes over all images, batch by batch: one trains, one scores, both report progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from patchtrain.batches import batches_in_order, fetched, training_batches
+from patchtrain.config import TrialConfig
+from patchtrain.datasets import Example
+from patchtrain.engine import Engine
+from patchtrain.memory.budget import MemoryGuard
+from patchtrain.step.batch import HostBatch
+
+_RECORDED_BATCHES = 2
+"""The optimizer's state appears with the first step, so the second batch shows the steady state."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an epoch is, after each batch."""
+
+    validating: bool
+    batches_done: int
+    num_batches: int
+    loss: float | None
+    """Mean of the epoch so far; None while validating."""
+    images_per_s: float
+    live_bytes: int
+    peak_bytes: int
+
+
+OnBatch = Callable[[Progress], None]
+
+OnOutputs = Callable[[Sequence[Example], HostBatch, np.ndarray, Sequence[Any]], None]
+"""Takes some examples, their images, their outputs (see `Engine.predict`) and what the task's
+metrics need for each (see `Task.score`)."""
+
+
+def seed_from(*numbers: int) -> int:
+    """Return one seed that depends on all `numbers`."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+class EpochRunner:
+    """Runs one epoch on an engine.
+
+    Args:
+        guard: already entered.
+        epoch: 0 for the first, which records the memory timeline.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        engine: Engine,
+        guard: MemoryGuard,
+        *,
+        epoch: int,
+        on_batch: OnBatch | None = None,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._guard = guard
+        self._epoch = epoch
+        self._on_batch = on_batch
+
+    def train(self, examples: Sequence[Example]) -> float:
+        """Train on all `examples` once and return their mean loss."""
+        seed = seed_from(self._config.seed, self._epoch, 1)
+        generator = torch.Generator().manual_seed(seed)
+        batches = training_batches(self._config, examples, self._epoch)
+        num_batches = len(batches)
+        started = time.perf_counter()
+        total, images_done = 0.0, 0
+        for number, batch in enumerate(fetched(batches, self._guard), 1):
+            with self._recording(number <= _RECORDED_BATCHES):
+                total += self._engine.train_batch(batch, generator) * len(batch)
+            images_done += len(batch)
+            speed = images_done / (time.perf_counter() - started)
+            self._report(number, num_batches, speed, loss=total / images_done)
+        self._engine.finish_epoch()
+        return total / images_done
+
+    def score(self, examples: Sequence[Example], on_outputs: OnOutputs | None = None) -> list[Any]:
+        """Return what the metrics need for each of the `examples`."""
+        batches = batches_in_order(self._config, examples)
+        num_batches = len(batches)
+        started = time.perf_counter()
+        scores: list[Any] = []
+        for number, batch in enumerate(fetched(batches, self._guard), 1):
+            with self._recording(number == 1):
+                outputs = self._engine.predict(batch)
+            with self._guard.on_host():
+                scored = self._engine.task.score(outputs, batch.targets)
+            if on_outputs is not None:
+                part = examples[len(scores) : len(scores) + len(batch)]
+                on_outputs(part, batch, outputs, scored)
+            scores += scored
+            speed = len(scores) / (time.perf_counter() - started)
+            self._report(number, num_batches, speed, loss=None)
+        return scores
+
+    def _recording(self, wanted: bool) -> Any:
+        return self._guard.recording(self._epoch == 0 and wanted)
+
+    def _report(
+        self, batches_done: int, num_batches: int, images_per_s: float, *, loss: float | None
+    ) -> None:
+        if self._on_batch is None:
+            return
+        progress = Progress(
+            validating=loss is None,
+            batches_done=batches_done,
+            num_batches=num_batches,
+            loss=loss,
+            images_per_s=images_per_s,
+            live_bytes=self._guard.live_bytes,
+            peak_bytes=self._guard.peak().allocated_bytes,
+        )
+        self._on_batch(progress)

@@ -1,0 +1,88 @@
+"""`Course`: runs the trials of a search with Tune, and has their results written.
+
+Imported once the environment that Ray reads is set, see `cluster.quieten`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback
+from ray.tune.schedulers import TrialScheduler
+
+from patchtrain.record import TrialRecord
+from sweeps.placement.placement import Placement
+from sweeps.plan import Plan
+from sweeps.results.recorder import MAX_WORKER_DEATHS, Recorder
+from sweeps.results.store import RunFolder
+from sweeps.search.searcher import StatelessSearcher
+from sweeps.tracking.trackers import tracker_callbacks
+from sweeps.trainable import BudgetTrainable
+
+MIN_WAITING = 4
+"""Trials that may wait for room on a cluster that grows: they are what it grows for."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all runs of Tune in one sweep share."""
+
+    plan: Plan
+    folder: RunFolder
+    places: Placement
+    announce: Callable[[TrialRecord], None]
+    """Called with each trial that ended."""
+    max_concurrent: int | None
+    """Most trials at the same time; None: as many as the cluster has room for."""
+
+    def run(self, search: StatelessSearcher, scheduler: TrialScheduler | None) -> None:
+        """Run the trials of `search` to their ends."""
+        # this many workers may start at the same time; Tune's default is one after the other
+        num_starting = self.max_concurrent or max(self.places.num_slots(), MIN_WAITING)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_starting)
+        # nobody reads Tune's own state here, and writing it costs more with every trial
+        os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
+        tuner = tune.Tuner(
+            self._trainable(),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=scheduler,
+                num_samples=search.num_to_run,
+                max_concurrent_trials=self.max_concurrent,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.config["trial_id"],
+            ),
+            run_config=tune.RunConfig(
+                name=self.folder.next_start(),
+                storage_path=str(self.folder.tune_path),
+                callbacks=self._callbacks(search),
+                # `num_to_keep` would make Tune write its state with every checkpoint; `folder`
+                # removes the older ones
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except Exception:
+            if not search.is_done:
+                raise
+            # every row is written: what Tune then fails to write or to read back is not needed
+
+    def _trainable(self) -> Any:
+        places = self.places  # Tune pickles the function, and `self.folder` cannot be pickled
+        return tune.with_resources(
+            BudgetTrainable,
+            lambda trial: tune.PlacementGroupFactory([places.resources(trial["config"].budget)]),
+        )
+
+    def _callbacks(self, search: StatelessSearcher) -> list[Callback]:
+        return [
+            Recorder(self.folder, search, self.announce),
+            *tracker_callbacks(self.plan.tracker, sweep=self.plan.sweep, out=self.plan.out),
+        ]

@@ -1,0 +1,4 @@
+"""Where trials run: the Ray cluster, and what each trial reserves there.
+
+Knows nothing of the search.
+"""

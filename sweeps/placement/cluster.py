@@ -1,0 +1,195 @@
+"""Connects to a Ray cluster, or starts one here, quietly and with this project on the workers.
+
+Knows nothing of trials.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from patchtrain.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Folder with the packages `patchtrain` and `sweeps`."""
+
+_CONNECT_TIMEOUT_S = 10.0
+_ASK_CLUSTER = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+"""A call that the head of every Ray cluster answers."""
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Ctrl-C ends the sweep at once: its state is on disk at all times
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # relative paths mean the same in workers
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # a single slow write is not worth a warning
+    "TUNE_WARN_THRESHOLD_S": "10",
+}
+"""Environment that Ray reads at import and that workers inherit; values set before are kept."""
+
+_SILENT = (
+    "ray.tune.tune",  # reports failed trials at the end, each of which was reported already
+    # these report that Tune's own state cannot be written, which nobody reads
+    "ray.tune.execution.experiment_state",
+    "ray.train._internal.storage",
+    "ray.train._internal.syncer",
+)
+"""Loggers of Ray whose errors tell nothing new."""
+
+
+def quieten() -> None:
+    """Set what Ray reads from the environment; call it before Ray is imported."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def working_dir() -> Path:
+    """Return the folder that relative paths of results start from.
+
+    It is the current folder, except in a job that was submitted with a working directory: that is
+    a copy, which Ray removes after the job, so results go to the home folder.
+    """
+    return Path.home() if _has_job_working_dir() else Path.cwd()
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[bool]:
+    """Context: connected to the cluster at `address`, or to one that is started here meanwhile.
+
+    The value of the context is whether the cluster was started here.
+
+    Args:
+        address: `host:port` or `auto`. None: the cluster that runs this job, or the one in
+            RAY_ADDRESS; without either, a new one on this machine.
+
+    Raises:
+        ConfigError: no cluster answers at `address`.
+    """
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if address is None:
+        _start_here()
+    else:
+        _join(address)
+    try:
+        yield address is None
+    finally:
+        ray.shutdown()
+
+
+def _start_here() -> None:
+    import ray
+
+    _put_project_on_path()
+    ray.init(
+        address="local",  # else Ray joins the cluster that was last started on this machine
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+    )
+
+
+def _join(address: str) -> None:
+    import ray
+
+    _check_answers(address)
+    try:
+        ray.init(
+            address=address,
+            runtime_env=_runtime_env(),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _no_answer(address, str(error)) from None
+
+
+def _put_project_on_path() -> None:
+    """Make sure that workers started from here find the packages, installed or not."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(ROOT) not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
+
+
+def _runtime_env() -> dict[str, list[str]] | None:
+    """Return the runtime environment that brings the packages to workers of a running cluster.
+
+    None inside a job that was submitted with a working directory: its workers have the packages.
+    """
+    if _has_job_working_dir():
+        return None
+    return {"py_modules": [str(ROOT / "patchtrain"), str(ROOT / "sweeps")]}
+
+
+def _has_job_working_dir() -> bool:
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return "working_dir" in (job.get("runtime_env") or {})
+
+
+def _check_answers(address: str) -> None:
+    """Check that something listens at `address`; Ray itself would try for minutes.
+
+    Raises:
+        ConfigError: nothing does, or `address` is malformed.
+    """
+    if address in ("auto", "local"):
+        return
+    if address.startswith("ray://"):  # Tune would run the part of this process on the cluster
+        raise ConfigError(
+            f"--address {address!r} is an address for Ray's client, which cannot run a sweep; "
+            "use `ray job submit`, or give host:port on a machine of the cluster"
+        )
+    host, separator, port = address.rpartition(":")
+    if not (separator and host and port.isdecimal() and int(port) < 2**16):
+        raise ConfigError(
+            f"--address {address!r} is not an address; write host:port, e.g. 10.0.0.1:6379"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise _no_answer(address, str(error)) from None
+    if not (os.environ.get("RAY_USE_TLS") == "1" or _is_ray(address)):
+        raise _no_answer(address, "something else listens there")
+
+
+def _is_ray(address: str) -> bool:
+    import grpc  # type: ignore[import-untyped]  # of ray[default]
+
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(_ASK_CLUSTER)
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_CONNECT_TIMEOUT_S)
+            ask(b"", timeout=_CONNECT_TIMEOUT_S)
+        except grpc.FutureTimeoutError:
+            return False
+        except grpc.RpcError as error:  # it may want a token, which Ray will send
+            return error.code() not in (
+                grpc.StatusCode.UNIMPLEMENTED,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                grpc.StatusCode.UNAVAILABLE,
+            )
+    return True
+
+
+def _no_answer(address: str, reason: str) -> ConfigError:
+    first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
+    return ConfigError(
+        f"--address {address!r}: no Ray cluster answers ({first}); "
+        "start one with `ray start --head`, or leave --address out to use this machine"
+    )

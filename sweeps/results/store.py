@@ -1,0 +1,357 @@
+"""`RunFolder`: the files of a sweep, each written whole or not at all.
+
+trials.parquet          one row per finished trial
+epochs.parquet          one row per epoch
+trials/<id>/            config.yaml reruns that trial alone; record.json and epochs.parquet are its
+                        rows of the two files above
+sweep.json              what the sweep is: command, budgets, space, settings, versions
+optuna.journal, tune/   state of the search and of Tune
+gpus.json               memory of the cluster's GPUs
+
+A trial's own files are always up to date, the joint ones as time allows, see `joint`. Knows nothing
+of Ray and Optuna.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from patchtrain.config import TrialConfig
+from patchtrain.errors import ConfigError
+from patchtrain.files import atomic_path, check_writable
+from patchtrain.record import EpochRecord, TrialRecord, read_json, read_rows, write_json, write_rows
+from sweeps.results.joint import JointFile, Row
+from sweeps.results.patience import patience_s, patiently
+
+IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
+"""Keys of `sweep.json` that must not change when a sweep is resumed."""
+
+_LATEST = ("num_trials", "num_seeds", "sampler", "scheduler", "warm_start")
+"""Keys of `sweep.json` that hold what the latest start of the sweep was asked for."""
+
+
+class RunFolder:
+    """The folder of one sweep; at most one process has it open.
+
+    Every write waits while the folder cannot be written, see `patience.patiently`. After one that
+    waited in vain, the next ones do not wait, until one succeeds.
+
+    Args:
+        path: the folder; `open` creates it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: TextIO | None = None
+        self._trials: dict[str, Row] = {}
+        self._epochs: dict[str, dict[int, Row]] = {}
+        self._joint_trials = JointFile(
+            self.trials_path, "record.json", _read_record, self._write_trials
+        )
+        self._joint_epochs = JointFile(
+            self.epochs_path, "epochs.parquet", read_rows, self._write_epochs
+        )
+        self._patience_s: float | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the folder holds a sweep that can be resumed."""
+        return self.sweep_path.exists()
+
+    @property
+    def sweep_path(self) -> Path:
+        """File that says what the sweep is."""
+        return self.path / "sweep.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """File of the Optuna storage."""
+        return self.path / "optuna.journal"
+
+    @property
+    def tune_path(self) -> Path:
+        """Folder of Tune's state, with one experiment for each start of the sweep."""
+        return self.path / "tune"
+
+    @property
+    def gpus_path(self) -> Path:
+        """File with the memory of the cluster's GPUs."""
+        return self.path / "gpus.json"
+
+    @property
+    def trials_path(self) -> Path:
+        """File with one row per finished trial."""
+        return self.path / "trials.parquet"
+
+    @property
+    def epochs_path(self) -> Path:
+        """File with one row per epoch, of all trials."""
+        return self.path / "epochs.parquet"
+
+    def trial_path(self, trial_id: str) -> Path:
+        """Return the folder of one trial."""
+        return self.path / "trials" / trial_id
+
+    def check(self, resume: bool, description: Mapping[str, Any]) -> None:
+        """Check, without writing, that a sweep of `description` can run here.
+
+        Args:
+            resume: whether the folder must hold the same sweep already.
+            description: content of `sweep.json`.
+
+        Raises:
+            ConfigError: it cannot; the message says why and what to do.
+        """
+        patience_s()  # report a mistake in it now, not when the disk is full
+        check_writable(self.path)
+        held = _content(self.path)
+        if not resume:
+            if held:
+                raise ConfigError(
+                    f"--out {self.path} is not empty; add --resume to continue the sweep that is "
+                    "there, or give another --out"
+                )
+            return
+        if self.sweep_path.name not in held:
+            raise ConfigError(
+                f"--resume: {self.path} holds no sweep (no sweep.json); "
+                "leave --resume out to start one, or give the --out of the sweep to resume"
+            )
+        _check_same(self.sweep_path, description)
+
+    def open(self, description: Mapping[str, Any]) -> None:
+        """Create the folder, or take up what an earlier process left in it.
+
+        Raises:
+            ConfigError: another process has the folder open, it cannot be written, or its trials
+                are lost.
+        """
+        try:
+            self.tune_path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("w")
+        except OSError as error:
+            raise ConfigError(
+                f"--out {self.path} cannot be written ({error.strerror}); give another folder"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise ConfigError(
+                f"--out {self.path} is in use by a sweep that is running; wait for it, or stop it "
+                "first"
+            ) from None
+        try:
+            self._describe(description)
+            self._read_trials()
+            self._read_epochs()
+        except BaseException:
+            lock.close()
+            raise
+        self._lock = lock
+
+    def _describe(self, description: Mapping[str, Any]) -> None:
+        """Write `sweep.json`: all of it at the first start, later only what may change."""
+        content = dict(description)
+        if self.is_begun:
+            held = json.loads(self.sweep_path.read_text())
+            content = held | {key: content[key] for key in _LATEST if key in content}
+            if content == held:
+                return
+        with atomic_path(self.sweep_path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Bring every file up to date and release the folder.
+
+        Raises:
+            OSError: a joint file cannot be written, and no earlier write has raised that.
+        """
+        if self._lock is None:
+            return
+        has_given_up = self._patience_s is not None
+        try:
+            self._write_joint_files(at_once=True)
+        except OSError:
+            if not has_given_up:  # else it was raised before; the trials' own files are complete
+                raise
+        finally:
+            self._lock.close()
+            self._lock = None
+
+    def records(self) -> list[TrialRecord]:
+        """Return the finished trials, sorted by trial id."""
+        return [TrialRecord.from_row(self._trials[key]) for key in sorted(self._trials)]
+
+    def epochs(self) -> list[Row]:
+        """Return the rows of all epochs, sorted by trial id and epoch."""
+        return [
+            self._epochs[trial_id][epoch]
+            for trial_id in sorted(self._epochs)
+            for epoch in sorted(self._epochs[trial_id])
+        ]
+
+    def add_config(self, trial_id: str, config: TrialConfig) -> None:
+        """Write the configuration that reruns a trial alone."""
+        self._write(partial(_write_config, self.trial_path(trial_id) / "config.yaml", config))
+
+    def add_record(self, record: TrialRecord) -> None:
+        """Write the row of a finished trial, replacing an earlier one."""
+        self.add_records([record])
+
+    def add_records(self, records: Iterable[TrialRecord]) -> None:
+        """Write the rows of finished trials, replacing earlier ones.
+
+        Once this returns, each is on disk in the trial's own file. NaN and infinity, such as the
+        metric of a network that diverged, are written as unknown.
+        """
+        for record in map(_finite, records):
+            path = self.trial_path(record.trial_id) / "record.json"
+            self._write(partial(write_json, path, record))
+            self._trials[record.trial_id] = record.to_row()
+            self._joint_trials.is_stale = True
+        self._write_joint_files()
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        """Write the row of an epoch, replacing an earlier one."""
+        trial_id = row["trial_id"]
+        epochs = self._epochs.setdefault(trial_id, {})
+        epochs[row["epoch"]] = dict(row)
+        path = self.trial_path(trial_id) / "epochs.parquet"
+        rows = [epochs[epoch] for epoch in sorted(epochs)]
+        self._write(partial(write_rows, path, EpochRecord, rows))
+        self._joint_epochs.is_stale = True
+        self._write_joint_files()
+
+    def note_checkpoint(self, trial_id: str, checkpoint: str) -> None:
+        """Remember the newest complete checkpoint of a running trial; remove older ones."""
+        note = self.trial_path(trial_id) / "checkpoint.txt"
+        self._write(partial(_write_text, note, checkpoint))
+        newest = Path(checkpoint)
+        for older in newest.parent.glob("checkpoint_*"):
+            if older.name != newest.name:
+                shutil.rmtree(older, ignore_errors=True)
+
+    def checkpoints(self) -> dict[str, str]:
+        """Return the newest complete checkpoint of each trial that was cut off, by trial id."""
+        notes = self.path.glob("trials/*/checkpoint.txt")
+        return {note.parent.name: note.read_text() for note in notes}
+
+    def drop_checkpoints(self, trial_id: str) -> None:
+        """Remove the checkpoints of a trial that is over; those of a whole sweep fill a disk."""
+        note = self.trial_path(trial_id) / "checkpoint.txt"
+        self._write(partial(note.unlink, missing_ok=True))
+        for checkpoint in self.tune_path.glob(f"*/{trial_id}/checkpoint_*"):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+    def next_start(self) -> str:
+        """Return the name of this start of the sweep, for Tune's state."""
+        taken = [int(p.name) for p in self.tune_path.iterdir() if p.name.isdecimal()]
+        return f"{max(taken, default=-1) + 1:04d}"
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Call `write`, which writes into the folder, and wait while it cannot."""
+        try:
+            patiently(partial(self._write_once, write), str(self.path), limit_s=self._patience_s)
+        except BaseException:
+            self._patience_s = 0.0
+            raise
+        self._patience_s = None
+
+    def _write_once(self, write: Callable[[], None]) -> None:
+        # if a mount is gone, files written now would be hidden once it is back
+        self.sweep_path.stat()
+        write()
+
+    def _write_joint_files(self, *, at_once: bool = False) -> None:
+        for joint in (self._joint_trials, self._joint_epochs):
+            if joint.is_due() or (at_once and joint.is_stale):
+                self._write(joint.write)
+
+    def _write_trials(self) -> None:
+        rows = [self._trials[trial_id] for trial_id in sorted(self._trials)]
+        write_rows(self.trials_path, TrialRecord, rows)
+
+    def _write_epochs(self) -> None:
+        write_rows(self.epochs_path, EpochRecord, self.epochs())
+
+    def _read_trials(self) -> None:
+        """Read the finished trials.
+
+        Raises:
+            ConfigError: the joint file is damaged, and there are no own files to rebuild it from.
+        """
+        self._trials = {row["trial_id"]: row for row in self._joint_trials.read()}
+
+    def _read_epochs(self) -> None:
+        for row in self._joint_epochs.read():
+            self._epochs.setdefault(row["trial_id"], {})[row["epoch"]] = row
+        self._joint_epochs.is_stale |= not self.epochs_path.exists()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def _write_config(path: Path, config: TrialConfig) -> None:
+    with atomic_path(path) as temporary:
+        config.dump(temporary)
+
+
+def _read_record(path: Path) -> list[Row]:
+    return [read_json(path).to_row()]
+
+
+def _finite(record: TrialRecord) -> TrialRecord:
+    """Return `record` with None in place of NaN and infinity."""
+    unknown: dict[str, Any] = {
+        field.name: None
+        for field in dataclasses.fields(record)
+        if not _is_finite(getattr(record, field.name))
+    }
+    metrics = {name: value if _is_finite(value) else None for name, value in record.metrics.items()}
+    return dataclasses.replace(record, **unknown, metrics=metrics)
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _content(path: Path) -> set[str]:
+    """Return the names of files in the folder `path` that a sweep would clash with."""
+    return {entry.name for entry in path.iterdir()} - {"lock"} if path.is_dir() else set()
+
+
+def _check_same(path: Path, description: Mapping[str, Any]) -> None:
+    """Check that the sweep in the file `path` is the one of `description`."""
+    try:
+        held = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: is damaged ({error}); give another --out") from None
+    wanted = json.loads(json.dumps(dict(description)))
+    for key in IDENTITY:
+        for name, before, now in _differences(key, held.get(key), wanted.get(key)):
+            raise ConfigError(
+                f"--resume: the sweep in {path.parent} has {name}={json.dumps(before)}, "
+                f"this command {json.dumps(now)}; give the same value, or another --out"
+            )
+
+
+def _differences(name: str, before: Any, now: Any) -> list[tuple[str, Any, Any]]:
+    """Return the innermost named values in which two JSON values differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            difference
+            for key in sorted({*before, *now})
+            for difference in _differences(f"{name}.{key}", before.get(key), now.get(key))
+        ]
+    return [] if before == now else [(name, before, now)]

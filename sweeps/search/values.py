@@ -1,0 +1,59 @@
+"""Values that a setting is to take, as `--vary` asks for them. Knows nothing of settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from patchtrain.catalog import Range, Values
+from patchtrain.errors import ConfigError
+
+
+def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
+    """Return what `--vary NAME`, `NAME=A,B,C` and `NAME=LOW:HIGH` ask for, by name.
+
+    Raises:
+        ConfigError: a name is given twice, has no values, or has a range with bad ends.
+    """
+    varied: dict[str, Values | None] = {}
+    for text in texts:
+        name, separator, listed = (part.strip() for part in text.partition("="))
+        if name in varied:
+            raise ConfigError(f"--vary {name} is given twice; give it once, with all its values")
+        varied[name] = _parse_values(text, listed) if separator else None
+    return varied
+
+
+def _parse_values(text: str, listed: str) -> Values:
+    low, separator, high = listed.partition(":")
+    if separator:
+        return _parse_range(text, low, high)
+    values = tuple(_parse_value(text, value) for value in listed.split(","))
+    if None in values:
+        raise ConfigError(f"--vary {text}: has an empty value; write NAME=A,B,C or NAME=LOW:HIGH")
+    return values
+
+
+def _parse_range(text: str, low: str, high: str) -> Range:
+    try:
+        ends = Range(low=float(low), high=float(high))
+    except ValueError:
+        ends = Range(low=math.nan, high=math.nan)
+    if not (0 < ends.low < ends.high < math.inf):
+        raise ConfigError(f"--vary {text}: a range is LOW:HIGH with 0 < LOW < HIGH, e.g. 1e-4:1e-2")
+    return ends
+
+
+def _parse_value(text: str, value: str) -> Any:
+    try:
+        parsed = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):  # a date such as 2026-13-01
+        parsed = {}
+    if isinstance(parsed, dict | list | set):
+        raise ConfigError(
+            f"--vary {text}: cannot read {value!r} as a value; write NAME=A,B,C or NAME=LOW:HIGH"
+        )
+    return parsed

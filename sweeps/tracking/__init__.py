@@ -1,0 +1,1 @@
+"""Following a sweep in TensorBoard, MLflow or wandb, beside its own files."""

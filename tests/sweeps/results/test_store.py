@@ -1,0 +1,470 @@
+"""The run folder: what is written when, what is taken up again, and what is refused."""
+
+import dataclasses
+import errno
+import json
+import os
+import re
+import time
+from datetime import datetime, timezone
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+
+from patchtrain.config import TrialConfig
+from patchtrain.errors import ConfigError
+from patchtrain.record import EpochRecord, TrialRecord, TrialStatus, read_rows
+from sweeps.results.patience import PATIENCE_VARIABLE, patiently
+from sweeps.results.records import unstarted_record
+from sweeps.results.store import RunFolder
+from sweeps.search.patch_space import patch_space
+
+DESCRIPTION = {
+    "sweep": "test",
+    "budgets_bytes": [1000, 2000],
+    "space": patch_space(TrialConfig()).describe(),
+    "settings": {"epochs": 2, "backbone": "resnet18"},
+    "started_at": "2026-01-01",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.open(DESCRIPTION)
+    yield folder
+    folder.close()
+
+
+def reopened(folder):
+    folder.close()
+    again = RunFolder(folder.path)
+    again.open(DESCRIPTION)
+    return again
+
+
+def reopened_after_kill(folder):
+    folder._lock.close()  # nothing is flushed
+    folder._lock = None
+    again = RunFolder(folder.path)
+    again.open(DESCRIPTION)
+    return again
+
+
+def ids_of(records):
+    return [record.trial_id for record in records]
+
+
+def cut_in_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def record_of(trial_id, **changes):
+    record = unstarted_record(
+        TrialConfig(budget=1000), trial_id, "test", RuntimeError("gone"), datetime.now(timezone.utc)
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def epoch_of(trial_id, epoch, loss=1.0):
+    return EpochRecord(
+        trial_id=trial_id,
+        epoch=epoch,
+        train_loss=loss,
+        learning_rate=1e-3,
+        metric_name="accuracy",
+        metric=0.5,
+        train_time_s=1.0,
+        validation_time_s=1.0,
+        images_per_s=1.0,
+    ).to_row()
+
+
+def test_rows_come_back_as_they_were(folder):
+    record = record_of("00001", metrics={"accuracy": 0.5, "kappa": None})
+    folder.add_record(record)
+    folder.add_record(record_of("00000"))
+    again = reopened(folder)
+    assert [r.trial_id for r in again.records()] == ["00000", "00001"]
+    assert again.records()[1] == record
+    again.close()
+
+
+def test_a_trial_has_one_row_however_often_it_is_written(folder):
+    folder.add_record(record_of("00000", status=TrialStatus.FAILED))
+    folder.add_record(record_of("00000", status=TrialStatus.COMPLETED))
+    rows = read_rows(folder.trials_path)
+    assert [(row["trial_id"], row["status"]) for row in rows] == [("00000", "completed")]
+
+
+def test_a_row_is_on_disk_as_soon_as_it_is_added(folder):
+    for number in range(3):
+        folder.add_record(record_of(f"{number:05d}"))
+        assert len(read_rows(folder.trials_path)) == number + 1
+
+
+def test_a_write_that_fails_leaves_the_rows_before(folder, monkeypatch):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    folder.add_record(record_of("00000"))
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr(os, "replace", full_disk)
+        folder.add_record(record_of("00001"))
+    assert [row["trial_id"] for row in read_rows(folder.trials_path)] == ["00000"]
+    folder.add_record(record_of("00002"))
+    assert [row["trial_id"] for row in read_rows(folder.trials_path)] == ["00000", "00002"]
+
+
+def test_epochs_repeated_after_a_cut_replace_the_first_ones(folder):
+    folder.add_epoch(epoch_of("00000", 1))
+    folder.add_epoch(epoch_of("00000", 2, loss=5.0))
+    again = reopened(folder)
+    again.add_epoch(epoch_of("00000", 2, loss=4.0))
+    again.add_epoch(epoch_of("00001", 1))
+    again.close()
+    rows = read_rows(again.epochs_path)
+    assert [(r["trial_id"], r["epoch"], r["train_loss"]) for r in rows] == [
+        ("00000", 1, 1.0),
+        ("00000", 2, 4.0),
+        ("00001", 1, 1.0),
+    ]
+
+
+def test_epochs_survive_a_kill_between_two_writes_of_the_joint_file(folder):
+    folder.add_epoch(epoch_of("00000", 1))
+    folder._joint_epochs.credit_s = float("-inf")  # the joint file is costly and not due
+    folder.add_epoch(epoch_of("00000", 2))
+    assert len(read_rows(folder.epochs_path)) == 1
+    again = reopened_after_kill(folder)
+    again.close()
+    assert [row["epoch"] for row in read_rows(again.epochs_path)] == [1, 2]
+
+
+def test_a_number_that_is_none_is_unknown(folder):
+    folder.add_record(record_of("00000", metric=float("nan"), metrics={"kappa": float("inf")}))
+    (before,) = folder.records()
+    assert (before.metric, before.metrics) == (None, {"kappa": None})
+    (row,) = read_rows(folder.trials_path)
+    assert (row["metric"], row["metric_kappa"]) == (None, None)
+    again = reopened_after_kill(folder)
+    assert again.records() == [before]
+    again.close()
+
+
+def test_several_rows_are_added_at_once(folder):
+    folder.add_record(record_of("00001", status=TrialStatus.FAILED))
+    folder.add_records(record_of(f"{number:05d}", error=None) for number in range(3))
+    rows = read_rows(folder.trials_path)
+    assert [row["trial_id"] for row in rows] == ["00000", "00001", "00002"]
+    assert {row["error"] for row in rows} == {None}
+
+
+def test_rows_survive_a_kill_between_two_writes_of_the_joint_file(folder):
+    first = record_of("00000", metric=0.5, metrics={"accuracy": 0.5})
+    folder.add_record(first)
+    folder._joint_trials.credit_s = float("-inf")  # it is costly and not due
+    second = record_of("00001", started_at=None)
+    folder.add_record(second)
+    changed = dataclasses.replace(first, metric=0.75, error="a line\nand another")
+    folder.add_record(changed)
+    assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.5]
+    again = reopened_after_kill(folder)
+    assert ids_of(again.records()) == ["00000", "00001"]
+    assert again.records()[0] == changed
+    assert dataclasses.replace(again.records()[1], metrics={}) == second
+    again.close()
+    assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.75, None]
+
+
+def test_joint_files_are_written_as_time_allows(folder):
+    folder.add_record(record_of("00000"))
+    folder._joint_trials.credit_s = -0.001  # which 20 ms earn
+    folder.add_record(record_of("00001"))
+    assert len(read_rows(folder.trials_path)) == 1
+    time.sleep(0.03)
+    folder.add_epoch(epoch_of("00002", 1))
+    assert len(read_rows(folder.trials_path)) == 2
+
+
+def test_files_that_the_joint_one_contains_are_not_read(folder, monkeypatch):
+    folder.add_records(record_of(f"{number:05d}") for number in range(20))
+    an_hour_ago_ns = time.time_ns() - 3600 * 10**9
+    for path in folder.path.glob("trials/*/record.json"):
+        os.utime(path, ns=(an_hour_ago_ns, an_hour_ago_ns))
+    monkeypatch.setattr(TrialRecord, "from_row", None)  # which reading one needs
+    again = reopened(folder)
+    assert len(again._trials) == 20
+    again.close()
+
+
+def test_a_folder_without_files_of_trials_is_taken_up(folder):
+    record = record_of("00000")
+    folder.add_record(record)
+    folder.close()
+    (folder.trial_path("00000") / "record.json").unlink()
+    again = RunFolder(folder.path)
+    again.open(DESCRIPTION)
+    assert again.records() == [record]
+    again.add_record(record_of("00001"))
+    again = reopened(again)
+    assert ids_of(again.records()) == ["00000", "00001"]
+    again.close()
+
+
+@pytest.mark.parametrize("content", ["", '{"trial_id": "0000', "[]", '{"trial_id": "00007"}'])
+def test_a_torn_file_of_a_trial_is_as_good_as_none(folder, content):
+    record = record_of("00000")
+    folder.add_record(record)
+    folder.add_config("00001", TrialConfig())
+    for trial_id in ("00000", "00001"):
+        (folder.trial_path(trial_id) / "record.json").write_text(content)
+    again = reopened_after_kill(folder)
+    assert again.records() == [record]
+    again.close()
+
+
+def test_a_damaged_joint_file_is_made_again(folder, capsys):
+    records = [record_of(f"{number:05d}") for number in range(3)]
+    folder.add_records(records)
+    folder.add_epoch(epoch_of("00000", 1))
+    cut_in_half(folder.trials_path)
+    cut_in_half(folder.epochs_path)
+    again = reopened_after_kill(folder)
+    assert again.records() == records
+    again.close()
+    assert len(read_rows(folder.trials_path)) == 3
+    assert len(read_rows(folder.epochs_path)) == 1
+    trials, epochs = capsys.readouterr().err.splitlines()
+    assert re.search(r"trials\.parquet: is damaged \(.+\); rebuilt from 3 rows", trials)
+    assert re.search(r"epochs\.parquet: is damaged \(.+\); rebuilt from 1 rows", epochs)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, lambda path: path.write_bytes(b"")])
+def test_a_damaged_joint_file_that_nothing_else_holds_is_refused(folder, damage):
+    folder.add_record(record_of("00000"))
+    folder.close()
+    (folder.trial_path("00000") / "record.json").unlink()
+    damage(folder.trials_path)
+    for _ in range(2):  # and the folder is let go
+        with pytest.raises(ConfigError, match=r"trials\.parquet: is damaged .*another --out"):
+            RunFolder(folder.path).open(DESCRIPTION)
+
+
+def test_the_configuration_reruns_the_trial(folder):
+    config = TrialConfig(budget=8 * 10**9, patch_size=64, fusion="concat")
+    folder.add_config("00000", config)
+    assert TrialConfig.load(folder.trial_path("00000") / "config.yaml") == config
+
+
+def test_checkpoints_are_noted_until_the_trial_is_over(folder):
+    saved = folder.tune_path / "0000" / "00000" / "checkpoint_000000"
+    saved.mkdir(parents=True)
+    folder.add_config("00000", TrialConfig())
+    folder.note_checkpoint("00000", str(saved))
+    assert folder.checkpoints() == {"00000": str(saved)}
+    folder.drop_checkpoints("00000")
+    assert folder.checkpoints() == {}
+    assert not saved.exists()
+
+
+def test_only_the_newest_checkpoint_is_kept(folder):
+    saved = [folder.tune_path / "0000" / "00000" / f"checkpoint_{n:06d}" for n in range(3)]
+    for path in saved:
+        path.mkdir(parents=True)
+    folder.note_checkpoint("00000", str(saved[2]))
+    assert [path.exists() for path in saved] == [False, False, True]
+
+
+def test_every_start_has_its_own_tune_folder(folder):
+    assert folder.next_start() == "0000"
+    (folder.tune_path / "0000").mkdir()
+    (folder.tune_path / "0009").mkdir()
+    assert folder.next_start() == "0010"
+
+
+# a folder that cannot be written for a while
+
+
+@pytest.fixture
+def file_system(monkeypatch):
+    """A file system that does not take a number of files, and time that flies meanwhile."""
+    state = SimpleNamespace(failures_left=0, error=errno.ENOSPC, slept_s=0.0)
+    replace = os.replace
+
+    def replace_maybe(*arguments, **options):
+        if state.failures_left > 0:
+            state.failures_left -= 1
+            raise OSError(state.error, os.strerror(state.error))
+        return replace(*arguments, **options)
+
+    def sleep(seconds):
+        state.slept_s += seconds
+
+    monkeypatch.setattr(os, "replace", replace_maybe)
+    monkeypatch.setattr("sweeps.results.store.patiently", partial(patiently, sleep=sleep))
+    return state
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.ESTALE])
+def test_every_file_waits_for_a_folder_that_cannot_be_written(folder, file_system, error, capsys):
+    file_system.error = error
+    writes = [
+        partial(folder.add_config, "00000", TrialConfig()),
+        partial(folder.add_epoch, epoch_of("00000", 1)),
+        partial(folder.note_checkpoint, "00000", str(folder.path / "checkpoint_000000")),
+        partial(folder.add_record, record_of("00000")),
+        folder.close,
+    ]
+    for write in writes:
+        file_system.failures_left = 3
+        folder._joint_trials.is_stale = True  # so that closing has something to do
+        write()
+        assert file_system.failures_left == 0
+        waiting, again = capsys.readouterr().err.splitlines()
+        assert waiting.startswith(f"{folder.path} cannot be written ({os.strerror(error)})")
+        assert again == f"{folder.path} can be written again"
+    assert file_system.slept_s > 1
+    assert [row["trial_id"] for row in read_rows(folder.trials_path)] == ["00000"]
+    assert len(read_rows(folder.epochs_path)) == 1
+    assert not list(folder.path.rglob("*.tmp"))
+
+
+def test_nothing_is_written_into_what_a_missing_mount_leaves(folder, monkeypatch):
+    there, away = folder.path, folder.path.with_name("away")
+
+    def come_back(_):
+        assert list(there.iterdir()) == []
+        there.rmdir()
+        away.rename(there)
+
+    monkeypatch.setattr("sweeps.results.store.patiently", partial(patiently, sleep=come_back))
+    there.rename(away)
+    there.mkdir()  # a mount point is an empty folder
+    folder.add_record(record_of("00000"))
+    assert len(read_rows(folder.trials_path)) == 1
+    assert not away.exists()
+
+
+def test_whoever_waited_in_vain_does_not_wait_again_to_close(folder, file_system, monkeypatch):
+    folder.add_record(record_of("00000"))
+    file_system.failures_left = 10**9
+    limited = partial(patiently, clock=lambda: file_system.slept_s, sleep=lambda _: wait(1000))
+
+    def wait(seconds):
+        file_system.slept_s += seconds
+
+    monkeypatch.setattr("sweeps.results.store.patiently", limited)
+    with pytest.raises(OSError, match="No space left"):
+        folder.add_record(record_of("00001"))
+    waited_s = file_system.slept_s
+    assert 3600 <= waited_s <= 5000
+    folder._joint_trials.is_stale = True
+    folder.close()
+    assert file_system.slept_s == waited_s
+    file_system.failures_left = 0
+    again = RunFolder(folder.path)
+    again.open(DESCRIPTION)
+    assert ids_of(again.records()) == ["00000"]
+    again.close()
+
+
+def test_ctrl_c_ends_the_wait(folder, file_system, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps.results.store.patiently", partial(patiently, sleep=interrupt))
+    file_system.failures_left = 10**9
+    with pytest.raises(KeyboardInterrupt):
+        folder.add_record(record_of("00000"))
+    folder._joint_trials.is_stale = True
+    folder.close()  # says nothing more
+
+
+# what is refused
+
+
+def test_a_patience_that_is_no_time_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "a while")
+    with pytest.raises(ConfigError, match=f"{PATIENCE_VARIABLE}='a while' is not a number"):
+        RunFolder(tmp_path / "run").check(False, DESCRIPTION)
+
+
+def test_a_folder_in_use_is_refused(folder):
+    with pytest.raises(ConfigError, match="is in use by a sweep"):
+        RunFolder(folder.path).open(DESCRIPTION)
+
+
+def test_a_folder_with_content_is_not_overwritten(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"is not empty; add --resume"):
+        RunFolder(tmp_path).check(False, DESCRIPTION)
+
+
+def test_resume_without_a_sweep_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ConfigError, match=r"holds no sweep .*leave --resume out"):
+            RunFolder(path).check(True, DESCRIPTION)
+
+
+def test_the_same_sweep_may_be_resumed_whenever_it_was_started(folder):
+    folder.check(True, DESCRIPTION | {"started_at": "later", "num_trials": 99})
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"sweep": "other"}, 'sweep="test", this command "other"'),
+        ({"budgets_bytes": [1000]}, r"budgets_bytes=\[1000, 2000\], this command \[1000\]"),
+        ({"settings": {"epochs": 3, "backbone": "resnet18"}}, "settings.epochs=2, this command 3"),
+        (
+            {"space": patch_space(TrialConfig(), fixed={"fusion"}).describe()},
+            r"space\.fusion\.\S+=",
+        ),
+        (
+            {"space": patch_space(TrialConfig(), max_inner_iterations=3).describe()},
+            r"space\.inner_iterations\.attributes\.high=12, this command 3",
+        ),
+    ],
+)
+def test_another_sweep_is_refused_with_the_difference(folder, changed, named):
+    with pytest.raises(ConfigError, match=named):
+        folder.check(True, DESCRIPTION | changed)
+
+
+def test_a_damaged_description_is_refused(folder):
+    (folder.path / "sweep.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"sweep\.json: is damaged"):
+        folder.check(True, DESCRIPTION)
+
+
+def test_a_place_that_cannot_be_a_folder_is_refused_and_left_alone(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("content")
+    with pytest.raises(ConfigError, match="is a file; give another folder"):
+        RunFolder(file / "run").check(False, DESCRIPTION)
+    assert file.read_text() == "content"
+
+
+def test_description_is_written_once(folder):
+    again = reopened(folder)
+    again.close()
+    assert json.loads((folder.path / "sweep.json").read_text()) == DESCRIPTION
+
+
+def test_records_are_trial_records(folder):
+    folder.add_record(record_of("00000"))
+    assert isinstance(folder.records()[0], TrialRecord)
+
+
+def test_a_resumed_sweep_says_how_it_goes_on_and_keeps_how_it_began(tmp_path):
+    first = {"sweep": "s", "command": "first", "sampler": "tpe", "num_trials": 8}
+    for described in (first, first | {"command": "second", "sampler": "grid", "num_trials": 9}):
+        folder = RunFolder(tmp_path / "run")
+        folder.open(described)
+        folder.close()
+    held = json.loads((tmp_path / "run" / "sweep.json").read_text())
+    assert held == {"sweep": "s", "command": "first", "sampler": "grid", "num_trials": 9}
