@@ -17,10 +17,10 @@ import pytest
 pytest.register_assert_rewrite(
     "patchtrain.testing.aggregators",
     "patchtrain.testing.backbones",
+    "patchtrain.testing.datasets",
     "patchtrain.testing.methods",
     "patchtrain.testing.rules",
 )
-
 
 from patchtrain.testing.aggregators import AggregatorContract  # noqa: E402
 from patchtrain.testing.backbones import (  # noqa: E402
@@ -28,11 +28,13 @@ from patchtrain.testing.backbones import (  # noqa: E402
     DetectionBackboneContract,
     SegmentationBackboneContract,
 )
+from patchtrain.testing.datasets import DataSetContract  # noqa: E402
 from patchtrain.testing.methods import MethodContract  # noqa: E402
 
 __all__ = [
     "AggregatorContract",
     "ClassificationBackboneContract",
+    "DataSetContract",
     "DetectionBackboneContract",
     "MethodContract",
     "SegmentationBackboneContract",

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes as num_classes_of
-from patchtrain.datasets.base import FittedTarget
-from patchtrain.datasets.boxes import Annotation, FittedObjects, Objects
+from patchtrain.datasets.example import FittedTarget
+from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.engine import Engine
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import rounded

@@ -5,10 +5,14 @@ from __future__ import annotations
 from patchtrain.testing import (
     AggregatorContract,
     ClassificationBackboneContract,
+    DataSetContract,
     DetectionBackboneContract,
     MethodContract,
     SegmentationBackboneContract,
 )
+
+
+from sweeps.testing import SamplerContract
 
 
 class TestNeighbours(MethodContract):
@@ -33,3 +37,11 @@ class TestPyramid(DetectionBackboneContract):
 
 class TestStrongest(AggregatorContract):
     aggregator = "extensions.parts.aggregators:Strongest"
+
+
+class TestColours(DataSetContract):
+    dataset = "extensions.parts.datasets:Colours"
+
+
+class TestMutate(SamplerContract):
+    sampler = "extensions.parts.samplers:Mutate"
