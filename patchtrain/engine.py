@@ -54,7 +54,8 @@ class Engine:
         assert config.patch_microbatch != "auto", "the caller chooses it, from an estimate"
         self._config = config
         self._guard = guard
-        parts = parts_of(config)
+        with guard.on_host():  # libraries may keep tensors of their own when first imported
+            parts = parts_of(config)
         self.task = parts.build_task(config, num_classes)
         torch.manual_seed(config.seed)
         with guard.doing("setup"):

@@ -254,6 +254,7 @@ def dry_run(
     """
     config = shortened(replace(config, weights="none", budget=None, device="cpu"))
     num_validated = num_validated or config.batch_size
+    parts_of(config).check_names(config)  # imports the user's own modules outside of any mode
     try:
         return _run(config, num_classes, target, 1, num_validated)
     except ValueError:  # batch norm over a batch of pooled values needs two images

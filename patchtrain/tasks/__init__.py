@@ -68,10 +68,12 @@ def build_on_meta(config: TrialConfig, num_classes: int) -> Network:
     building it, it is built with memory first.
     """
     config = replace(config, weights="none")
-    return _on_meta(lambda: build_network(config, num_classes))
+    return _on_meta(config, lambda: build_network(config, num_classes))
 
 
-def _on_meta(build: Callable[[], Module]) -> Module:
+def _on_meta(config: TrialConfig, build: Callable[[], Module]) -> Module:
+    # imports the user's own modules, whose constants would otherwise be tensors without values
+    parts_of(config).check_names(config)
     try:
         with torch.device("meta"):
             return build().to("meta")
@@ -84,7 +86,7 @@ def mixes_inputs(config: TrialConfig) -> bool:
     key = (config.task, config.backbone, config.encoder, config.norm)
     if key not in _MIXES_INPUTS:
         without = replace(config, weights="none")
-        backbone = _on_meta(lambda: parts_of(config).load_backbone(without))
+        backbone = _on_meta(config, lambda: parts_of(config).load_backbone(without))
         _MIXES_INPUTS[key] = any(layer.training for layer in norms_over_inputs(backbone.train()))
     return _MIXES_INPUTS[key]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import yaml
 
 from patchtrain.catalog import Range, Values
 from patchtrain.errors import ConfigError
+
+_NAMED = re.compile(r"\s*(?!(?i:nan|inf)\b)[^\W\d][\w.]*:[^\W\d]\w*\s*")
+"""A part of the user's own, `package.module:Name`, which is no range; one without end is."""
 
 
 def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
@@ -29,7 +33,7 @@ def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
 
 def _parse_values(text: str, listed: str) -> Values:
     low, separator, high = listed.partition(":")
-    if separator:
+    if separator and not any(map(_NAMED.fullmatch, listed.split(","))):
         return _parse_range(text, low, high)
     values = tuple(_parse_value(text, value) for value in listed.split(","))
     if None in values:

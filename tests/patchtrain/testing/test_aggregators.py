@@ -1,0 +1,21 @@
+"""Aggregators of each kind pass the suite."""
+
+from __future__ import annotations
+
+from patchtrain.testing import AggregatorContract
+
+
+class TestSmallCnn(AggregatorContract):
+    aggregator = "small_cnn"
+
+
+class TestAttention(AggregatorContract):
+    aggregator = "attention"
+
+
+class TestSame(AggregatorContract):
+    aggregator = "same"
+
+
+class TestTimm(AggregatorContract):
+    aggregator = "test_efficientnet"

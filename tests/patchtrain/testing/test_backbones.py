@@ -1,0 +1,30 @@
+"""Backbones of each kind pass the suites."""
+
+from __future__ import annotations
+
+from patchtrain.testing import (
+    ClassificationBackboneContract,
+    DetectionBackboneContract,
+    SegmentationBackboneContract,
+)
+
+
+class TestResNet(ClassificationBackboneContract):
+    backbone = "test_resnet"
+
+
+class TestTransformer(ClassificationBackboneContract):
+    backbone = "test_vit"
+    settings = {"image_size": 320, "patch_size": 160}
+
+
+class TestUnet(SegmentationBackboneContract):
+    backbone = "unet"
+
+
+class TestDeepLab(SegmentationBackboneContract):
+    backbone = "deeplabv3"
+
+
+class TestPyramid(DetectionBackboneContract):
+    backbone = "test_resnet"
