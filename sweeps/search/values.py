@@ -1,4 +1,4 @@
-"""Values that a setting is to take, as `--vary` asks for them. Knows nothing of settings."""
+"""From `--vary NAME=A,B,C` and `--vary NAME=LOW:HIGH` to the values that a setting takes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import yaml
 
 from patchtrain.catalog import Range, Values
 from patchtrain.errors import ConfigError
+from sweeps.search.settings import SEARCHABLE, number_type
 
-_NAMED = re.compile(r"\s*(?!(?i:nan|inf)\b)[^\W\d][\w.]*:[^\W\d]\w*\s*")
-"""A part of the user's own, `package.module:Name`, which is no range; one without end is."""
+_NAMED = re.compile(r"\s*[^\W\d][\w.]*:[^\W\d]\w*\s*")
+"""A part of the user's own, `package.module:Name`."""
 
 
 def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
@@ -27,13 +28,14 @@ def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
         name, separator, listed = (part.strip() for part in text.partition("="))
         if name in varied:
             raise ConfigError(f"--vary {name} is given twice; give it once, with all its values")
-        varied[name] = _parse_values(text, listed) if separator else None
+        varied[name] = _parse_values(name, text, listed) if separator else None
     return varied
 
 
-def _parse_values(text: str, listed: str) -> Values:
+def _parse_values(name: str, text: str, listed: str) -> Values:
     low, separator, high = listed.partition(":")
-    if separator and not any(map(_NAMED.fullmatch, listed.split(","))):
+    takes_names = name in SEARCHABLE and number_type(name) is None
+    if separator and not (takes_names and any(map(_NAMED.fullmatch, listed.split(",")))):
         return _parse_range(text, low, high)
     values = tuple(_parse_value(text, value) for value in listed.split(","))
     if None in values:
