@@ -83,7 +83,7 @@ def make_search(
 
 
 def record_of(suggestion: Suggestion, *, space: Space = SPACE, **changes: Any) -> TrialRecord:
-    """Return the record that the trial leaves: the peak follows the law, and what fits completes."""
+    """Return the record of the trial: the peak follows the law, and what fits completes."""
     config = space.config(suggestion.params, suggestion.budget_bytes)
     needed = needed_bytes(config)
     fits = needed <= suggestion.budget_bytes
