@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from run_folder import DESCRIPTION, epoch_of, ids_of, record_of
@@ -135,12 +136,14 @@ def test_rows_survive_a_kill_between_two_writes_of_the_joint_file(folder):
     assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.75, None]
 
 
-def test_joint_files_are_written_as_time_allows(folder):
+def test_joint_files_are_written_as_time_allows(folder, monkeypatch):
+    now_s = [time.monotonic() + 1.0]
+    monkeypatch.setattr("sweeps.results.joint.time", SimpleNamespace(monotonic=lambda: now_s[0]))
     folder.add_record(record_of("00000"))
     folder._joint_trials.credit_s = -0.001  # which 20 ms earn
     folder.add_record(record_of("00001"))
     assert len(read_rows(folder.trials_path)) == 1
-    time.sleep(0.03)
+    now_s[0] += 0.03
     folder.add_epoch(epoch_of("00002", 1))
     assert len(read_rows(folder.trials_path)) == 2
 
