@@ -34,7 +34,11 @@ _NUM_CLASSES = 3
 ESTIMATE_CASES: Mapping[str, Mapping[str, Any]] = {
     "added": {"fusion": "add"},
     "concatenated_in_bf16": {"fusion": "concat", "precision": "bf16", "patch_microbatch": 3},
-    "patchgd_on_a_small_grid": {"method": "patchgd", "image_size": 2 * _PATCH_PX, "sampling_rate": 0.5},
+    "patchgd_on_a_small_grid": {
+        "method": "patchgd",
+        "image_size": 2 * _PATCH_PX,
+        "sampling_rate": 0.5,
+    },
 }
 """Settings with which the estimate is held against the meter."""
 

@@ -131,7 +131,9 @@ class MethodContract:
         unread = of_methods - set(self.facts.reads)
         changes = {name: value for name, value in others.items() if name in unread}
         loss = first_loss(self.trial(task, **changes))
-        assert loss == trained(self.trial(task)).losses[0], f"one of {sorted(changes)} is read, add it to facts"
+        assert loss == trained(self.trial(task)).losses[0], (
+            f"one of {sorted(changes)} is read, add it to facts"
+        )
 
     def test_chunks_change_no_gradient(self, task: str) -> None:
         """`patch_microbatch` changes memory and time, never the gradient."""

@@ -10,8 +10,6 @@ from patchtrain.testing import (
     MethodContract,
     SegmentationBackboneContract,
 )
-
-
 from sweeps.testing import SamplerContract
 
 
