@@ -308,10 +308,22 @@ class TrialConfig:
         for field in dataclasses.fields(self):
             check_value(type(self), field.name, getattr(self, field.name))
         self._check_split()
+        self._check_facts()
         self._check_task()
         self._check_geometry()
         for facts in (self.method_facts, catalog.task(self.task), self.dataset_facts):
             facts.check(self)
+
+    def _check_facts(self) -> None:
+        """Refuse settings that do not exist in the facts of the user's own parts."""
+        for field, facts in (("method", self.method_facts), ("dataset", self.dataset_facts)):
+            name = getattr(self, field)
+            unknown = [each for each in facts.reads if each not in self.__dataclass_fields__]
+            if catalog.is_own(name) and unknown:
+                raise ConfigError(
+                    f"{field}={name!r}: its facts say that it reads {unknown[0]!r}, which is no "
+                    "setting of a trial; correct `reads`"
+                )
 
     def _check_split(self) -> None:
         if not (self.test_fraction >= 0 and self.val_fraction + self.test_fraction < 1):

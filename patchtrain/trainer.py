@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from patchtrain import catalog
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import Example, ImageData, load_dataset
 from patchtrain.device import resolve_device
@@ -27,6 +28,7 @@ from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.guards import guard_for
 from patchtrain.memory.meter import TimelinePoint
+from patchtrain.methods import Method
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
 from patchtrain.recording import device_name, new_record, versions_json
 from patchtrain.step.encoder import chunk_size
@@ -51,6 +53,7 @@ def check(config: TrialConfig) -> None:
             patches.
     """
     resolve_device(config.device)
+    catalog.implementation("method", config.method, Method)
     check_network(config)
 
 

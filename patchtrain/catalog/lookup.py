@@ -89,7 +89,8 @@ def implementation(field: str, name: str, contract: type) -> Any:
         contract: the class must be a subclass of it.
 
     Raises:
-        ConfigError: a user's class that cannot be imported or is not a subclass of `contract`.
+        ConfigError: a user's class that cannot be imported, is not a subclass of `contract`, or
+            lacks some of its methods.
     """
     path = name if is_own(name) else _BUILTIN[field][name].implementation
     found = load_named(path, field)
@@ -98,6 +99,9 @@ def implementation(field: str, name: str, contract: type) -> Any:
             f"{field}={name!r}: is not a subclass of "
             f"{contract.__module__}.{contract.__qualname__}; derive the class from it"
         )
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if missing:
+        raise ConfigError(f"{field}={name!r}: does not define {', '.join(missing)}; add them")
     return found
 
 
@@ -134,4 +138,11 @@ def _own_facts(field: str, name: str, kind: type) -> Any:
             f"{field}={name!r}: has no facts; give the class an attribute "
             f"`facts = {kind.__name__}(...)` (patchtrain.catalog)"
         )
+    named = facts.refuses if isinstance(facts, MethodFacts) else (facts.task,)
+    for task_name in named:
+        if task_name not in TASKS:
+            raise ConfigError(
+                f"{field}={name!r}: its facts name the task {task_name!r}, which does not exist; "
+                f"use one of {', '.join(TASKS)}"
+            )
     return facts

@@ -46,9 +46,18 @@ def data_set(name: str) -> DataSet:
     """Return the data set `name`, one of ours or `package.module:Name` of the user's own.
 
     Raises:
-        ConfigError: a class of the user's own that cannot be imported or is no `DataSet`.
+        ConfigError: a class of the user's own that cannot be imported or made, or is no `DataSet`.
     """
-    return catalog.implementation("dataset", name, DataSet)()
+    kind = catalog.implementation("dataset", name, DataSet)
+    try:
+        return kind()
+    except Exception as error:
+        if not catalog.is_own(name):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"dataset={name!r}: cannot be made ({reason}); it must take no arguments"
+        ) from error
 
 
 def sampled_names() -> tuple[str, ...]:

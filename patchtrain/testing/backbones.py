@@ -226,9 +226,13 @@ class DetectionBackboneContract(_BackboneContract):
         return backbone.body
 
     def check_features(self, backbone: nn.Module, features: Tensor, side_px: int) -> None:
-        """Fail unless there are three maps of the strides that the pyramid starts from."""
-        maps = self.own(backbone)(torch.randn(1, 3, side_px, side_px))
+        """Fail unless the pyramid has the cells of all levels."""
+        assert features.shape[1] == Levels(side_px).num_cells
+
+    def test_its_maps_have_the_strides_that_the_pyramid_starts_from(self) -> None:
+        """Three maps, of strides 8, 16 and 32 px, the finest first."""
+        side_px = self.trial().patch_size
+        maps = self.own(self.build())(torch.randn(2, 3, side_px, side_px))
         sides = [tuple(level.shape[2:]) for level in maps]
         expected = [(side_px // stride,) * 2 for stride in STRIDES[:3]]
         assert sides == expected, f"maps of {sides}, not {expected}"
-        assert features.shape[1] == Levels(side_px).num_cells

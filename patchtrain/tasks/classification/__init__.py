@@ -64,7 +64,7 @@ class ClassificationParts(TaskParts):
         self, config: TrialConfig, network: Network, features: Tensor, batch_size: int
     ) -> None:
         """Refuse a backbone that gives no vectors and an aggregator that cannot read their grid."""
-        _check_vectors(features, config.backbone)
+        _check_vectors(features, "backbone", config.backbone)
         if features.shape[1] != feature_dim(network.backbone):
             raise ConfigError(
                 f"backbone={config.backbone!r}: gives {features.shape[1]} features, but its "
@@ -74,7 +74,7 @@ class ClassificationParts(TaskParts):
         if name is not None:
             grid = config.grid_size
             shape = (batch_size, features.shape[1] * features_of_cell(config), grid, grid)
-            _check_vectors(probe(network.head, shape, "aggregator", name), name)
+            _check_vectors(probe(network.head, shape, "aggregator", name), "aggregator", name)
 
     def build_task(self, config: TrialConfig, num_classes: int) -> Classification:
         """Return the metrics of `num_classes` classes."""
@@ -96,9 +96,9 @@ class ClassificationParts(TaskParts):
         return ClassPredictions(folder, split)
 
 
-def _check_vectors(output: object, name: str) -> None:
+def _check_vectors(output: object, field: str, name: str) -> None:
     if not (isinstance(output, torch.Tensor) and output.ndim == 2):
         raise ConfigError(
-            f"{name!r} does not return one vector per input; use a network of timm that classifies "
-            "images"
+            f"{field}={name!r} does not return one vector per input; use a network of timm that "
+            "classifies images, or return them from your own"
         )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from conftest import (
     NUM_CLASSES,
-    build_engine,
-    generator,
-    random_batch,
     tiny,
     tiny_boxes,
     tiny_masks,
@@ -29,16 +25,9 @@ from patchtrain.memory.trace import Trace
 from patchtrain.tasks import build_network
 from patchtrain.tasks.detection import reader as detection
 from patchtrain.tasks.segmentation import reader as segmentation
+from patchtrain.testing.trials import Held, train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-class Held(NamedTuple):
-    """The most that a run held, when, and what for."""
-
-    num_bytes: int
-    phase: str
-    by_category: Mapping[str, int]
 
 
 def predicted(
@@ -50,21 +39,8 @@ def predicted(
 
 
 def measured(config: TrialConfig) -> Held:
-    """What a run on random images holds: so many batches that gradients of every group of inner
-    iterations have met the optimizer's state, and a validation.
-    """
-    iterations = config.inner_iterations if config.samples_patches else 1
-    engine, guard = build_engine(config)
-    if config.precision == "fp16":  # otherwise the first steps may be skipped
-        engine._scaler.load_state_dict({**engine._scaler.state_dict(), "scale": 1.0})
-    with guard:
-        for number in range(max(3, 2 * config.accumulation_steps // iterations + 2)):
-            engine.train_batch(random_batch(config, seed=number), generator(number))
-        engine.finish_epoch()
-        engine.predict(random_batch(config))
-    assert engine.optimizer.state
-    peak = guard.peak()
-    return Held(peak.allocated_bytes, peak.phase, dict(peak.by_category))
+    """What a run on random images holds, as the meter counts it."""
+    return train(config, num_classes=config.num_classes or NUM_CLASSES).held
 
 
 # 2 of 4 patches of each of 2 images

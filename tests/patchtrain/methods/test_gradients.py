@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import build_engine, generator, random_batch, tiny
-from gradients import relative_error
 from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
@@ -15,6 +14,7 @@ from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.step.batch import HostBatch
+from patchtrain.testing.trials import relative_error
 
 AGGREGATORS = ["same", "small_cnn", "attention"]
 

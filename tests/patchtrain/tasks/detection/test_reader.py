@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import build_engine, generator, random_batch, tiny_boxes
-from gradients import relative_error
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,6 +18,7 @@ from patchtrain.tasks.detection import reader as detection
 from patchtrain.tasks.detection.assignment import Region, assign, locations, visible
 from patchtrain.tasks.detection.detectors import Levels
 from patchtrain.tasks.detection.fcos import HeadOutputs, losses
+from patchtrain.testing.trials import relative_error
 
 COMBINATIONS = [
     {"method": "local_global", "layout": "tile", "fusion": "concat"},

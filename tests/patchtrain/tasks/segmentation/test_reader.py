@@ -7,7 +7,6 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from conftest import build_engine, generator, random_batch, tiny_masks
-from gradients import relative_error
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,6 +20,7 @@ from patchtrain.images import unfit_square
 from patchtrain.step.batch import HostBatch
 from patchtrain.tasks.segmentation import reader as segmentation
 from patchtrain.tasks.segmentation.metrics import Segmentation
+from patchtrain.testing.trials import relative_error
 
 COMBINATIONS = [
     {"method": "local_global", "fusion": "concat"},

@@ -1,0 +1,177 @@
+"""`patchtrain` runs parts that it finds in the user's working folder, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from extensions.conftest import write_config
+
+OWN = {
+    "dataset": "my_parts.datasets:Colours",
+    "method": "my_parts.methods:Neighbours",
+    "backbone": "my_parts.backbones:Vectors",
+    "aggregator": "my_parts.aggregators:Strongest",
+}
+
+
+def test_a_trial_of_own_parts_only_is_estimated_trained_and_evaluated(folder, command):
+    config = write_config(folder / "trial.yaml", **OWN)
+    estimated = command("-m", "patchtrain.cli", "estimate", config, "--json", "--quick")
+    assert estimated.returncode == 0, estimated.stderr
+    trained = command("-m", "patchtrain.cli", "train", config, "--out", "out")
+    assert trained.returncode == 0, trained.stderr
+    record = json.loads((folder / "out" / "record.json").read_text())
+    assert {name: record[name] for name in OWN} == OWN
+    assert record["data_is_sample"]
+    predicted = json.loads(estimated.stdout)["predicted_peak_bytes"]
+    assert record["peak_allocated_bytes"] == record["predicted_peak_bytes"] == predicted
+    evaluated = command("-m", "patchtrain.cli", "evaluate", "out", "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert record["metric_name"] in evaluated.stdout
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dataset": "drive", "backbone": "my_parts.backbones:Maps", "aggregator": "conv1x1"},
+        {
+            "dataset": "tju",
+            "backbone": "my_parts.backbones:Pyramid",
+            "aggregator": "conv1x1",
+            "image_size": 128,
+            "patch_size": 64,
+            "latent_channels": 64,
+            "method": "my_parts.methods:Neighbours",
+        },
+    ],
+    ids=["segmentation", "detection"],
+)
+def test_networks_for_other_tasks_are_trained(folder, command, settings):
+    config = write_config(folder / "trial.yaml", **settings)
+    trained = command("-m", "patchtrain.cli", "train", config, "--out", "out")
+    assert trained.returncode == 0, trained.stderr
+    record = json.loads((folder / "out" / "record.json").read_text())
+    assert record["backbone"] == settings["backbone"]
+    assert record["peak_allocated_bytes"] == record["predicted_peak_bytes"]
+
+
+WRONG = """
+from torch import nn, zeros
+from patchtrain.catalog import DatasetFacts, MethodFacts
+from patchtrain.datasets import DataSet
+from patchtrain.methods import Method
+from my_parts.backbones import Maps, Pyramid, Vectors
+from my_parts.aggregators import Strongest
+from my_parts.datasets import Colours
+
+class NoMethod: facts = MethodFacts(input_side="patch_size")
+class NoFacts(Method): pass
+class Unfinished(Method): facts = MethodFacts(input_side="patch_size", reads=("patch_size",))
+class UnknownTaskMethod(Method):
+    facts = MethodFacts(input_side="patch_size", refuses={"regression": "is too hard"})
+class UnknownSetting(Method):
+    facts = MethodFacts(input_side="patch_size", reads=("patch_sise",))
+class UnknownTask(Colours): facts = DatasetFacts(task="regression")
+class NoDataSet: facts = DatasetFacts(task="classification")
+class UnfinishedData(DataSet): facts = DatasetFacts(task="classification")
+class RaisingData(Colours):
+    def __init__(self): raise RuntimeError("no\\nluck")
+class Raising(Vectors):
+    def __init__(self): raise ValueError("no\\nluck")
+class Lying(Vectors):
+    def __init__(self):
+        super().__init__()
+        self.num_features = 7
+class NoFeatures(nn.Module):
+    def forward(self, images): return images.mean(dim=(2, 3))
+class Flat(Vectors):
+    def forward(self, images): return zeros(3)
+class NoModule:
+    pass
+class WrongScores(Strongest):
+    def forward(self, latent): return super().forward(latent)[:, :, None]
+class NoChannels(nn.Module):
+    def forward(self, images): return []
+class RaisingMethod(Method):
+    facts = MethodFacts(input_side="patch_size", reads=("patch_size",))
+    def __init__(self, config, tools): raise ValueError("no luck")
+    def _encode(self, generator): pass
+    def predict(self, batch): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("dataset", "nowhere:Mine", "there is no module 'nowhere'"),
+        ("dataset", "wrong:Mine", "has no 'Mine'"),
+        ("dataset", "wrong:NoDataSet", "is not a subclass of"),
+        ("dataset", "wrong:UnfinishedData", "class_names"),
+        ("dataset", "wrong:UnknownTask", "'regression'"),
+        ("dataset", "wrong:RaisingData", "no luck"),
+        ("method", "my_parts.methods:Missing", "has no 'Missing'"),
+        ("method", "wrong:NoMethod", "is not a subclass of"),
+        ("method", "wrong:NoFacts", "facts"),
+        ("method", "wrong:Unfinished", "predict"),
+        ("method", "wrong:UnknownTaskMethod", "'regression'"),
+        ("method", "wrong:UnknownSetting", "'patch_sise'"),
+        ("method", "wrong:RaisingMethod", "no luck"),
+        ("backbone", "wrong:Raising", "no luck"),
+        ("backbone", "wrong:Lying", "num_features"),
+        ("backbone", "wrong:NoFeatures", "num_features"),
+        ("backbone", "wrong:Flat", "one vector per input"),
+        ("backbone", "wrong:NoModule", "torch.nn.Module"),
+        ("backbone", "broken-name:Mine", "must have the form"),
+        ("aggregator", "wrong:WrongScores", "one vector per input"),
+        ("aggregator", "wrong:NoModule", "NoModule"),
+    ],
+)
+def test_what_is_wrong_with_a_part_is_said_in_one_line(
+    folder, name, value, said, monkeypatch, capsys
+):
+    from patchtrain.cli import main
+
+    (folder / "wrong.py").write_text(WRONG)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    config = write_config(folder / "trial.yaml", **{name: value})
+    status = main(["train", str(config), "--out", "out"])
+    errors = capsys.readouterr().err
+    assert status == 2, errors
+    assert errors.count("\n") == 1
+    assert f"{name}='{value}'" in errors
+    assert said in errors
+    assert not (folder / "out").exists()
+
+
+@pytest.fixture(autouse=True)
+def _forget_modules():
+    """Modules of one test's working folder are not those of the next."""
+    import sys
+
+    from patchtrain.catalog import lookup
+    from patchtrain.datasets import data_set
+
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] in ("my_parts", "wrong")]:
+        del sys.modules[name]
+    lookup._own_facts.cache_clear()
+    data_set.cache_clear()
+
+
+def test_constants_of_a_module_are_real_tensors_wherever_it_is_imported_first(folder, command):
+    """Not those of a dry run, which have no values, nor those of the meta device."""
+    (folder / "constant.py").write_text(
+        "import torch\n"
+        "from my_parts.backbones import Vectors\n"
+        "SCALE = torch.empty(1).uniform_(2, 3)\n"
+        "class Scaled(Vectors):\n"
+        "    def forward(self, images):\n"
+        "        return super().forward(images * SCALE.to(images.device))\n"
+    )
+    config = write_config(folder / "trial.yaml", backbone="constant:Scaled", budget="100MB")
+    trained = command("-m", "patchtrain.cli", "train", config, "--out", "out")
+    assert trained.returncode == 0, trained.stderr
+    record = json.loads((folder / "out" / "record.json").read_text())
+    assert record["peak_allocated_bytes"] == record["predicted_peak_bytes"]
