@@ -131,8 +131,8 @@ def _unknown(field: str, name: str, own: str) -> ConfigError:
 
 
 @cache
-def _own_facts(field: str, name: str, kind: type) -> Any:
-    facts = getattr(load_named(name, field), "facts", None)
+def _own_facts(field: str, name: str, kind: type[Any]) -> Any:
+    facts: Any = getattr(load_named(name, field), "facts", None)
     if not isinstance(facts, kind):
         raise ConfigError(
             f"{field}={name!r}: has no facts; give the class an attribute "
