@@ -220,7 +220,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         ),
         (
             {"weights": "pretrained", "encoder": "resnext101_32x4d"},
-            r"encoder='resnext101_32x4d' only weights trained on other data \(ssl, swsl\) are published",
+            r"'resnext101_32x4d' only weights trained on other data \(ssl, swsl\) are published",
         ),
     ],
 )
