@@ -205,7 +205,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         ({"drop_rate": 0.5}, "drop_rate=0.5: backbone=unet has no dropout"),
         (
             {"image_size": 120, "patch_size": 24, "backbone": "unet_plain"},
-            "backbone='unet_plain' cannot be trained on inputs of shape .* no multiples of 16",
+            "backbone='unet_plain' cannot be trained on inputs of shape .* not multiples of 16",
         ),
         (
             {"image_size": 100, "patch_size": 25, "backbone": "deeplabv3"},
@@ -220,7 +220,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
         ),
         (
             {"weights": "pretrained", "encoder": "resnext101_32x4d"},
-            r"encoder='resnext101_32x4d' only weights of other data \(ssl, swsl\) are published",
+            r"'resnext101_32x4d' only weights trained on other data \(ssl, swsl\) are published",
         ),
     ],
 )

@@ -127,7 +127,9 @@ def _pretrained_setting(encoder: str) -> str | bool:
     published = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {"imagenet": {}})
     if "imagenet" not in published:
         known = (
-            f"only weights for other data ({', '.join(published)})" if published else "no weights"
+            f"only weights trained on other data ({', '.join(published)})"
+            if published
+            else "no weights"
         )
         raise ConfigError(
             f"weights='pretrained': for encoder={encoder!r} {known} are published; use another "
