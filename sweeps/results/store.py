@@ -30,6 +30,7 @@ from patchtrain.files import atomic_path, check_writable
 from patchtrain.record import EpochRecord, TrialRecord, read_json, read_rows, write_json, write_rows
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
+from sweeps.search.settings import with_newer_settings
 
 IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
 """Keys of `sweep.json` that must not change when a sweep is resumed."""
@@ -338,6 +339,8 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: is damaged ({error}); give another --out") from None
     wanted = json.loads(json.dumps(dict(description)))
+    if isinstance(held.get("settings"), dict):
+        held["settings"] = with_newer_settings(held["settings"], wanted["settings"])
     for key in IDENTITY:
         for name, before, now in _differences(key, held.get(key), wanted.get(key)):
             raise ConfigError(

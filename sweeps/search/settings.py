@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from patchtrain import catalog
 from patchtrain.catalog import Range, Role, Values
-from patchtrain.config import TrialConfig, searched_settings
+from patchtrain.config import TrialConfig, searched_settings, settings_of
 from patchtrain.settings import column_type
 
 _SEARCH = searched_settings()
@@ -40,3 +43,18 @@ def ignored_by(method: str) -> frozenset[str]:
         ConfigError: the method is unknown.
     """
     return catalog.unread_settings(catalog.method(method))
+
+
+def with_newer_settings(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an earlier sweep as they would be written today: settings that did not
+    exist then had the effect of today's defaults.
+
+    Args:
+        held: settings in the sweep's `sweep.json`.
+        wanted: settings of today's sweep, whose names are filled in.
+    """
+    defaults = settings_of({"dataset": held.get("dataset", TrialConfig.dataset)})
+    newer = {
+        name: defaults.get(name, getattr(TrialConfig, name)) for name in wanted if name not in held
+    }
+    return {**newer, **held}

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from patchtrain.errors import ConfigError
 from patchtrain.record import TrialRecord, TrialStatus, read_rows
+from sweeps.search.settings import with_newer_settings
 from sweeps.search.space import Space, recorded
 
 _TEACHES = frozenset(
@@ -78,7 +79,9 @@ def known_trials(
 def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
     earlier, varied_there, trials = _read(run_dir)
     # as JSON has them, so that lists and tuples compare equal
-    _check_comparable(run_dir, earlier, varied_there, json.loads(json.dumps(dict(settings))))
+    wanted = json.loads(json.dumps(dict(settings)))
+    earlier = with_newer_settings(earlier, wanted)
+    _check_comparable(run_dir, earlier, varied_there, wanted)
     fixed_here = {
         name: value
         for name, value in settings.items()
