@@ -110,14 +110,14 @@ def _facts(field: str, name: str, known: Mapping[str, Any], kind: type) -> Any:
 
 
 @cache
-def _own_facts(field: str, name: str, kind: type) -> Any:
-    facts = getattr(load_named(name, field), "facts", None)
+def _own_facts(field: str, name: str, kind: type[Any]) -> Any:
+    facts: Any = getattr(load_named(name, field), "facts", None)
     if not isinstance(facts, kind):
         raise ConfigError(
             f"{field}={name!r}: has no facts; give the class an attribute "
             f"`facts = {kind.__name__}(...)` (patchtrain.catalog)"
         )
-    named = facts.refuses if isinstance(facts, MethodFacts) else (facts.task,)
+    named = [facts.task] if isinstance(facts, DatasetFacts) else facts.refuses
     for task_name in named:
         if task_name not in TASKS:
             raise ConfigError(

@@ -1,19 +1,17 @@
-"""Values that a setting is to take, as `--vary` asks for them. Knows nothing of settings."""
+"""Values that a setting is to take, as `--vary` asks for them. Knows nothing of what they mean."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from patchtrain.catalog import Range, Values
+from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-
-_NAMED = re.compile(r"\s*(?!(?i:nan|inf)\b)[^\W\d][\w.]*:[^\W\d]\w*\s*")
-"""A part of the user's own, `package.module:Name`, which is no range; one without end is."""
+from patchtrain.extension import has_form
 
 
 def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
@@ -27,18 +25,24 @@ def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
         name, separator, listed = (part.strip() for part in text.partition("="))
         if name in varied:
             raise ConfigError(f"--vary {name} is given twice; give it once, with all its values")
-        varied[name] = _parse_values(text, listed) if separator else None
+        varied[name] = _parse_values(name, text, listed) if separator else None
     return varied
 
 
-def _parse_values(text: str, listed: str) -> Values:
+def _parse_values(name: str, text: str, listed: str) -> Values:
     low, separator, high = listed.partition(":")
-    if separator and not any(map(_NAMED.fullmatch, listed.split(","))):
+    if separator and not _names_own_part(name, listed):
         return _parse_range(text, low, high)
     values = tuple(_parse_value(text, value) for value in listed.split(","))
     if None in values:
         raise ConfigError(f"--vary {text}: has an empty value; write NAME=A,B,C or NAME=LOW:HIGH")
     return values
+
+
+def _names_own_part(name: str, listed: str) -> bool:
+    """Whether one of the values is a part of the user's own, which a text setting may name."""
+    is_text = isinstance(getattr(TrialConfig, name, None), str)
+    return is_text and any(has_form(value.strip()) for value in listed.split(","))
 
 
 def _parse_range(text: str, low: str, high: str) -> Range:
