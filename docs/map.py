@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("patchtrain", "sweeps", "analysis", "benchmarks")
+_WITHOUT_INIT = {"benchmarks": "Scripts that print ratios measured side by side; not tests"}
 PAGE = ROOT / "docs" / "architecture.md"
 _BLOCK = re.compile(r"(?<=<!-- map -->\n```\n).*?(?=```\n<!-- end of map -->)", re.DOTALL)
 _COLUMN = 34
@@ -45,7 +46,7 @@ def _line(name: str, path: Path, depth: int) -> str:
 def _summary(path: Path) -> str:
     """Return the first sentence of the docstring of the module `path`."""
     if not path.exists():
-        return ""
+        return _WITHOUT_INIT.get(path.parent.name, "")
     text = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].split())
     return re.split(r"(?<=\.)\s", text)[0].rstrip(".")
 

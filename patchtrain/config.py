@@ -63,6 +63,10 @@ def _check_microbatch(name: str, value: int | str) -> None:
         raise ConfigError(f"{name}={value!r} is not accepted; {_MICROBATCH}")
 
 
+def _check_head(name: str, value: str) -> None:
+    catalog.check_listed(name, value)
+
+
 def _check_augmentations(name: str, value: str) -> None:
     unknown = [each for each in _listed(value) if each not in AUGMENTATIONS]
     if unknown:
@@ -177,6 +181,10 @@ class TrialConfig:
     layout: Layout = setting("tile")
     """How Z is laid out in detection: `tile`, the maps of all patches side by side; `stack`, the
     paper's, on top of each other as channels."""
+
+    head: str = setting("fcos", _check_head)
+    """Head that finds objects in detection, of the heads in the catalog: `fcos`, the paper's, or
+    `package.module:Name` of your own."""
 
     backbone: str = setting("resnet50", search=Search(role=Role.SCIENTIFIC))
     """Feature extractor (theta1). Classification: its timm name; detection too, with a feature

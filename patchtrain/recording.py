@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from patchtrain import __version__
+from patchtrain import __version__, catalog
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus, setting_names
 from patchtrain.tasks import parts_of
@@ -78,7 +78,11 @@ def _recorded_settings(config: TrialConfig) -> dict[str, Any]:
     task or the method has no such part.
     """
     parts = parts_of(config)
-    settings = {name: getattr(config, name) for name in setting_names()}
+    settings = {
+        name: getattr(config, name)
+        for name in setting_names()
+        if catalog.reads(config.task, name) and catalog.dataset_reads(config.dataset, name)
+    }
     return settings | {
         "encoder": parts.encoder_name(config),
         "aggregator": parts.aggregator_name(config),

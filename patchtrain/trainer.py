@@ -255,7 +255,7 @@ class Trainer:
         )
 
     def close(self) -> None:
-        """Free the device and lift the cap; the trainer is not used any more."""
+        """Free the device and lift the cap; do not use the trainer afterwards."""
         self._engine = None
         if self._guard is not None:
             self._guard.release()

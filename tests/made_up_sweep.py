@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
@@ -29,6 +32,7 @@ __all__ = [
     "Refusals",
     "make_search",
     "needed_bytes",
+    "points",
     "predict",
     "record_of",
     "run_to_the_end",
@@ -42,3 +46,9 @@ def state_of(storage: BaseStorage, budget: int, trial_id: str) -> FrozenTrial | 
     found = [t for t in trials_of(storage, budget) if t.user_attrs.get(TRIAL_ID) == trial_id]
     assert len(found) <= 1
     return found[0] if found else None
+
+
+def points(num_points: int) -> list[dict[str, Any]]:
+    """Some draws, spread over the space; the last ones cannot fit the small budget."""
+    spread = list(itertools.islice(SPACE.points(), 0, None, 97))
+    return sorted(spread, key=lambda params: needed_bytes(SPACE.config(params)))[:num_points]

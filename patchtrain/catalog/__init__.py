@@ -17,7 +17,9 @@ from patchtrain.catalog.facts import (
     Values,
 )
 from patchtrain.catalog.lookup import (
+    check_listed,
     dataset,
+    dataset_reads,
     implementation,
     is_own,
     known_method,
@@ -28,10 +30,11 @@ from patchtrain.catalog.lookup import (
     unread_settings,
 )
 from patchtrain.catalog.methods import METHODS
-from patchtrain.catalog.tasks import TASKS
+from patchtrain.catalog.tasks import HEADS, TASKS
 
 __all__ = [
     "DATASETS",
+    "HEADS",
     "METHODS",
     "TASKS",
     "DatasetFacts",
@@ -41,7 +44,9 @@ __all__ = [
     "Search",
     "TaskFacts",
     "Values",
+    "check_listed",
     "dataset",
+    "dataset_reads",
     "implementation",
     "is_own",
     "known_method",

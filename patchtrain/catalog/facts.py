@@ -53,6 +53,14 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartFacts:
+    """A part of which others need to know nothing but where it is."""
+
+    implementation: str
+    """`package.module:Name` of the class."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MethodFacts:
     """A method: how an image is trained on."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from patchtrain.catalog.datasets import DATASETS
 from patchtrain.catalog.facts import DatasetFacts, MethodFacts, TaskFacts
 from patchtrain.catalog.methods import METHODS
-from patchtrain.catalog.tasks import TASKS
+from patchtrain.catalog.tasks import HEADS, TASKS
 from patchtrain.errors import ConfigError
 from patchtrain.extension import FORM, is_named, load_named
 
@@ -63,15 +63,29 @@ def unread_settings(facts: MethodFacts) -> frozenset[str]:
 
 def reads(task_name: str, setting: str) -> bool:
     """Whether the task reads the setting; one that no task names is read by all."""
-    named = {name for facts in TASKS.values() for name in facts.reads}
-    return setting not in named or setting in task(task_name).reads
+    return setting not in _TASK_SETTINGS or setting in task(task_name).reads
+
+
+def dataset_reads(dataset_name: str, setting: str) -> bool:
+    """Whether the data set reads the setting; one that no data set names is read by all."""
+    return setting not in _DATASET_SETTINGS or setting in dataset(dataset_name).reads
+
+
+def check_listed(field: str, name: str) -> None:
+    """Refuse a name that is neither one of ours nor written as one of the user's own.
+
+    Raises:
+        ConfigError: lists ours.
+    """
+    if name not in _BUILTIN[field] and not is_own(name):
+        raise _unknown(field, name, f", or {FORM} of your own")
 
 
 def implementation(field: str, name: str, contract: type) -> Any:
-    """Return the class behind the data set, method or task `name`.
+    """Return the class behind the data set, head, method or task `name`.
 
     Args:
-        field: `dataset`, `method` or `task`.
+        field: `dataset`, `head`, `method` or `task`.
         contract: the class must be a subclass of it.
 
     Raises:
@@ -93,10 +107,13 @@ def implementation(field: str, name: str, contract: type) -> Any:
 
 _BUILTIN: Mapping[str, Mapping[str, Any]] = {
     "dataset": DATASETS,
+    "head": HEADS,
     "method": METHODS,
     "task": TASKS,
 }
 
+_TASK_SETTINGS = frozenset(name for facts in TASKS.values() for name in facts.reads)
+_DATASET_SETTINGS = frozenset(name for facts in DATASETS.values() for name in facts.reads)
 _METHOD_SETTINGS = frozenset(name for facts in METHODS.values() for name in facts.reads)
 
 
@@ -104,9 +121,13 @@ def _facts(field: str, name: str, known: Mapping[str, Any], kind: type) -> Any:
     if name in known:
         return known[name]
     if not is_own(name) or kind is TaskFacts:
-        own = "" if kind is TaskFacts else f", or {FORM} of your own"
-        raise ConfigError(f"{field}={name!r} is not accepted; use one of {', '.join(known)}{own}")
+        raise _unknown(field, name, "" if kind is TaskFacts else f", or {FORM} of your own")
     return _own_facts(field, name, kind)
+
+
+def _unknown(field: str, name: str, own: str) -> ConfigError:
+    known = ", ".join(_BUILTIN[field])
+    return ConfigError(f"{field}={name!r} is not accepted; use one of {known}{own}")
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from patchtrain.catalog.facts import Config, Range, TaskFacts
+from patchtrain.catalog.facts import Config, PartFacts, Range, TaskFacts
 from patchtrain.errors import ConfigError
 
 _COARSEST_STRIDE_PX = 32
@@ -31,6 +31,11 @@ _DENSE_METHODS = ("local_global", "patchgd", "tiled", "downsampled")
 """Methods that a sweep tries if patches have targets of their own."""
 
 _DENSE_LEARNING_RATES = Range(low=1e-5, high=1e-3)  # the paper: 1e-4
+
+HEADS: Mapping[str, PartFacts] = {
+    "fcos": PartFacts(implementation="patchtrain.tasks.detection.fcos:Fcos"),
+}
+"""Heads of detectors, which find objects in maps of features."""
 
 TASKS: Mapping[str, TaskFacts] = {
     "classification": TaskFacts(
@@ -62,7 +67,14 @@ TASKS: Mapping[str, TaskFacts] = {
             "tile_overlap": 0.2,
             "learning_rate": 1e-4,
         },
-        reads=("latent_channels", "layout", "tile_overlap", "max_detections", "area_ranges"),
+        reads=(
+            "latent_channels",
+            "head",
+            "layout",
+            "tile_overlap",
+            "max_detections",
+            "area_ranges",
+        ),
         patch_step_px=_COARSEST_STRIDE_PX,
         search={"method": _DENSE_METHODS, "learning_rate": _DENSE_LEARNING_RATES},
         check=_check_boxes,

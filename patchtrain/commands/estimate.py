@@ -30,7 +30,7 @@ def estimate(
 
     Args:
         budget: the budget to compare with; None: the configuration's own.
-        maximised: the setting to find the largest value of that fits the budget.
+        maximised: find the largest value of this setting that fits the budget.
         quick: do not list the settings that lower the peak, which takes further estimates.
 
     Raises:

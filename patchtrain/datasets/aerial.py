@@ -50,7 +50,7 @@ class Aerial(DataSet):
             return _LAND_USES
         if config.foreground not in _LAND_USES:
             raise ConfigError(
-                f"foreground={config.foreground!r} is no class of dataset=aerial; use one of "
+                f"foreground={config.foreground!r} is not a class of dataset=aerial; use one of "
                 f"{', '.join(_LAND_USES)}"
             )
         return ("background", config.foreground)

@@ -187,9 +187,9 @@ def _fit(
     """Return the function variables -> sizes [E] that goes through all `points`; None if they do
     not determine one with whole bytes per step of a variable.
 
-    With one variable two points are enough, if they leave every block at least 0 bytes at 0: a line
-    through two points of a curve bent upwards would not. With more variables it takes one more
-    point than determines the function, to test it.
+    With one variable two points are enough if the line gives every block at least 0 bytes at 0; a
+    line through two points of a curve bent upwards would not. With more variables it takes one
+    point more than determines the function, to test it.
     """
     places = np.array(list(points), dtype=np.float64)
     if not len(places) or not places.shape[1]:

@@ -124,7 +124,7 @@ class MemoryGuard:
         """Stop recording what memory is for, if that costs time and the cap does not need it."""
 
     def release(self) -> None:
-        """Lift the cap; the guard is not used any more."""
+        """Lift the cap; do not use the guard afterwards."""
 
     def _meter_limit_bytes(self) -> int | None:
         return self.budget_bytes

@@ -43,7 +43,7 @@ _UNIT_BYTES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _LIBRARY_OUT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
 )
-"""How CUDA and its libraries report it; they do not raise the error of torch's allocator."""
+"""How CUDA and its libraries report that memory ran out; torch's allocator has its own error."""
 
 _created_context_bytes: dict[int, int] = {}
 """Device -> bytes that appeared with its context; for drivers that do not list this process."""

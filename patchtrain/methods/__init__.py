@@ -1,4 +1,4 @@
-"""Methods: how an image is trained on. One file a method, one contract (`base.Method`)."""
+"""Methods: how an image is trained on. One file per method, one contract (`base.Method`)."""
 
 from patchtrain import catalog
 from patchtrain.config import TrialConfig

@@ -62,7 +62,7 @@ class Method(ABC):
     def backward(
         self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor] = lambda loss: loss
     ) -> Tensor:
-        """Add the gradients of one inner iteration to the parameters'; return its loss, a scalar.
+        """Add the gradients of one inner iteration to the parameters; return the loss, a scalar.
 
         Args:
             generator: on the host; draws which patches are sampled and seeds dropout.

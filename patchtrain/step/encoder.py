@@ -87,7 +87,7 @@ class Encoded:
         self._second_run = second_run
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of `loss`, a scalar made from `features`, to all parameters'."""
+        """Add the gradients of `loss`, a scalar made from `features`, to all parameters."""
         if self._second_run is None:
             with self._encoder.recomputing():
                 loss.backward()
@@ -100,7 +100,7 @@ class Encoded:
             self._encoder.run_again(self._second_run, gradient)
 
     def backward_from(self, gradient: Tensor) -> None:
-        """Add the gradients of the backbone's parameters, given dL/dfeatures [N, F]."""
+        """Add gradients to the backbone's parameters, given dL/dfeatures [N, F]."""
         if self._second_run is None:
             with self._encoder.recomputing():
                 self.features.backward(gradient)
@@ -181,7 +181,7 @@ class Encoder:
         return Encoded(self, features.requires_grad_(), SecondRun(inputs, chunks, seed))
 
     def run_again(self, run: SecondRun, gradient: Tensor) -> None:
-        """Add the gradients of the backbone, given dL/dfeatures [N, F]."""
+        """Run the pass again and add gradients to the backbone, given dL/dfeatures [N, F]."""
         for chunk in self._representative(run.chunks):
             with _statistics_kept(self._backbone):
                 part = self._forward(run.inputs, chunk, run.seed)

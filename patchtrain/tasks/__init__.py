@@ -1,4 +1,4 @@
-"""Tasks: what is predicted. One folder a task, one contract (`base.TaskParts`).
+"""Tasks: what is predicted. One folder per task, one contract (`base.TaskParts`).
 
 Training, estimates, evaluation and checks all build networks here.
 """

@@ -9,11 +9,11 @@ from patchtrain.settings import column_type
 
 _SEARCH = searched_settings()
 
-SEARCHABLE = tuple(_SEARCH)
-"""Every setting that a sweep can vary."""
-
 ALWAYS_VARIED = tuple(name for name, search in _SEARCH.items() if search.always)
 """Settings that are varied unless they are fixed; not every method reads all of them."""
+
+SEARCHABLE = (*ALWAYS_VARIED, *(name for name in _SEARCH if name not in ALWAYS_VARIED))
+"""Every setting that a sweep can vary."""
 
 
 def role(name: str) -> Role:

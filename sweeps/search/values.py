@@ -1,4 +1,4 @@
-"""Values that a setting is to take, as `--vary` asks for them. Knows nothing of what they mean."""
+"""From `--vary NAME=A,B,C` and `--vary NAME=LOW:HIGH` to the values that a setting takes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from patchtrain.catalog import Range, Values
-from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.extension import has_form
+from sweeps.search.settings import SEARCHABLE, number_type
 
 
 def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
@@ -31,18 +31,13 @@ def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
 
 def _parse_values(name: str, text: str, listed: str) -> Values:
     low, separator, high = listed.partition(":")
-    if separator and not _names_own_part(name, listed):
+    takes_names = name in SEARCHABLE and number_type(name) is None
+    if separator and not (takes_names and any(map(has_form, listed.replace(" ", "").split(",")))):
         return _parse_range(text, low, high)
     values = tuple(_parse_value(text, value) for value in listed.split(","))
     if None in values:
         raise ConfigError(f"--vary {text}: has an empty value; write NAME=A,B,C or NAME=LOW:HIGH")
     return values
-
-
-def _names_own_part(name: str, listed: str) -> bool:
-    """Whether one of the values is a part of the user's own, which a text setting may name."""
-    is_text = isinstance(getattr(TrialConfig, name, None), str)
-    return is_text and any(has_form(value.strip()) for value in listed.split(","))
 
 
 def _parse_range(text: str, low: str, high: str) -> Range:

@@ -45,7 +45,7 @@ def test_no_completed_trial_is_no_crash(
         (["report", "{run}", "{run}"], "--out: is missing"),
         (["report", "{run}", "--watch", "0"], "is not between 1 and 86400 seconds"),
         (["report", "--from-csv", "{tmp}/none.csv", "--out", "{tmp}/x"], "cannot be read"),
-        (["report", "s4://bucket/run"], "no such kind of URI"),
+        (["report", "s4://bucket/run"], "this kind of URI cannot be read here"),
         (["best", "{run}", "--confidence", "1"], "--confidence=1.0 must be above 0 and below 1"),
         (["best", "{run}", "--confidence", "0.9"], "no configuration was trained with several"),
         (["best", "{run}", "--metric-at-least", "nan"], "--metric-at-least=nan must be a finite"),
@@ -54,7 +54,7 @@ def test_no_completed_trial_is_no_crash(
         (["compare", "{run}", "{run}", "--budgets", "2XB"], "--budgets='2XB'"),
         (["show", "{run}", "zzz"], "TRIAL='zzz': is not a trial of the run; one of: a"),
         (["show", "{run}", "a", "--config", "{run}/trials.parquet/x"], "cannot be written"),
-        (["export", "{run}", "--out", "{run}"], "trials.parquet there is what is read"),
+        (["export", "{run}", "--out", "{run}"], "trials.parquet there is being read"),
         (["paper", "--table", "IX"], "--table=IX: is not a table here; give one of I, II"),
         (["draw", "{run}"], "invalid choice"),
         ([], "COMMAND"),
@@ -115,7 +115,7 @@ def test_what_is_read_is_never_written_over(
     for command in ("report", "export"):
         read = str(tmp_path / ".." / tmp_path.name / "trials.csv")
         assert main([command, "--from-csv", read, "--out", str(tmp_path)]) == 2
-        assert "trials.csv there is what is read, and must stay" in capsys.readouterr().err
+        assert "trials.csv there is being read and must stay" in capsys.readouterr().err
     assert (tmp_path / "trials.csv").read_bytes() == before
 
 
@@ -156,8 +156,8 @@ def test_a_run_named_by_a_uri_is_not_written_over(
     run_dir = write_run([trial("a")])
     before = (run_dir / "trials.parquet").read_bytes()
     assert main(["export", run_dir.as_uri(), "--out", str(run_dir)]) == 2
-    assert "trials.parquet there is what is read" in capsys.readouterr().err
+    assert "trials.parquet there is being read" in capsys.readouterr().err
     words = ["show", str(run_dir), "a", "--config", str(run_dir / "trials.parquet")]
     assert main(words) == 2
-    assert "is a file of the run, which must stay" in capsys.readouterr().err
+    assert "is a file of the run and must stay" in capsys.readouterr().err
     assert (run_dir / "trials.parquet").read_bytes() == before

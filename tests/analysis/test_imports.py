@@ -13,7 +13,7 @@ import analysis
 ROOT = Path(__file__).resolve().parents[2]
 
 
-HEAVY = ("torch", "ray", "sweeps", "patchtrain.errors", "fsspec")
+HEAVY = ("torch", "ray", "sweeps", "patchtrain.trainer", "fsspec")
 
 
 CHECK = "; import sys; print(sorted(set(sys.modules) & set({heavy!r})))"

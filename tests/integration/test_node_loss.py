@@ -1,4 +1,4 @@
-"""A node of the cluster that goes away: its trial goes on elsewhere, and nothing is lost."""
+"""A node of the cluster goes away: the trial continues elsewhere, and nothing is lost."""
 
 from datetime import datetime, timezone
 

@@ -72,7 +72,7 @@ def name_of(resources):
 
 @pytest.fixture
 def answers(nodes, tmp_path):
-    """File of what the nodes said of their GPUs."""
+    """File with the GPU memory that the nodes reported."""
     path = tmp_path / "gpus.json"
     sizes = {key: GPU_BYTES[name] for key, name in nodes.items() if name in GPU_BYTES}
     path.write_text(json.dumps(sizes))
@@ -80,13 +80,13 @@ def answers(nodes, tmp_path):
 
 
 def computed_slots(cluster, places, budget_bytes):
-    """Return the slots that are computed for each node that has some, by its name."""
+    """Return the computed number of slots of each node that has any, by name."""
     slots = places.slots_by_node(budget_bytes)
     return {name_of(node): num for node, num in zip(cluster.nodes, slots, strict=True) if num}
 
 
 def created_groups(nodes):
-    """Return for how many trials each node has reserved, by its name."""
+    """Return the number of trials that each node holds resources for, by name."""
     return Counter(
         nodes[node_id]
         for group in placement_group_table().values()

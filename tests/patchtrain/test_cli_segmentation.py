@@ -212,7 +212,7 @@ def test_evaluate_opens_only_the_images_of_the_split(coloured_dir, tmp_path, cap
             "'deeplabv3' cannot .* divisible by 8",
         ),
         ({"dataset": "image_masks", "data_dir": None}, "data_dir is not set"),
-        ({"dataset": "aerial", "foreground": "cars"}, "foreground='cars' is no class of"),
+        ({"dataset": "aerial", "foreground": "cars"}, "foreground='cars' is not a class of"),
         ({"dataset": "drive", "foreground": "road"}, "foreground='road': dataset=drive has no"),
         (
             {"weights": "pretrained", "backbone": "unet_plain"},

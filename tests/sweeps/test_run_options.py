@@ -143,7 +143,7 @@ def test_a_budget_that_some_of_the_networks_fit_is_accepted():
         (["--epochs", "2"], ["--epochs", "4"], "settings.epochs=2, this command 4"),
     ],
 )
-def test_another_space_cannot_go_on_with_the_sweep_and_is_told_why(
+def test_a_sweep_cannot_be_resumed_over_another_space_and_says_why(
     before, now, difference, tmp_path
 ):
     folder = RunFolder(sweep_in(tmp_path / "run", *before))
@@ -154,7 +154,7 @@ def test_another_space_cannot_go_on_with_the_sweep_and_is_told_why(
     assert str(error.value).endswith("; give the same value, or another --out")
 
 
-def test_how_a_space_is_searched_may_change_when_the_sweep_goes_on(tmp_path):
+def test_how_a_space_is_searched_may_change_on_resume(tmp_path):
     folder = RunFolder(sweep_in(tmp_path / "run"))
     now = ["--sampler", "grid", "--scheduler", "mo-asha", "--seeds", "2", "--num-trials", "99"]
     now += ["--include-paper-configs", "--max-concurrent", "1"]

@@ -27,13 +27,13 @@ from patchtrain.tasks.maps import check_map_aggregator
 
 
 class DetectionParts(TaskParts):
-    """Feature pyramid N x 3 x p x p -> N x L x d, and FCOS's head, with a 1x1 convolution in front
-    that joins the latent block's features of a cell.
+    """Feature pyramid N x 3 x p x p -> N x L x d and the head that finds objects, with a 1x1
+    convolution in front that joins the latent block's features of a cell.
     """
 
     def check_names(self, config: TrialConfig) -> None:
         """Refuse unknown names and a number of channels that makes no detector."""
-        check_detector(config.backbone, config.latent_channels)
+        check_detector(config.backbone, config.head, config.latent_channels)
         check_map_aggregator(config)
 
     def layout_name(self, config: TrialConfig) -> str | None:
@@ -58,7 +58,7 @@ class DetectionParts(TaskParts):
             if config.layout == "stack":
                 num_joined += config.num_patches - 1
         channels = config.latent_channels
-        head = DetectionHead(channels, num_classes, channels * num_joined)
+        head = DetectionHead(config.head, channels, num_classes, channels * num_joined)
         return Network(self.load_backbone(config), head)
 
     def check_features(

@@ -1,4 +1,4 @@
-"""Feature pyramids and FCOS heads from names (detection).
+"""Feature pyramids and heads from names (detection).
 
 Knows nothing of grids, methods or budgets.
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
@@ -26,19 +25,12 @@ from patchtrain.models.backbones import (
     prepare,
     timm_network,
 )
-from patchtrain.tasks.detection.fcos import HeadOutputs
+from patchtrain.tasks.detection.head import ObjectHead, Outputs
 
 STRIDES = (8, 16, 32, 64, 128)
 """Strides of FCOS's levels P3 to P7, in px."""
 
 _OF_BACKBONE = STRIDES[:3]
-
-NUM_TOWER_CONVS = 4
-HALO_CELLS = NUM_TOWER_CONVS + 1
-"""How far a location's output looks: one cell for each 3x3 convolution on the way."""
-
-_NORM_GROUPS = 32
-"""Groups of the heads' group norm."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +55,19 @@ class Levels:
         return sum(side**2 for side in self.sides)
 
 
-def check_detector(backbone: str, latent_channels: int) -> None:
+def check_detector(backbone: str, head: str, latent_channels: int) -> None:
     """Refuse a name or a number of channels that makes no detector.
 
     Raises:
         ConfigError: names the field and the remedy.
     """
     check_name("backbone", backbone)
-    if latent_channels % _NORM_GROUPS or latent_channels < 2 * _NORM_GROUPS:
-        raise ConfigError(
-            f"latent_channels={latent_channels} must be a multiple of {_NORM_GROUPS} from "
-            f"{2 * _NORM_GROUPS} up in detection: the heads have group norm; use e.g. 256, FCOS's"
-        )
+    head_class(head).check_features(latent_channels)
+
+
+def head_class(name: str) -> type[ObjectHead]:
+    """Return the head `name`, one of ours or `package.module:Name` of the user's own."""
+    return catalog.implementation("head", name, ObjectHead)
 
 
 class Pyramid(nn.Module):
@@ -101,24 +94,30 @@ class Pyramid(nn.Module):
 
 class DetectionHead(nn.Module):
     """Reads maps: joins all features of a cell with one convolution, if there are more than its
-    own, and runs FCOS's head.
+    own, and runs the head that finds objects.
     """
 
-    def __init__(self, num_features: int, num_classes: int, num_joined: int) -> None:
+    def __init__(self, name: str, num_features: int, num_classes: int, num_joined: int) -> None:
         """Args:
-        num_features: d, the channels of the maps that FCOS's head reads.
+        name: see `TrialConfig.head`.
+        num_features: d, the channels of the maps that the head reads.
         num_joined: channels to join; 0: none.
         """
         super().__init__()
         self.join = nn.Conv2d(num_joined, num_features, 1) if num_joined else None
-        self.fcos = FCOSHead(num_features, 1, num_classes, NUM_TOWER_CONVS)
+        self._name = name.rpartition(":")[2]  # part of the names of saved weights
+        self.add_module(self._name, head_class(name)(num_features, num_classes))
 
-    def forward(self, levels: Sequence[Tensor]) -> HeadOutputs:
+    @property
+    def objects(self) -> ObjectHead:
+        """The head that finds objects."""
+        head = self.get_submodule(self._name)
+        assert isinstance(head, ObjectHead)
+        return head
+
+    def forward(self, levels: Sequence[Tensor]) -> Outputs:
         """Return the outputs of locations, given maps N x d x h x w of each level."""
-        outputs = self.fcos(list(levels))
-        return HeadOutputs(
-            outputs["cls_logits"], outputs["bbox_regression"], outputs["bbox_ctrness"]
-        )
+        return self.objects(levels)
 
 
 def build_pyramid(
@@ -134,7 +133,7 @@ def build_pyramid(
         ConfigError: unknown name, a network without maps of these strides, or weights that cannot
             be loaded.
     """
-    check_detector(backbone, num_features)
+    check_name("backbone", backbone)
     if drop_rate:
         raise ConfigError(f"drop_rate={drop_rate}: detectors have no dropout; use 0")
     if catalog.is_own(backbone):

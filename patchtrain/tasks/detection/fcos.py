@@ -1,4 +1,4 @@
-"""FCOS's losses and boxes, of fixed shape: uncounted locations are masked, none are picked out.
+"""FCOS's head, losses and boxes, of fixed shape: uncounted locations are masked, none picked out.
 
 So a step allocates the same whatever the images show, and can be run without them. The values equal
 those of `torchvision.models.detection.FCOS` (a test compares).
@@ -8,14 +8,25 @@ Shapes: c images or windows, L locations, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import sigmoid_focal_loss
 
-from patchtrain.tasks.detection.assignment import UNCOUNTED
+from patchtrain.datasets.targets.boxes import Objects
+from patchtrain.errors import ConfigError
+from patchtrain.tasks.detection.assignment import UNCOUNTED, Assigned, Region, assign
+from patchtrain.tasks.detection.head import Locations, ObjectHead
+
+NUM_TOWER_CONVS = 4
+"""3x3 convolutions in front of the one that gives the outputs."""
+
+_NORM_GROUPS = 32
+"""Groups of the head's group norm."""
 
 _TINY = 1e-7
 """Keeps divisions by areas from dividing by 0, as in torchvision."""
@@ -43,6 +54,47 @@ class Losses(NamedTuple):
     def total(self) -> Tensor:
         """Their sum."""
         return self.classification + self.boxes + self.centerness
+
+
+class Fcos(FCOSHead, ObjectHead):
+    """FCOS's head, torchvision's: one location for each cell, without anchors."""
+
+    halo_cells = NUM_TOWER_CONVS + 1  # one cell for each 3x3 convolution on the way
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__(num_features, 1, num_classes, NUM_TOWER_CONVS)
+
+    @classmethod
+    def check_features(cls, num_features: int) -> None:
+        """Refuse a number of features that group norm cannot divide."""
+        if num_features % _NORM_GROUPS or num_features < 2 * _NORM_GROUPS:
+            raise ConfigError(
+                f"latent_channels={num_features} must be a multiple of {_NORM_GROUPS} from "
+                f"{2 * _NORM_GROUPS} up in detection: FCOS's head has group norm; use e.g. 256"
+            )
+
+    def forward(self, levels: Sequence[Tensor]) -> HeadOutputs:
+        """Return the outputs of locations, given maps N x d x h x w of each level."""
+        outputs = FCOSHead.forward(self, list(levels))
+        return HeadOutputs(
+            outputs["cls_logits"], outputs["bbox_regression"], outputs["bbox_ctrness"]
+        )
+
+    def assign(self, objects: Objects, regions: list[Region]) -> Assigned:
+        """Return what the locations in `regions` should find, by FCOS's rules."""
+        return assign(objects, regions)
+
+    def loss(self, outputs: HeadOutputs, labels: Tensor, boxes: Tensor, where: Locations) -> Tensor:
+        """Return the sum of the three losses."""
+        return losses(outputs, labels, boxes, *where).total
+
+    def boxes(self, outputs: HeadOutputs, where: Locations) -> Tensor:
+        """Return the boxes [c, L, 4] in px."""
+        return decode(outputs.distances.float(), *where)
+
+    def scores(self, outputs: HeadOutputs) -> Tensor:
+        """Return the scores [c, L, K]."""
+        return scores_of(outputs)
 
 
 def losses(

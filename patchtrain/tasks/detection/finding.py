@@ -1,4 +1,4 @@
-"""Finds boxes in what FCOS's head says: candidates of each level, merged into detections.
+"""Finds boxes in what a head says: candidates of each level, merged into detections.
 
 Shapes: c pieces read at once, L locations of all levels, T candidates, K classes, D detections.
 """
@@ -15,7 +15,7 @@ from torchvision.ops import batched_nms
 from patchtrain.config import TrialConfig
 from patchtrain.memory.meter import INPUT
 from patchtrain.tasks.base import ReaderTools
-from patchtrain.tasks.detection.fcos import HeadOutputs, decode, scores_of
+from patchtrain.tasks.detection.head import Locations, ObjectHead, Outputs
 
 SCORE_THRESHOLD = 0.05
 NMS_IOU = 0.6
@@ -28,6 +28,7 @@ class Finder:
     """Turns the head's outputs into detections in px of the image.
 
     Args:
+        head: what reads outputs as scores and boxes.
         sides: cells along a side of each level.
         strides: of all locations in px, [L], on the device.
         scale: px of the image for each px in which the locations are counted.
@@ -38,6 +39,7 @@ class Finder:
         config: TrialConfig,
         tools: ReaderTools,
         *,
+        head: ObjectHead,
         sides: Sequence[int],
         strides: Tensor,
         scale: float,
@@ -47,20 +49,21 @@ class Finder:
         self._feeder = tools.feeder
         self._guard = tools.guard
         self._to_host = tools.to_host
+        self._head = head
         self._sides = sides
         self._strides = strides
         self._scale = scale
 
-    def candidates(self, outputs: HeadOutputs, places: np.ndarray) -> np.ndarray:
+    def candidates(self, outputs: Outputs, places: np.ndarray) -> np.ndarray:
         """Return the surest candidates of each level, on the host: float32 [c, T, 6], box in px of
         the image, score and class.
 
         Args:
             places: x and y of the locations, float32 [c, L, 2].
         """
-        scores = scores_of(outputs)
-        on_device = self._feeder.constants(places, INPUT)
-        boxes = decode(outputs.distances.float(), on_device, self._strides) * self._scale
+        scores = self._head.scores(outputs)
+        where = Locations(self._feeder.constants(places, INPUT), self._strides)
+        boxes = self._head.boxes(outputs, where) * self._scale
         num_classes = scores.shape[-1]
         parts, start = [], 0
         for side in self._sides:

@@ -1,4 +1,4 @@
-"""Reads feature pyramids: runs FCOS's head on the maps of patches, to learn and to predict.
+"""Reads feature pyramids: runs the detector's head on the maps of patches, to learn and to predict.
 
 Layouts of Z: `tile` lays the maps of all patches out on the grid, so that the head sees the image
 at full resolution; in training it runs where the sampled patches lie (see `windows`). `stack`, the
@@ -26,10 +26,10 @@ from patchtrain.grid.resizing import enlargement_of_cells
 from patchtrain.memory.meter import INPUT, LATENT
 from patchtrain.step.encoder import Encoded, chunks_of
 from patchtrain.tasks.base import Pass, PatchReader, ReaderTools, Scaled
-from patchtrain.tasks.detection.assignment import Assigned, assign, locations, visible
+from patchtrain.tasks.detection.assignment import Assigned, locations, visible
 from patchtrain.tasks.detection.detectors import DetectionHead, Levels
-from patchtrain.tasks.detection.fcos import HeadOutputs, losses
 from patchtrain.tasks.detection.finding import Finder, cut_to
+from patchtrain.tasks.detection.head import Locations, Outputs
 from patchtrain.tasks.detection.windows import Windows
 
 PIECE_PX = 2**18
@@ -89,13 +89,14 @@ class DetectionReader(PatchReader):
         self._grid_size = config.grid_size if is_cut else 1
         self._scale = config.image_size / (self._grid_size * side_px)
         """Px of the image for each px in which locations are counted."""
-        self._windows = Windows(self._levels, self._grid_size)
+        self._windows = Windows(self._levels, self._grid_size, self._head.objects.halo_cells)
         self._at_once = windows_at_once(config.patch_size)
         strides = np.repeat(self._levels.strides, np.square(self._levels.sides))
         self._strides = self._feeder.constants(strides.astype(np.float32), LATENT)
         self._finder = Finder(
             config,
             tools,
+            head=self._head.objects,
             sides=self._levels.sides,
             strides=self._strides,
             scale=self._scale,
@@ -204,7 +205,7 @@ class DetectionReader(PatchReader):
 
     def _piece(self, cells: np.ndarray, objects: Sequence[Objects], rows: slice) -> _Piece:
         found = [
-            assign(seen, self._windows.regions(cell))
+            self._head.objects.assign(seen, self._windows.regions(cell))
             for cell, seen in zip(cells, objects, strict=True)
         ]
         labels, boxes = (np.stack(values) for values in zip(*map(_values, found), strict=True))
@@ -259,11 +260,12 @@ class DetectionReader(PatchReader):
         lesson.by_input[rows] = own.grad  # type: ignore[assignment]
         return loss.detach()
 
-    def _loss(self, outputs: HeadOutputs, piece: _Piece) -> Tensor:
+    def _loss(self, outputs: Outputs, piece: _Piece) -> Tensor:
         places = self._feeder.constants(self._places(piece.cells), INPUT)
+        where = Locations(places, self._strides)
         labels = self._feeder.targets(piece.assigned.labels)
         boxes = self._feeder.constants(piece.assigned.boxes, INPUT)
-        return losses(outputs, labels, boxes, places, self._strides).total
+        return self._head.objects.loss(outputs, labels, boxes, where)
 
     def _rows_of(self, cells: np.ndarray, image: int, given: Pass) -> np.ndarray:
         """Return the row of a pass's N*L rows to which the gradient of each cell of the windows at
@@ -290,14 +292,12 @@ class DetectionReader(PatchReader):
         rows = latent.of_image(image).flatten(0, 1).index_select(0, sources.flatten())
         return rows.unflatten(0, sources.shape)
 
-    def _read(self, features: Tensor) -> HeadOutputs:
+    def _read(self, features: Tensor) -> Outputs:
         """Return the head's outputs [c, L, ...] for `features` [c, L, d]."""
         with self._autocast():
             return self._head(_as_maps(features, self._levels.sides))
 
-    def _read_windows(
-        self, tiles: Tensor, context: Tensor | None, cells: np.ndarray
-    ) -> HeadOutputs:
+    def _read_windows(self, tiles: Tensor, context: Tensor | None, cells: np.ndarray) -> Outputs:
         """Return the head's outputs [c, L, ...] for the patches at `cells`, given the features
         [c, W, d] of their windows, which are joined with the global features `context` [L, d].
         """
@@ -313,7 +313,7 @@ class DetectionReader(PatchReader):
                 ]
             outputs = head([head.join(level) for level in maps])
         own = self._feeder.targets(self._windows.own(cells))[..., None]
-        return HeadOutputs(
+        return type(outputs)(
             *(values.gather(1, own.expand(-1, -1, values.shape[-1])) for values in outputs)
         )
 

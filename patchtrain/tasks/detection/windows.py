@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from patchtrain.tasks.detection.assignment import Region
-from patchtrain.tasks.detection.detectors import HALO_CELLS, Levels
+from patchtrain.tasks.detection.detectors import Levels
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Windows:
     """The levels of a patch."""
     grid_size: int
     """m"""
-    halo: int = HALO_CELLS
+    halo: int
     """In cells."""
 
     @cached_property
@@ -62,8 +62,8 @@ class Windows:
         return self._shown(rows, level), self._shown(cols, level)
 
     def sources(self, cells: np.ndarray) -> np.ndarray:
-        """Return where the cells of the windows at `cells` [c] are among the mn*L cells of all
-        patches, patch by patch; int64 [c, W].
+        """Return, for each cell of the windows at `cells` [c], the index among the mn*L cells of
+        all patches, counted patch by patch; int64 [c, W].
         """
         parts = []
         before = 0
@@ -77,7 +77,9 @@ class Windows:
         return np.concatenate(parts, axis=1)
 
     def own(self, cells: np.ndarray) -> np.ndarray:
-        """Return where the patches at `cells` [c] have their cells in the windows; int64 [c, L]."""
+        """Return, for each cell of the patches at `cells` [c], the index in the patch's window;
+        int64 [c, L].
+        """
         parts = []
         before = 0
         rows, cols = np.divmod(cells, self.grid_size)

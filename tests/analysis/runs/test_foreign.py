@@ -192,7 +192,7 @@ def test_studies_that_cannot_be_used_are_refused_in_one_line(url: str, tmp_path:
         ((url, None, Names()), "holds net, other; name one of them"),
         ((url, "nothing", Names()), "--study=nothing"),
         ((url, "net", Names(metric="x")), "--metric='x' is not known in study 'net'"),
-        ((url, "other", Names()), "--peak is not given and cannot be told"),
+        ((url, "other", Names()), "--peak is not given and cannot be guessed"),
         ((str(tmp_path / "none.journal"), None, Names()), "is neither a storage URL"),
         (("nonsense://x", None, Names()), "--from-optuna=nonsense://x: cannot be read"),
     ]
@@ -346,7 +346,7 @@ def test_results_that_are_not_asked_for_are_settings_where_they_are_not_ours(
     [
         ("trial_id,metric,peak_allocated_bytes\na,1,2\na,3,4\n", "trial_id 'a' is used by several"),
         ("dataset,metric,peak_allocated_bytes\na,1,2\nb,3,4\n", "dataset differs between trials"),
-        ("metric;peak_allocated_bytes\n1;2\n", "values must be parted by commas"),
+        ("metric;peak_allocated_bytes\n1;2\n", "values must be separated by commas"),
     ],
 )
 def test_trials_that_cannot_be_told_apart_or_compared_are_refused(

@@ -1,40 +1,21 @@
 """The run folder: what is written when, what is taken up again, and what is refused."""
 
 import dataclasses
-import errno
 import json
 import os
 import re
 import time
-from datetime import datetime, timezone
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from run_folder import DESCRIPTION, epoch_of, ids_of, record_of
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.record import EpochRecord, TrialRecord, TrialStatus, read_rows
-from sweeps.results.patience import PATIENCE_VARIABLE, patiently
-from sweeps.results.records import unstarted_record
+from patchtrain.record import TrialRecord, TrialStatus, read_rows
+from sweeps.results.patience import PATIENCE_VARIABLE
 from sweeps.results.store import RunFolder
 from sweeps.search.patch_space import patch_space
-
-DESCRIPTION = {
-    "sweep": "test",
-    "budgets_bytes": [1000, 2000],
-    "space": patch_space(TrialConfig()).describe(),
-    "settings": {"epochs": 2, "backbone": "resnet18"},
-    "started_at": "2026-01-01",
-}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    folder.open(DESCRIPTION)
-    yield folder
-    folder.close()
 
 
 def reopened(folder):
@@ -52,33 +33,8 @@ def reopened_after_kill(folder):
     return again
 
 
-def ids_of(records):
-    return [record.trial_id for record in records]
-
-
 def cut_in_half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def record_of(trial_id, **changes):
-    record = unstarted_record(
-        TrialConfig(budget=1000), trial_id, "test", RuntimeError("gone"), datetime.now(timezone.utc)
-    )
-    return dataclasses.replace(record, **changes)
-
-
-def epoch_of(trial_id, epoch, loss=1.0):
-    return EpochRecord(
-        trial_id=trial_id,
-        epoch=epoch,
-        train_loss=loss,
-        learning_rate=1e-3,
-        metric_name="accuracy",
-        metric=0.5,
-        train_time_s=1.0,
-        validation_time_s=1.0,
-        images_per_s=1.0,
-    ).to_row()
 
 
 def test_rows_come_back_as_they_were(folder):
@@ -144,7 +100,7 @@ def test_epochs_survive_a_kill_between_two_writes_of_the_joint_file(folder):
     assert [row["epoch"] for row in read_rows(again.epochs_path)] == [1, 2]
 
 
-def test_a_number_that_is_none_is_unknown(folder):
+def test_nan_and_infinity_are_written_as_unknown(folder):
     folder.add_record(record_of("00000", metric=float("nan"), metrics={"kappa": float("inf")}))
     (before,) = folder.records()
     assert (before.metric, before.metrics) == (None, {"kappa": None})
@@ -180,12 +136,14 @@ def test_rows_survive_a_kill_between_two_writes_of_the_joint_file(folder):
     assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.75, None]
 
 
-def test_joint_files_are_written_as_time_allows(folder):
+def test_joint_files_are_written_as_time_allows(folder, monkeypatch):
+    now_s = [time.monotonic() + 1.0]
+    monkeypatch.setattr("sweeps.results.joint.time", SimpleNamespace(monotonic=lambda: now_s[0]))
     folder.add_record(record_of("00000"))
     folder._joint_trials.credit_s = -0.001  # which 20 ms earn
     folder.add_record(record_of("00001"))
     assert len(read_rows(folder.trials_path)) == 1
-    time.sleep(0.03)
+    now_s[0] += 0.03
     folder.add_epoch(epoch_of("00002", 1))
     assert len(read_rows(folder.trials_path)) == 2
 
@@ -216,7 +174,7 @@ def test_a_folder_without_files_of_trials_is_taken_up(folder):
 
 
 @pytest.mark.parametrize("content", ["", '{"trial_id": "0000', "[]", '{"trial_id": "00007"}'])
-def test_a_torn_file_of_a_trial_is_as_good_as_none(folder, content):
+def test_a_torn_file_of_a_trial_is_ignored(folder, content):
     record = record_of("00000")
     folder.add_record(record)
     folder.add_config("00001", TrialConfig())
@@ -227,7 +185,7 @@ def test_a_torn_file_of_a_trial_is_as_good_as_none(folder, content):
     again.close()
 
 
-def test_a_damaged_joint_file_is_made_again(folder, capsys):
+def test_a_damaged_joint_file_is_rebuilt(folder, capsys):
     records = [record_of(f"{number:05d}") for number in range(3)]
     folder.add_records(records)
     folder.add_epoch(epoch_of("00000", 1))
@@ -284,104 +242,6 @@ def test_every_start_has_its_own_tune_folder(folder):
     (folder.tune_path / "0000").mkdir()
     (folder.tune_path / "0009").mkdir()
     assert folder.next_start() == "0010"
-
-
-# a folder that cannot be written for a while
-
-
-@pytest.fixture
-def file_system(monkeypatch):
-    """A file system that does not take a number of files, and time that flies meanwhile."""
-    state = SimpleNamespace(failures_left=0, error=errno.ENOSPC, slept_s=0.0)
-    replace = os.replace
-
-    def replace_maybe(*arguments, **options):
-        if state.failures_left > 0:
-            state.failures_left -= 1
-            raise OSError(state.error, os.strerror(state.error))
-        return replace(*arguments, **options)
-
-    def sleep(seconds):
-        state.slept_s += seconds
-
-    monkeypatch.setattr(os, "replace", replace_maybe)
-    monkeypatch.setattr("sweeps.results.store.patiently", partial(patiently, sleep=sleep))
-    return state
-
-
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.ESTALE])
-def test_every_file_waits_for_a_folder_that_cannot_be_written(folder, file_system, error, capsys):
-    file_system.error = error
-    writes = [
-        partial(folder.add_config, "00000", TrialConfig()),
-        partial(folder.add_epoch, epoch_of("00000", 1)),
-        partial(folder.note_checkpoint, "00000", str(folder.path / "checkpoint_000000")),
-        partial(folder.add_record, record_of("00000")),
-        folder.close,
-    ]
-    for write in writes:
-        file_system.failures_left = 3
-        folder._joint_trials.is_stale = True  # so that closing has something to do
-        write()
-        assert file_system.failures_left == 0
-        waiting, again = capsys.readouterr().err.splitlines()
-        assert waiting.startswith(f"{folder.path} cannot be written ({os.strerror(error)})")
-        assert again == f"{folder.path} can be written again"
-    assert file_system.slept_s > 1
-    assert [row["trial_id"] for row in read_rows(folder.trials_path)] == ["00000"]
-    assert len(read_rows(folder.epochs_path)) == 1
-    assert not list(folder.path.rglob("*.tmp"))
-
-
-def test_nothing_is_written_into_what_a_missing_mount_leaves(folder, monkeypatch):
-    there, away = folder.path, folder.path.with_name("away")
-
-    def come_back(_):
-        assert list(there.iterdir()) == []
-        there.rmdir()
-        away.rename(there)
-
-    monkeypatch.setattr("sweeps.results.store.patiently", partial(patiently, sleep=come_back))
-    there.rename(away)
-    there.mkdir()  # a mount point is an empty folder
-    folder.add_record(record_of("00000"))
-    assert len(read_rows(folder.trials_path)) == 1
-    assert not away.exists()
-
-
-def test_whoever_waited_in_vain_does_not_wait_again_to_close(folder, file_system, monkeypatch):
-    folder.add_record(record_of("00000"))
-    file_system.failures_left = 10**9
-    limited = partial(patiently, clock=lambda: file_system.slept_s, sleep=lambda _: wait(1000))
-
-    def wait(seconds):
-        file_system.slept_s += seconds
-
-    monkeypatch.setattr("sweeps.results.store.patiently", limited)
-    with pytest.raises(OSError, match="No space left"):
-        folder.add_record(record_of("00001"))
-    waited_s = file_system.slept_s
-    assert 3600 <= waited_s <= 5000
-    folder._joint_trials.is_stale = True
-    folder.close()
-    assert file_system.slept_s == waited_s
-    file_system.failures_left = 0
-    again = RunFolder(folder.path)
-    again.open(DESCRIPTION)
-    assert ids_of(again.records()) == ["00000"]
-    again.close()
-
-
-def test_ctrl_c_ends_the_wait(folder, file_system, monkeypatch):
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sweeps.results.store.patiently", partial(patiently, sleep=interrupt))
-    file_system.failures_left = 10**9
-    with pytest.raises(KeyboardInterrupt):
-        folder.add_record(record_of("00000"))
-    folder._joint_trials.is_stale = True
-    folder.close()  # says nothing more
 
 
 # what is refused
@@ -460,7 +320,7 @@ def test_records_are_trial_records(folder):
     assert isinstance(folder.records()[0], TrialRecord)
 
 
-def test_a_resumed_sweep_says_how_it_goes_on_and_keeps_how_it_began(tmp_path):
+def test_a_resumed_sweep_records_what_it_was_asked_for_and_keeps_how_it_began(tmp_path):
     first = {"sweep": "s", "command": "first", "sampler": "tpe", "num_trials": 8}
     for described in (first, first | {"command": "second", "sampler": "grid", "num_trials": 9}):
         folder = RunFolder(tmp_path / "run")

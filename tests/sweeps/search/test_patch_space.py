@@ -236,7 +236,7 @@ def test_segmentation_varies_its_own_values_by_default():
 
 
 def test_classification_has_no_encoder_to_vary():
-    with pytest.raises(ConfigError, match="--vary encoder: backbones of classification have none"):
+    with pytest.raises(ConfigError, match="--vary encoder: classification does not read it"):
         space_at(512, varied={"encoder": ("resnet18", "resnet34")})
 
 

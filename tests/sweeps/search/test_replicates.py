@@ -1,4 +1,4 @@
-"""Further seeds for the front, and what is said of a configuration over its seeds."""
+"""More seeds for the Pareto front, and the summary of a configuration over its seeds."""
 
 import math
 from dataclasses import replace

@@ -42,7 +42,7 @@ def test_a_rung_keeps_the_share_that_it_should():
     rng = random.Random(0)
     halving = Halving(3, by_peak=True)
     kept = sum(halving.goes_on(reached(i, rng.random(), rng.random())) for i in range(600))
-    # of what comes early more are among the best so far than will be in the end
+    # early trials are among the best so far more often than they will be in the end
     assert 200 <= kept <= 260
 
 
@@ -67,7 +67,7 @@ def test_with_two_objectives_a_dominated_trial_is_stopped():
 
 
 @pytest.mark.parametrize("metric", [None, float("nan")])
-def test_a_metric_that_is_none_is_behind_all_others(metric):
+def test_an_unknown_metric_ranks_behind_all_others(metric):
     halving = Halving(3, by_peak=True)
     assert halving.goes_on(reached("a", 0.1))
     assert not halving.goes_on(reached("b", metric, 1))

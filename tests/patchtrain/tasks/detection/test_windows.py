@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from patchtrain.tasks.detection.detectors import Levels
+from patchtrain.tasks.detection.fcos import Fcos
 from patchtrain.tasks.detection.windows import Windows
 
 
@@ -18,7 +19,7 @@ def tiled(windows: Windows, per_cell: np.ndarray, level: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("patch_px", "size"), [(64, 4), (128, 2), (96, 3), (64, 1)])
 def test_windows_show_a_patch_and_what_is_around_it(patch_px, size):
-    windows = Windows(Levels(patch_px), size)
+    windows = Windows(Levels(patch_px), size, Fcos.halo_cells)
     cells = np.arange(size**2)
     numbers = np.arange(size**2 * windows.levels.num_cells)
     sources, own = windows.sources(cells), windows.own(cells)
