@@ -28,6 +28,12 @@ def is_named(text: str) -> bool:
     return ":" in text
 
 
+def has_form(text: str) -> bool:
+    """Return whether `text` has the form `package.module:Name`."""
+    module, _, name = text.partition(":")
+    return name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
 def load_named(text: str, field: str) -> Any:
     """Return the object that `text` names, importing its module.
 
@@ -53,7 +59,7 @@ def load_named(text: str, field: str) -> Any:
 def _parts(text: str, field: str) -> tuple[str, str]:
     """Return the names of the module and of the object in it."""
     module, _, name = text.partition(":")
-    if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+    if not has_form(text):
         raise ConfigError(
             f"{field}={text!r}: must have the form {FORM}; write for example my_parts:MyClass, "
             "for the class MyClass in my_parts.py"

@@ -138,7 +138,7 @@ def _own_facts(field: str, name: str, kind: type[Any]) -> Any:
             f"{field}={name!r}: has no facts; give the class an attribute "
             f"`facts = {kind.__name__}(...)` (patchtrain.catalog)"
         )
-    named = facts.refuses if isinstance(facts, MethodFacts) else (facts.task,)
+    named = [facts.task] if isinstance(facts, DatasetFacts) else facts.refuses
     for task_name in named:
         if task_name not in TASKS:
             raise ConfigError(

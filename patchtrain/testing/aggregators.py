@@ -75,8 +75,8 @@ class AggregatorContract:
         assert scores.shape == (2, _NUM_CLASSES), f"{tuple(scores.shape)} scores"
         assert scores.isfinite().all(), "scores that are not finite"
         scores.square().sum().backward()
-        assert latent.grad is not None
-        assert latent.grad.any(), "no gradient reaches the latent block"
+        reached = latent.grad is not None and bool(latent.grad.any())
+        assert reached, "no gradient reaches the latent block"
 
     def test_every_image_is_read_by_itself(self) -> None:
         """In evaluation mode the scores of an image do not depend on the others."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,8 @@ import yaml
 
 from patchtrain.catalog import Range, Values
 from patchtrain.errors import ConfigError
+from patchtrain.extension import has_form
 from sweeps.search.settings import SEARCHABLE, number_type
-
-_NAMED = re.compile(r"\s*[^\W\d][\w.]*:[^\W\d]\w*\s*")
-"""A part of the user's own, `package.module:Name`."""
 
 
 def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
@@ -35,7 +32,7 @@ def parse_varied(texts: Sequence[str]) -> dict[str, Values | None]:
 def _parse_values(name: str, text: str, listed: str) -> Values:
     low, separator, high = listed.partition(":")
     takes_names = name in SEARCHABLE and number_type(name) is None
-    if separator and not (takes_names and any(map(_NAMED.fullmatch, listed.split(",")))):
+    if separator and not (takes_names and any(map(has_form, listed.replace(" ", "").split(",")))):
         return _parse_range(text, low, high)
     values = tuple(_parse_value(text, value) for value in listed.split(","))
     if None in values:

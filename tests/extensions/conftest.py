@@ -6,14 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from patchtrain.catalog import lookup
+from patchtrain.datasets import data_set
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).parent / "parts"
+
+OF_FOLDER = ("my_parts", "wrong", "constant")
+"""Modules that tests put into the working folder."""
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -23,6 +29,20 @@ def folder(tmp_path: Path) -> Path:
     """The user's working folder: `my_parts/` beside what the test writes."""
     shutil.copytree(PARTS, tmp_path / "my_parts", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process works in the working folder; the modules there are forgotten afterwards."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in OF_FOLDER:
+            del sys.modules[name]
+    lookup._own_facts.cache_clear()
+    data_set.cache_clear()
 
 
 @pytest.fixture

@@ -10,8 +10,11 @@ from PIL import Image
 from patchtrain.datasets import sampled_names
 from patchtrain.testing import DataSetContract
 
+_SETTINGS = {"coco_mosaic": {"num_classes": 10}}
+
 for _name in sampled_names():
-    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (DataSetContract,), {"dataset": _name})
+    _values = {"dataset": _name, "settings": _SETTINGS.get(_name, {})}
+    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (DataSetContract,), _values)
 
 
 class TestImageMasks(DataSetContract):

@@ -8,7 +8,7 @@ from patchtrain.errors import ConfigError
 from sweeps.search.samplers import SAMPLERS
 from sweeps.testing import SamplerContract
 
-_SLOW = {"gp": {"num_trials": 6}}
+_SLOW = {"gp": {"num_trials": 5}}
 
 for _name in SAMPLERS:
     _values = {"sampler": _name, **_SLOW.get(_name, {})}
