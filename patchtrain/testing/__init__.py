@@ -1,4 +1,4 @@
-"""Contract suites: the tests that any method, backbone, aggregator or data set must pass.
+"""Contract suites: the tests that any method, backbone, head, aggregator or data set must pass.
 
 Ours pass them, and yours should: derive a test class from a suite in a test file of your own and
 run pytest on it.
@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     "patchtrain.testing.aggregators",
     "patchtrain.testing.backbones",
     "patchtrain.testing.datasets",
+    "patchtrain.testing.heads",
     "patchtrain.testing.methods",
     "patchtrain.testing.rules",
 )
@@ -29,6 +30,7 @@ from patchtrain.testing.backbones import (  # noqa: E402
     SegmentationBackboneContract,
 )
 from patchtrain.testing.datasets import DataSetContract  # noqa: E402
+from patchtrain.testing.heads import HeadContract  # noqa: E402
 from patchtrain.testing.methods import MethodContract  # noqa: E402
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "ClassificationBackboneContract",
     "DataSetContract",
     "DetectionBackboneContract",
+    "HeadContract",
     "MethodContract",
     "SegmentationBackboneContract",
 ]

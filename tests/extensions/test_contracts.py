@@ -7,6 +7,7 @@ from patchtrain.testing import (
     ClassificationBackboneContract,
     DataSetContract,
     DetectionBackboneContract,
+    HeadContract,
     MethodContract,
     SegmentationBackboneContract,
 )
@@ -35,6 +36,10 @@ class TestPyramid(DetectionBackboneContract):
 
 class TestStrongest(AggregatorContract):
     aggregator = "extensions.parts.aggregators:Strongest"
+
+
+class TestOneLayer(HeadContract):
+    head = "extensions.parts.heads:OneLayer"
 
 
 class TestColours(DataSetContract):
