@@ -93,7 +93,8 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="images to measure on (default: val, or all if DIR2 holds none of val)",
+        help="images to measure on (default: val, or all if DIR2 has none of the trial's "
+        "validation images)",
     )
     evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON")
     _add_settings(evaluate)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -146,9 +146,17 @@ class TrialRecord:
         settings = {name: row[name] for name in others if row.get(name) is not None}
         return cls(**values, metrics=metrics, settings=settings)
 
+    if not TYPE_CHECKING:  # for notebooks; type checkers should go on refusing misspelt names
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a setting that is not a field; None where it is unknown."""
+            if name in setting_names():
+                return self.__dict__.get("settings", {}).get(name)
+            raise AttributeError(f"a TrialRecord has no {name!r}")
+
     def setting(self, name: str) -> Any:
         """Return the recorded setting `name`; None if it is unknown."""
-        return getattr(self, name) if hasattr(self, name) else self.settings.get(name)
+        return getattr(self, name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def trial_line(record: TrialRecord, names: Sequence[str]) -> str:
     Args:
         names: settings in which the trials differ.
     """
-    settings = ", ".join(_setting(name, getattr(record, name)) for name in names)
+    settings = ", ".join(_setting(name, record.setting(name)) for name in names)
     budget = format_bytes(record.budget_bytes)
     is_refused = record.status is TrialStatus.PREDICTED_INFEASIBLE
     status = _INFEASIBLE if is_refused else record.status.value.replace("_", " ")
@@ -136,7 +136,7 @@ def say_known(plan: Plan, device: str) -> None:
 def say_resumed(num_done: int, num_cut_off: int) -> None:
     """Print what an earlier start has left, if there was one."""
     if num_done or num_cut_off:
-        say(f"resuming: {num_done} trials are finished, {num_cut_off} were cut off")
+        say(f"resuming: {num_done} finished, {num_cut_off} cut off")
 
 
 def say_searched(plan: Plan, progress: Progress, used_up: Sequence[int]) -> None:

@@ -29,6 +29,11 @@ def metric_range(metrics: Sequence[float]) -> tuple[float, float] | None:
     return low - air, high + air
 
 
+def range_of_equals(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return a range around values that are all equal, which plots widen too far; else None."""
+    return metric_range(values) if values and min(values) == max(values) else None
+
+
 def label_levels(
     budgets: Sequence[int], low: float, high: float, log_axis: bool, apart: float = 0.12
 ) -> tuple[int, ...]:

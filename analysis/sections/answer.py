@@ -41,7 +41,7 @@ def _sentence(answer: BudgetAnswer, run: Run) -> str:
     if answer.gain is not None and answer.gain_over_bytes is not None:
         below = exact_size(answer.gain_over_bytes)
         if answer.gain == 0:
-            return f"{best}, the same model as in {below}: this much more memory bought nothing."
+            return f"{best}, the same model as in {below}: the extra memory brought nothing."
         best = f"{best}, {format_metric(answer.gain)} more than in {below}"
     where = f" (of {trial[RUN]})" if len(run.names) > 1 else ""
     return f"{best}: {describe(trial, further_settings(run))}{where}."

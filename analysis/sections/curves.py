@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.draw.axes import range_of_equals
 from analysis.draw.charts import CYCLE, MARKS, Axis, Chart, Line, Panel
 from analysis.numbers.columns import is_drawable, metrics_of
 from analysis.numbers.selection import best_per_budget
@@ -96,7 +97,10 @@ def curves_chart(info: CurvesInfo) -> Chart:
     looks = {id(curve): place % len(CYCLE) for place, curve in enumerate(marked)}
     panel = Panel(
         x=Axis(title="epoch", whole=True),
-        y=Axis(title=info.metric_name),
+        y=Axis(
+            title=info.metric_name,
+            range=range_of_equals([each for curve in info.curves for each in curve.metrics]),
+        ),
         series=tuple(_line(curve, looks.get(id(curve))) for curve in info.curves),
     )
     return Chart(name="curves", title="Learning curves", panels=(panel,))

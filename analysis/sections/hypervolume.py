@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.draw.axes import range_of_equals
 from analysis.draw.charts import RUN_CYCLE, Axis, Chart, Line, Panel
 from analysis.draw.tables import Cell, Column, Table, text_column
 from analysis.numbers.columns import (
@@ -99,7 +100,10 @@ def _path(run: Run, name: str, reference: Reference) -> Path:
 
 def growth_chart(paths: tuple[Path, ...], reference: Reference | None, metric_name: str) -> Chart:
     """Return one line a run in each of two panels."""
-    y = Axis(title=f"hypervolume ({metric_name} x GB)")
+    y = Axis(
+        title=f"hypervolume ({metric_name} x GB)",
+        range=range_of_equals([value for path in paths for value in path.values]),
+    )
     over_trials = tuple(
         _line(path, index, len(paths), hours=False) for index, path in enumerate(paths)
     )

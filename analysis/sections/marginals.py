@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.draw.axes import range_of_equals
 from analysis.draw.charts import Axis, Chart, Mark, Panel, Points
 from analysis.numbers.columns import floats, is_candidate, is_drawable, metrics, metrics_of
 from analysis.numbers.varied import is_text
@@ -126,7 +127,12 @@ def _panel(marginal: Marginal, metric_name: str) -> Panel:
             categories=tuple(each.label for each in levels),
             range=(-0.5, len(levels) - 0.5),
         ),
-        y=Axis(title=metric_name),
+        y=Axis(
+            title=metric_name,
+            range=range_of_equals(
+                [value for each in levels for value in (each.best, *each.quartiles)]
+            ),
+        ),
         series=(
             Points(
                 label="median and quartiles",
@@ -154,8 +160,7 @@ def _build(run: Run) -> list[Block]:
         return []
     note = (
         "Over the completed trials whose method reads the setting: the best, and the median with "
-        "its quartiles. Other settings differ between the groups; for fusion, the pairs below hold "
-        "them fixed."
+        "its quartiles. Other settings differ between the groups."
     )
     label = "Best and median metric by patch size, sampling rate, inner iterations and fusion"
     return [Figure(chart=chart, label=label), Text(text=note, look="note")]

@@ -70,7 +70,7 @@ class TrialProgress:
             completed=progress.batches_done,
             total=progress.num_batches,
             facts=(
-                f"{progress.images_per_s:.1f} images/s  {loss}"
+                f"{progress.images_per_s:.3g} images/s  {loss}"
                 f"memory {format_bytes(progress.live_bytes)}, "
                 f"peak {format_bytes(progress.peak_bytes)} of {self._budget}"
             ),
@@ -81,7 +81,7 @@ class TrialProgress:
         metric = "undefined" if epoch.metric is None else f"{epoch.metric:.4f}"
         self.say(
             f"epoch {epoch.epoch}/{self._num_epochs}  loss {epoch.train_loss:.4f}  "
-            f"{epoch.metric_name} {metric}  {epoch.images_per_s:.1f} images/s  "
+            f"{epoch.metric_name} {metric}  {epoch.images_per_s:.3g} images/s  "
             f"peak {format_bytes(epoch.peak_allocated_bytes)} of {self._budget}"
         )
 

@@ -153,7 +153,8 @@ def _check_out(out: Path, resume: bool) -> None:
     check_writable(out)
     if out.is_dir() and any(out.iterdir()) and not resume:
         raise ConfigError(
-            f"--out {out} is not empty; give another folder, or --resume to continue a trial"
+            f"--out {out} is not empty; give another folder, or continue the trial in it "
+            "(--resume, in Python resume=True)"
         )
 
 

@@ -7,7 +7,7 @@ simulated on top.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -43,8 +43,8 @@ class Estimate:
     """`dry run`, `closed form` or `cache`."""
     seconds: float
     """Time that the estimate took."""
-    _trace: Trace
-    _target: torch.device
+    _trace: Trace = field(repr=False)
+    _target: torch.device = field(repr=False)
 
     @cached_property
     def predicted_peak_bytes(self) -> int:

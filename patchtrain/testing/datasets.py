@@ -50,7 +50,13 @@ class DataSetContract:
     num_images = 12
 
     def write(self, folder: Path) -> None:
-        """Make a small data set in the new folder `folder`."""
+        """Create `folder`, which does not exist yet, with a data set of `num_images` images."""
+        if not data_set(self.dataset).has_sample():
+            pytest.fail(
+                f"{self.dataset} has no write_sample, so the suite has no images: override "
+                f"write(self, folder) in this class to make {self.num_images} of them",
+                pytrace=False,
+            )
         data_set(self.dataset).write_sample(folder, self.num_images, _SIDE_PX, 0)
 
     _written: Path | None = None

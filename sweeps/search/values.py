@@ -46,7 +46,10 @@ def _parse_range(text: str, low: str, high: str) -> Range:
     except ValueError:
         ends = Range(low=math.nan, high=math.nan)
     if not (0 < ends.low < ends.high < math.inf):
-        raise ConfigError(f"--vary {text}: a range is LOW:HIGH with 0 < LOW < HIGH, e.g. 1e-4:1e-2")
+        raise ConfigError(
+            f"--vary {text}: a range is LOW:HIGH with 0 < LOW < HIGH, e.g. 1e-4:1e-2; to try 0 "
+            "too, list the values: 0,1e-4,1e-2"
+        )
     return ends
 
 

@@ -145,7 +145,7 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_repeated(
 
     status, output, errors = run_sweep(out, *arguments, "--resume")
     assert (status, errors) == (0, "")
-    assert f"resuming: {len(launched(before.values()))} trials are finished" in output
+    assert f"resuming: {len(launched(before.values()))} finished" in output
     after = by_id(rows_of(out))
     assert len(rows_of(out)) == len(after)
     assert len(launched(after.values())) == NUM_TRIALS

@@ -33,6 +33,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
                 Row(reader.line_num, {name: line[name].strip() for name in columns})
                 for line in reader
             ]
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: does not exist; check that it lies in the folder given, under this name"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a CSV file") from None
     except UnicodeDecodeError as error:

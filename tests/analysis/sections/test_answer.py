@@ -23,7 +23,7 @@ def test_headline_says_what_more_memory_buys(write_run: Any, mixed_trials: Any) 
     assert small.startswith("In 1GB the best accuracy is 0.6180: local_global")
     assert large.startswith("In 2GB the best accuracy is 0.7123, 0.0943 more than in 1GB: ")
     assert "the same model as in 2GB" in larger
-    assert "bought nothing" in larger
+    assert "brought nothing" in larger
 
 
 def test_the_report_shows_seeds_and_settings_that_differ(write_run: Any, trial: Any) -> None:
