@@ -32,7 +32,6 @@ _PATCH_PX = 32
 _NUM_CLASSES = 3
 
 ESTIMATE_CASES: Mapping[str, Mapping[str, Any]] = {
-    "added": {"fusion": "add"},
     "concatenated_in_bf16": {"fusion": "concat", "precision": "bf16", "patch_microbatch": 3},
     "patchgd_on_a_small_grid": {
         "method": "patchgd",

@@ -37,9 +37,8 @@ METHODS = ("local_global", "downsampled")
 """With and without a latent block."""
 
 ESTIMATE_CASES: Mapping[str, Mapping[str, Any]] = {
-    "plain": {},
-    "one_patch_at_a_time": {"patch_microbatch": 1, "norm": "frozen", "precision": "bf16"},
     "whole_image": {"method": "downsampled", "accumulation_steps": 2},
+    "one_patch_at_a_time": {"patch_microbatch": 1, "norm": "frozen", "precision": "bf16"},
 }
 """Settings with which the estimate is held against the meter."""
 

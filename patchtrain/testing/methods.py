@@ -6,7 +6,7 @@ Derive a test class from `MethodContract` and name your method in it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -62,10 +62,12 @@ class MethodContract:
     Attributes:
         method: the name that a configuration has, such as `my_parts:Mine`.
         settings: changes to the tiny trials, if the method needs any.
+        tasks: the tasks to test it on; None: all that it takes.
     """
 
     method: str
     settings: Mapping[str, Any] = {}
+    tasks: Collection[str] | None = None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a test for each task that the method takes, and each case of an estimate."""
@@ -183,4 +185,5 @@ class MethodContract:
             refused = set(self.facts.refuses)
         except ConfigError:  # the test of the facts fails for it
             refused = set()
-        return [task for task in catalog.TASKS if task not in refused]
+        wanted = catalog.TASKS if self.tasks is None else self.tasks
+        return [task for task in wanted if task not in refused]

@@ -16,6 +16,7 @@ from sweeps.testing import SamplerContract
 
 class TestNeighbours(MethodContract):
     method = "extensions.parts.methods:Neighbours"
+    tasks = ("classification", "segmentation")  # detection: test_commands
 
 
 class TestMirrored(MethodContract):

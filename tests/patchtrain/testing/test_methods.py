@@ -5,5 +5,14 @@ from __future__ import annotations
 from patchtrain import catalog
 from patchtrain.testing import MethodContract
 
+# each method on what it shares with no other: `patchgd` is `local_global` without a global patch,
+# `full` is `downsampled` at full size; `test_dry_run` has every task's estimates of all
+_TASKS = {
+    "patchgd": ("classification", "detection"),
+    "downsampled": ("classification", "segmentation"),
+    "full": ("classification",),
+}
+
 for _name in catalog.METHODS:
-    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (MethodContract,), {"method": _name})
+    _values = {"method": _name, "tasks": _TASKS.get(_name)}
+    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (MethodContract,), _values)
