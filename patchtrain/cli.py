@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names; return its status."""
     try:
         arguments = _parser().parse_args(argv)
-        return int(arguments.run(arguments))
+        return _run(arguments)
     except (ConfigError, DataError) as error:
         return _say(str(error), EXIT_BAD_INPUT)
     except KeyboardInterrupt:
@@ -31,6 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         out_of_memory = isinstance(error, BudgetExceeded)
         text = str(error) if out_of_memory else f"{type(error).__name__}: {error}"
         return _say(text, EXIT_OUT_OF_MEMORY if out_of_memory else EXIT_FAILED)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return int(arguments.run(arguments))
+    except SystemExit as error:  # a part of the user's own gave up
+        raise RuntimeError(f"a part called sys.exit({error.code!r})") from error
 
 
 def _say(text: str, status: int) -> int:

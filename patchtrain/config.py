@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from patchtrain import catalog
 from patchtrain.catalog import DatasetFacts, MethodFacts, Range, Role, Search
 from patchtrain.errors import ConfigError
+from patchtrain.extension import own_code
 from patchtrain.settings import (
     MAX_INTEGER,
     check_value,
@@ -49,7 +51,12 @@ _NO_MEMORY: dict[str, Any] = {"affects_memory": False}
 
 def _or_none(value: Any) -> Any:
     """Return the text `none` for YAML's null."""
-    return "none" if value is None else value
+    return "none" if value is None else _as_text(value)
+
+
+def _as_text(path: Any) -> Any:
+    """Return the text of a path, and anything else as it is."""
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def _with_underscores(dataset: Any) -> Any:
@@ -89,18 +96,20 @@ class TrialConfig:
     """What is predicted; the data set decides it."""
 
     dataset: str = setting(
-        "panda", wanted=f"use one of {', '.join(catalog.DATASETS)}", **_NO_MEMORY
+        "panda",
+        parse=_with_underscores,
+        wanted=f"use one of {', '.join(catalog.DATASETS)}",
     )
     """`panda`: grades of slides; `drive`: retina vessels; `aerial`: land use seen from above;
     `image_masks`: any folder of images and folder of masks; `coco`: objects in COCO's layout;
     `coco_mosaic`: the same, 36 images on a canvas of 4096 px; `soda`: SODA-D, small objects seen
     while driving; `tju`: TJU-DHD's pedestrians in traffic."""
 
-    data_dir: str | None = setting(None, **_NO_MEMORY)
+    data_dir: str | None = setting(None, parse=_as_text, **_NO_MEMORY)
     """Folder of the data set in its published layout. None: small generated sample data, which is
     recorded as `data_is_sample`."""
 
-    split_file: str | None = setting(None, **_NO_MEMORY)
+    split_file: str | None = setting(None, parse=_as_text, **_NO_MEMORY)
     """CSV with columns image_id and split (train, val or test). None: a stratified random split."""
 
     split_seed: int = setting(0, whole(0), **_NO_MEMORY)
@@ -306,13 +315,17 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_value(type(self), field.name, getattr(self, field.name))
+            checked = checked_setting(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, checked)  # as of its type, though frozen
         self._check_split()
         self._check_facts()
         self._check_task()
         self._check_geometry()
-        for facts in (self.method_facts, catalog.task(self.task), self.dataset_facts):
-            facts.check(self)
+        catalog.task(self.task).check(self)
+        with own_code("method", self.method):
+            self.method_facts.check(self)
+        with own_code("dataset", self.dataset):
+            self.dataset_facts.check(self)
 
     def _check_facts(self) -> None:
         """Refuse settings that do not exist in the facts of the user's own parts."""
@@ -532,6 +545,12 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
         **catalog.task(facts.task).defaults,
         **facts.defaults,
     }
+    for key in defaults:
+        if key not in names:
+            raise ConfigError(
+                f"dataset={dataset!r}: its facts give a default for {key!r}, which is no setting "
+                "of a trial; correct `defaults`"
+            )
     given = {**defaults, **values, "dataset": dataset}
     return {name: checked_setting(name, value) for name, value in given.items()}
 

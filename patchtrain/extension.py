@@ -10,11 +10,13 @@ import difflib
 import importlib
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, DataError
 
 FORM = "package.module:Name"
 """How a part of the user's own is written."""
@@ -32,6 +34,32 @@ def has_form(text: str) -> bool:
     """Return whether `text` has the form `package.module:Name`."""
     module, _, name = text.partition(":")
     return name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+@contextmanager
+def own_code(field: str, name: object) -> Iterator[None]:
+    """Make an error of the user's own code within one that names its part.
+
+    Errors of ours and memory that ran out stay as they are; so does everything if `name` is not of
+    the form `package.module:Name`.
+
+    Raises:
+        ConfigError: the code raised, or called `sys.exit`.
+    """
+    try:
+        yield
+    except (ConfigError, DataError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        is_memory = type(error).__name__ in ("OutOfMemoryError", "BudgetExceeded")
+        if is_memory or not (isinstance(name, str) and is_named(name)):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
+        raise ConfigError(
+            f"{field}={name!r}: failed in {where} ({reason}); mend its code"
+        ) from error
 
 
 def load_named(text: str, field: str) -> Any:
@@ -73,6 +101,8 @@ def _parts(text: str, field: str) -> tuple[str, str]:
 
 
 def _imported(module: str, text: str, field: str) -> ModuleType:
+    if module in sys.modules:  # perhaps reloaded since, in a notebook
+        return sys.modules[module]
     _put_current_folder_on_path()
     importlib.invalidate_caches()  # the file may be newer than Python's listing of its folder
     try:

@@ -17,6 +17,7 @@ import torch
 from patchtrain import __version__, catalog
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus, setting_names
+from patchtrain.settings import recorded_value
 from patchtrain.tasks import parts_of
 
 
@@ -83,10 +84,9 @@ def _recorded_settings(config: TrialConfig) -> dict[str, Any]:
         for name in setting_names()
         if catalog.reads(config.task, name) and catalog.dataset_reads(config.dataset, name)
     }
-    return settings | {
+    settings |= {
         "encoder": parts.encoder_name(config),
         "aggregator": parts.aggregator_name(config),
         "layout": parts.layout_name(config),
-        "patch_microbatch": str(config.patch_microbatch),
-        "channels_last": str(config.channels_last).lower(),
     }
+    return {name: recorded_value(TrialConfig, name, value) for name, value in settings.items()}

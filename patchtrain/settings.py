@@ -125,6 +125,23 @@ def column_type(config_type: type, name: str) -> str:
     return next(iter(kinds)).__name__ if len(kinds) == 1 and kinds <= _PLAIN else "str"
 
 
+def recorded_value(config_type: type, name: str, value: Any) -> Any:
+    """Return the setting as its column holds it: as text if it may be of several types."""
+    if value is None or isinstance(value, str) or column_type(config_type, name) != "str":
+        return value
+    return str(value).lower()
+
+
+def from_record(config_type: type, name: str, value: Any) -> Any:
+    """Return the setting as `TrialConfig` has it, given what its column holds."""
+    members = _members(_hints(config_type)[name])
+    if not isinstance(value, str) or column_type(config_type, name) != "str":
+        return value
+    if bool in members and value in ("true", "false"):
+        return value == "true"
+    return int(value) if int in members and value.isdecimal() else value
+
+
 _PLAIN = {int, float, bool, str}
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from patchtrain.catalog.datasets import DATASETS
-from patchtrain.catalog.facts import DatasetFacts, MethodFacts, TaskFacts
+from patchtrain.catalog.facts import Config, DatasetFacts, MethodFacts, TaskFacts
 from patchtrain.catalog.methods import METHODS
 from patchtrain.catalog.tasks import HEADS, TASKS
 from patchtrain.errors import ConfigError
@@ -81,6 +80,14 @@ def check_listed(field: str, name: str) -> None:
         raise _unknown(field, name, f", or {FORM} of your own")
 
 
+def own_parts(config: Config) -> tuple[Any, ...]:
+    """Return the classes and functions of the user's own that `config` names. They are other
+    objects once their module was reloaded, so results of earlier code can be told apart.
+    """
+    named = ((field, getattr(config, field)) for field in (*_BUILTIN, "backbone", "aggregator"))
+    return tuple(load_named(name, field) for field, name in named if is_own(name))
+
+
 def implementation(field: str, name: str, contract: type) -> Any:
     """Return the class behind the data set, head, method or task `name`.
 
@@ -130,7 +137,6 @@ def _unknown(field: str, name: str, own: str) -> ConfigError:
     return ConfigError(f"{field}={name!r} is not accepted; use one of {known}{own}")
 
 
-@cache
 def _own_facts(field: str, name: str, kind: type[Any]) -> Any:
     facts: Any = getattr(load_named(name, field), "facts", None)
     if not isinstance(facts, kind):
@@ -138,6 +144,7 @@ def _own_facts(field: str, name: str, kind: type[Any]) -> Any:
             f"{field}={name!r}: has no facts; give the class an attribute "
             f"`facts = {kind.__name__}(...)` (patchtrain.catalog)"
         )
+    _check_forms(field, name, facts)
     named = [facts.task] if isinstance(facts, DatasetFacts) else facts.refuses
     for task_name in named:
         if task_name not in TASKS:
@@ -146,3 +153,22 @@ def _own_facts(field: str, name: str, kind: type[Any]) -> Any:
                 f"use one of {', '.join(TASKS)}"
             )
     return facts
+
+
+def _check_forms(field: str, name: str, facts: Any) -> None:
+    """Check the values in the facts of a user's class, which no type checker may have seen."""
+    rules = (
+        (
+            "input_side",
+            lambda value: value in ("patch_size", "image_size"),
+            "patch_size, image_size",
+        ),
+        ("refuses", lambda value: isinstance(value, Mapping), "{'detection': 'why; use ...'}"),
+        ("defaults", lambda value: isinstance(value, Mapping), "{'image_size': 1024}"),
+    )
+    for fact, holds, example in rules:
+        if hasattr(facts, fact) and not holds(getattr(facts, fact)):
+            raise ConfigError(
+                f"{field}={name!r}: its facts have {fact}={getattr(facts, fact)!r}; write for "
+                f"example {example}"
+            )

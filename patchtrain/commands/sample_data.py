@@ -33,7 +33,7 @@ def sample_data(
 
 
 def _real_mosaics(name: str, data_dir: Path, out: Path, seed: int) -> int:
-    from patchtrain.datasets.samples.real_mosaics import write_mosaics
+    from patchtrain.commands.real_mosaics import write_mosaics
 
     if name != "coco_mosaic":
         raise ConfigError(f"--data: {name} is generated; leave it out")

@@ -6,20 +6,20 @@ with, `samples` are generated data. Everything else about one data set is in the
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 from patchtrain import catalog
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import DataSet
 from patchtrain.datasets.example import Example
-from patchtrain.datasets.finding.listing import Listing
+from patchtrain.datasets.finding.listing import Listing, check_listing
 from patchtrain.datasets.loading.augment import Augmentation
 from patchtrain.datasets.loading.image_data import ImageData, ImageDataset
 from patchtrain.datasets.loading.load import load_splits, load_whole, smallest_side_px
 from patchtrain.datasets.loading.split import read_split, write_split
 from patchtrain.datasets.samples.cache import sample_dir
 from patchtrain.errors import ConfigError
+from patchtrain.extension import own_code
 
 __all__ = [
     "Augmentation",
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 
-@cache
 def data_set(name: str) -> DataSet:
     """Return the data set `name`, one of ours or `package.module:Name` of the user's own.
 
@@ -49,15 +48,8 @@ def data_set(name: str) -> DataSet:
         ConfigError: a class of the user's own that cannot be imported or made, or is no `DataSet`.
     """
     kind = catalog.implementation("dataset", name, DataSet)
-    try:
+    with own_code("dataset", name):
         return kind()
-    except Exception as error:
-        if not catalog.is_own(name):
-            raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(
-            f"dataset={name!r}: cannot be made ({reason}); it must take no arguments"
-        ) from error
 
 
 def sampled_names() -> tuple[str, ...]:
@@ -71,7 +63,8 @@ def class_names(config: TrialConfig) -> tuple[str, ...]:
     Raises:
         ConfigError: a setting does not fit the data set.
     """
-    return data_set(config.dataset).class_names(config)
+    with own_code("dataset", config.dataset):
+        return tuple(data_set(config.dataset).class_names(config))
 
 
 def num_classes(config: TrialConfig) -> int:
@@ -101,7 +94,12 @@ def list_images(config: TrialConfig) -> Listing:
 
     Raises: as `load_all`.
     """
-    return data_set(config.dataset).list_images(config, _data_dir(config))
+    data_dir = _data_dir(config)
+    with own_code("dataset", config.dataset):
+        listing = data_set(config.dataset).list_images(config, data_dir)
+    if catalog.is_own(config.dataset):
+        check_listing(listing, config.dataset, class_names(config))
+    return listing
 
 
 def load_all(config: TrialConfig, listing: Listing | None = None) -> ImageData:
@@ -129,4 +127,5 @@ def _data_dir(config: TrialConfig) -> Path:
             f"data_dir to a folder with {wanted.layout}"
         )
     numbers = (config.sample_num_images, config.image_size, config.sample_seed)
-    return sample_dir(config.dataset, wanted, *numbers)
+    with own_code("dataset", config.dataset):
+        return sample_dir(config.dataset, wanted, *numbers)

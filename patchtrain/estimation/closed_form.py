@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ import torch
 from patchtrain import catalog
 from patchtrain.cache import cache_dir
 from patchtrain.config import TrialConfig, memory_settings
+from patchtrain.errors import ConfigError
 from patchtrain.estimation.dry_run import dry_run, shortened
 from patchtrain.files import atomic_path
 from patchtrain.memory.meter import CATEGORIES
@@ -73,25 +75,38 @@ def trace_of(
     """
     num_validated = num_validated or config.batch_size
     member = member_of(config, num_classes, target, num_validated)
-    # a user's own code may change under the same name, so nothing about it is kept on disk
-    keeps = not any(catalog.is_own(value) for value in vars(config).values())
-    family = _families.get(member.family)
+    # the user's own code may change under the same name: nothing about it is kept on disk, and in
+    # memory only as long as its module is not loaded again
+    own = catalog.own_parts(config)
+    keeps = not own
+    family = _families.get((member.family, own))
     if family is None:
         family = _Family.load(member.family) if keeps else _Family(None, {})
-        _families[member.family] = family
+        _families[member.family, own] = family
     known = family.get(member.variables)
     if known is not None:
         return known
     try:
         trace = dry_run(config, num_classes, target, num_validated)
-    except Exception:
+    except Exception as error:
         check_network(config)  # raises an error that says what is wrong
+        if own and not isinstance(error, ConfigError):
+            raise _failed(config, error) from error
         raise
     family.add(member.variables, trace)
     if keeps:
         family.merge(_Family.load(member.family))  # other processes run members too
         family.save(member.family)
     return trace, "dry run"
+
+
+def _failed(config: TrialConfig, error: Exception) -> ConfigError:
+    names = [value for value in vars(config).values() if catalog.is_own(value)]
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ConfigError(
+        f"a step with {', '.join(names)} failed without data ({reason}); mend the code, or run its "
+        "contract suite (patchtrain.testing)"
+    )
 
 
 class _Family:
@@ -178,7 +193,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 _LIBRARIES = ("torch", "timm", "torchvision", "segmentation-models-pytorch", "numpy")
 
-_families: dict[str, _Family] = {}
+_families: dict[tuple[str, tuple[Any, ...]], _Family] = {}
 
 
 def _fit(

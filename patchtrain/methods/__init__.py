@@ -2,8 +2,8 @@
 
 from patchtrain import catalog
 from patchtrain.config import TrialConfig
+from patchtrain.extension import own_code
 from patchtrain.methods.base import Method, MethodTools
-from patchtrain.models.backbones import blamed_on
 
 __all__ = ["Method", "MethodTools", "build_method"]
 
@@ -15,7 +15,5 @@ def build_method(config: TrialConfig, tools: MethodTools) -> Method:
         ConfigError: it does not go with the networks, or is the user's own and cannot be made.
     """
     kind = catalog.implementation("method", config.method, Method)
-    if not catalog.is_own(config.method):
-        return kind(config, tools)
-    with blamed_on("method", config.method, "none", "cannot be built", instead=None):
+    with own_code("method", config.method):
         return kind(config, tools)

@@ -156,7 +156,7 @@ def blamed_on(
         yield
     except (ConfigError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, RuntimeError) and torch.get_default_device().type == "meta":
             raise
         reason = (" ".join(str(error).split()) or type(error).__name__)[:200]

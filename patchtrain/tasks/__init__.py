@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,7 +17,15 @@ from patchtrain import catalog
 from patchtrain.config import TrialConfig
 from patchtrain.models.backbones import norms_over_inputs
 from patchtrain.models.network import Network
-from patchtrain.tasks.base import Pass, PatchReader, Reader, ReaderTools, Task, TaskParts
+from patchtrain.tasks.base import (
+    NUM_CHECKED_CLASSES,
+    Pass,
+    PatchReader,
+    Reader,
+    ReaderTools,
+    Task,
+    TaskParts,
+)
 from patchtrain.tasks.probe import probe
 
 __all__ = [
@@ -83,7 +91,8 @@ def _on_meta(config: TrialConfig, build: Callable[[], Module]) -> Module:
 
 def mixes_inputs(config: TrialConfig) -> bool:
     """Return whether a training pass of the backbone takes statistics over its inputs."""
-    key = (config.task, config.backbone, config.encoder, config.norm)
+    names = (config.task, config.backbone, config.encoder, config.norm)
+    key = (*names, *catalog.own_parts(config))
     if key not in _MIXES_INPUTS:
         without = replace(config, weights="none")
         backbone = _on_meta(config, lambda: parts_of(config).load_backbone(without))
@@ -91,7 +100,7 @@ def mixes_inputs(config: TrialConfig) -> bool:
     return _MIXES_INPUTS[key]
 
 
-_MIXES_INPUTS: dict[tuple[str, ...], bool] = {}
+_MIXES_INPUTS: dict[tuple[Any, ...], bool] = {}
 """The settings that decide it -> whether a pass mixes its inputs."""
 
 
@@ -109,7 +118,7 @@ def check_network(config: TrialConfig, batch_size: int | None = None) -> None:
     parts.check_names(config)
     if config.weights != "none":  # refuses bad weights now
         parts.load_backbone(config)
-    network = build_on_meta(config, num_classes=2).train()
+    network = build_on_meta(config, NUM_CHECKED_CLASSES).train()
     with torch.device("meta"), torch.no_grad():
         # as many as batch norm sees at a time
         num_inputs = config.inputs_per_image if config.samples_patches else batch_size

@@ -222,6 +222,9 @@ class TaskParts(ABC):
         """Return the writer of predictions for the images of `split` into `folder`."""
 
 
+NUM_CHECKED_CLASSES = 2
+"""Classes of the networks that are built without memory, to check that they fit together."""
+
 CONV1X1 = "conv1x1"
 """The aggregator of segmentation and detection: one convolution that sees a cell at a time."""
 

@@ -21,6 +21,7 @@ from optuna.distributions import (
 from patchtrain.catalog import Role
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord
+from patchtrain.settings import from_record
 from sweeps.search.settings import ignored_by
 
 _NUM_STEPS = 3
@@ -151,9 +152,7 @@ class Space:
 
 def recorded(record: TrialRecord, name: str) -> Any:
     """Return the setting `name` of the trial of `record`, as `TrialConfig` has it."""
-    value = record.setting(name)
-    # a record stores a number of patches as text
-    return int(value) if name == "patch_microbatch" and value.isdecimal() else value
+    return from_record(TrialConfig, name, record.setting(name))
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

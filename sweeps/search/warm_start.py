@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from patchtrain.errors import ConfigError
-from patchtrain.record import TrialRecord, TrialStatus, read_rows
+from patchtrain.record import TrialRecord, TrialStatus, read_rows, setting_names
 from sweeps.search.settings import with_newer_settings
 from sweeps.search.space import Space, recorded
 
@@ -85,7 +85,7 @@ def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
     fixed_here = {
         name: value
         for name, value in settings.items()
-        if name in varied_there and name in TrialRecord.__dataclass_fields__
+        if name in varied_there and name in setting_names()
     }
     records, num_outside = [], 0
     for record in trials:

@@ -67,7 +67,8 @@ def test_networks_for_other_tasks_are_trained(folder, here, settings):
 
 
 WRONG = """
-from torch import nn, zeros
+from dataclasses import replace
+from torch import cat, nn, zeros
 from patchtrain.catalog import DatasetFacts, MethodFacts
 from patchtrain.datasets import DataSet
 from patchtrain.methods import Method
@@ -108,6 +109,45 @@ class RaisingMethod(Method):
     def __init__(self, config, tools): raise ValueError("no luck")
     def _encode(self, generator): pass
     def predict(self, batch): pass
+class Quits(Vectors):
+    def __init__(self): raise SystemExit(0)
+class QuittingData(Colours):
+    def __init__(self): raise SystemExit(0)
+class NoSide(RaisingMethod): facts = MethodFacts(input_side="patchsize")
+class ListOfRefusals(RaisingMethod): facts = MethodFacts(input_side="patch_size", refuses=("x",))
+class NothingEncoded(Method):
+    facts = MethodFacts(input_side="patch_size", reads=("patch_size",))
+    def _encode(self, generator): return None
+    def predict(self, batch): return None
+class UnknownDefault(Colours):
+    facts = DatasetFacts(task="classification", defaults={"imagesize": 64})
+class ListOfDefaults(Colours): facts = DatasetFacts(task="classification", defaults=["x"])
+def broken(config): raise RuntimeError("no luck")
+class RaisingCheck(Colours): facts = DatasetFacts(task="classification", check=broken)
+class NoListing(Colours):
+    def list_images(self, config, data_dir): return None
+class RaisingListing(Colours):
+    def list_images(self, config, data_dir): return {}["grade"]
+class Changed(Colours):
+    def list_images(self, config, data_dir):
+        listing = super().list_images(config, data_dir)
+        return replace(listing, **self.changed(listing))
+class OtherClasses(Changed):
+    def changed(self, listing): return {"class_names": ("a", "b")}
+class Unsorted(Changed):
+    def changed(self, listing): return {"examples": listing.examples[::-1]}
+class Twice(Changed):
+    def changed(self, listing): return {"examples": listing.examples[:1] * 3}
+class Escaping(Changed):
+    def changed(self, listing):
+        return {"examples": tuple(replace(e, image_id=f"../{e.image_id}") for e in listing.examples)}
+class BeyondTheClasses(Changed):
+    def changed(self, listing):
+        return {"examples": tuple(replace(e, target=99) for e in listing.examples)}
+class OneScoreTooMany(Strongest):
+    def forward(self, latent):
+        scores = super().forward(latent)
+        return cat([scores, scores[:, :1]], dim=1)
 """
 
 
@@ -135,6 +175,22 @@ class RaisingMethod(Method):
         ("backbone", "broken-name:Mine", "must have the form"),
         ("aggregator", "wrong:WrongScores", "one vector per input"),
         ("aggregator", "wrong:NoModule", "NoModule"),
+        ("aggregator", "wrong:OneScoreTooMany", "3 scores for 2 classes"),
+        ("backbone", "wrong:Quits", "cannot be built"),
+        ("dataset", "wrong:QuittingData", "SystemExit"),
+        ("dataset", "wrong:UnknownDefault", "'imagesize'"),
+        ("dataset", "wrong:ListOfDefaults", "defaults"),
+        ("dataset", "wrong:RaisingCheck", "no luck"),
+        ("dataset", "wrong:NoListing", "return a Listing"),
+        ("dataset", "wrong:RaisingListing", "KeyError"),
+        ("dataset", "wrong:OtherClasses", "return the same"),
+        ("dataset", "wrong:Unsorted", "sort the examples"),
+        ("dataset", "wrong:Twice", "each once"),
+        ("dataset", "wrong:Escaping", "cannot name a file"),
+        ("dataset", "wrong:BeyondTheClasses", "number of a class"),
+        ("method", "wrong:NoSide", "input_side"),
+        ("method", "wrong:ListOfRefusals", "refuses"),
+        ("method", "wrong:NothingEncoded", "failed without data"),
     ],
 )
 def test_what_is_wrong_with_a_part_is_said_in_one_line(folder, here, name, value, said, capsys):

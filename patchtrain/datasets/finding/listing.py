@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from patchtrain.datasets.example import Example
-from patchtrain.errors import DataError
+from patchtrain.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
 
@@ -45,6 +46,53 @@ class Listing:
             examples=tuple(e for e in self.examples if e.image_id in image_ids),
             unusable={name: why for name, why in self.unusable.items() if name in image_ids},
         )
+
+
+def check_listing(listing: Any, name: str, class_names: tuple[str, ...]) -> None:
+    """Check what a data set of the user's own listed.
+
+    Args:
+        listing: what `list_images` returned.
+        name: the data set.
+        class_names: the classes that it has without looking at any data.
+
+    Raises:
+        ConfigError: it breaks the contract; names the data set and the rule.
+    """
+    if not isinstance(listing, Listing):
+        raise ConfigError(
+            f"dataset={name!r}: list_images returned a {type(listing).__name__}; return a Listing"
+        )
+    if tuple(listing.class_names) != tuple(class_names):
+        raise ConfigError(
+            f"dataset={name!r}: the listing has the classes {listing.class_names}, class_names() "
+            f"gives {class_names}; return the same"
+        )
+    ids = [example.image_id for example in listing.examples]
+    for one, after in pairwise(ids):
+        if not one < after:
+            raise ConfigError(
+                f"dataset={name!r}: image_id {after!r} comes after {one!r}; sort the examples by "
+                "image_id, each once"
+            )
+    for example in listing.examples:
+        if not is_file_name(example.image_id):
+            raise ConfigError(
+                f"dataset={name!r}: image_id {example.image_id!r} cannot name a file; leave out "
+                "folders and special characters"
+            )
+        target = example.target
+        if isinstance(target, str) or (
+            isinstance(target, int) and not 0 <= target < len(class_names)
+        ):
+            raise ConfigError(
+                f"dataset={name!r}: the target of {example.image_id!r} is {target!r}; use the "
+                f"number of a class, 0 to {len(class_names) - 1}"
+            )
+        if isinstance(example.image, str):
+            raise ConfigError(
+                f"dataset={name!r}: the image of {example.image_id!r} is text; use a pathlib.Path"
+            )
 
 
 class FoundImage(NamedTuple):

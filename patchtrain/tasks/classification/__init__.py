@@ -12,7 +12,13 @@ from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
 from patchtrain.models.backbones import build_backbone, check_name, feature_dim, use_group_norm
-from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
+from patchtrain.tasks.base import (
+    NUM_CHECKED_CLASSES,
+    ReaderTools,
+    Task,
+    TaskParts,
+    features_of_cell,
+)
 from patchtrain.tasks.classification.aggregators import (
     build_aggregator,
     check_aggregator,
@@ -74,7 +80,13 @@ class ClassificationParts(TaskParts):
         if name is not None:
             grid = config.grid_size
             shape = (batch_size, features.shape[1] * features_of_cell(config), grid, grid)
-            _check_vectors(probe(network.head, shape, "aggregator", name), "aggregator", name)
+            scores = probe(network.head, shape, "aggregator", name)
+            _check_vectors(scores, "aggregator", name)
+            if scores.shape[1] != NUM_CHECKED_CLASSES:
+                raise ConfigError(
+                    f"aggregator={name!r}: gives {scores.shape[1]} scores for "
+                    f"{NUM_CHECKED_CLASSES} classes; give one for each of num_classes"
+                )
 
     def build_task(self, config: TrialConfig, num_classes: int) -> Classification:
         """Return the metrics of `num_classes` classes."""

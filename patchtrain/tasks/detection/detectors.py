@@ -17,6 +17,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from patchtrain import catalog
 from patchtrain.errors import ConfigError
+from patchtrain.extension import own_code
 from patchtrain.models.backbones import (
     blamed_on,
     build_own_backbone,
@@ -106,7 +107,9 @@ class DetectionHead(nn.Module):
         super().__init__()
         self.join = nn.Conv2d(num_joined, num_features, 1) if num_joined else None
         self._name = name.rpartition(":")[2]  # part of the names of saved weights
-        self.add_module(self._name, head_class(name)(num_features, num_classes))
+        kind = head_class(name)
+        with own_code("head", name):
+            self.add_module(self._name, kind(num_features, num_classes))
 
     @property
     def objects(self) -> ObjectHead:

@@ -364,7 +364,7 @@ OF_INFLUENCE = {
     "layout": "stack",
 }  # fmt: skip
 VARIABLES = {"sampling_rate": 0.5, "patch_microbatch": 3}
-ONE_CHOICE = {"task", "dataset", "tile_overlap"}  # of classification
+ONE_CHOICE = {"task", "dataset", "head", "tile_overlap"}  # of classification
 CLASSES = {"foreground", "num_classes"}
 """They decide how many classes there are, which `member_of` is told."""
 

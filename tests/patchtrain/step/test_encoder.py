@@ -165,9 +165,7 @@ def test_running_statistics_move_once_an_iteration_however_many_images():
     for num_images in (1, 3):
         engine, guard = build_engine(replace(config, batch_size=num_images))
         with guard:
-            engine._method.start(
-                type(batch)(batch.images * num_images, batch.targets.repeat(num_images))
-            )
+            engine._method.start(type(batch)(batch.images * num_images, batch.targets * num_images))
             engine._method._encode(generator())
         buffers.append({n: b for n, b in engine.network.backbone.named_buffers() if "running" in n})
     for name, once in buffers[0].items():
