@@ -101,7 +101,7 @@ def trace_of(
 
 
 def _failed(config: TrialConfig, error: Exception) -> ConfigError:
-    names = [value for value in vars(config).values() if catalog.is_own(value)]
+    names = [f"{name}={value!r}" for name, value in vars(config).items() if catalog.is_own(value)]
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return ConfigError(
         f"a step with {', '.join(names)} failed without data ({reason}); mend the code, or run its "

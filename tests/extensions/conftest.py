@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patchtrain.catalog import lookup
-from patchtrain.datasets import data_set
-
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).parent / "parts"
 
@@ -41,8 +38,6 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in set(sys.modules) - before:
         if name.partition(".")[0] in OF_FOLDER:
             del sys.modules[name]
-    lookup._own_facts.cache_clear()
-    data_set.cache_clear()
 
 
 @pytest.fixture

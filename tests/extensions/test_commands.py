@@ -140,7 +140,8 @@ class Twice(Changed):
     def changed(self, listing): return {"examples": listing.examples[:1] * 3}
 class Escaping(Changed):
     def changed(self, listing):
-        return {"examples": tuple(replace(e, image_id=f"../{e.image_id}") for e in listing.examples)}
+        examples = (replace(e, image_id=f"../{e.image_id}") for e in listing.examples)
+        return {"examples": tuple(examples)}
 class BeyondTheClasses(Changed):
     def changed(self, listing):
         return {"examples": tuple(replace(e, target=99) for e in listing.examples)}

@@ -38,7 +38,6 @@ def own_name(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "code")
     yield "my_cells:Cells"
     sys.modules.pop("my_cells", None)
-    data_set.cache_clear()
 
 
 def named(config: TrialConfig, name: str) -> TrialConfig:
