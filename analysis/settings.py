@@ -128,11 +128,16 @@ def describe(trial: Mapping[str, Any], further: Sequence[str] = ()) -> str:
     """Return the configuration of `trial` in one line, with the `further` settings it has."""
     texts = {**_DESCRIBED, **{name: f"{_braces(name)} {{value}}" for name in further}}
     parts = [
-        text.format(value=value, num_sampled=trial["num_sampled"])
+        _text(text, value).format(value=value, num_sampled=trial["num_sampled"])
         for name, text in texts.items()
         if (value := used_setting(trial, name)) is not None
     ]
     return ", ".join(parts)
+
+
+def _text(text: str, value: Any) -> str:
+    """Return the text with its noun in the singular for a value of 1."""
+    return text.replace("iterations", "iteration") if value == 1 else text
 
 
 def _braces(text: str) -> str:

@@ -11,6 +11,8 @@ image, the end of the epoch and the validation of a whole batch. One child proce
 so that no run leaves anything to the next; one for configurations that differ in k or chunk alone,
 so that the later ones are predicted in closed form. Methods, shapes and networks are listed here;
 the other settings are drawn with a seed. Prints a table and writes it.
+
+Longer than 400 lines because the configurations of all tasks are drawn, run and tabulated here.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Trials lost to memory, and hypervolume: `BudgetSearch` against Ray's `OptunaSearch`.
 
-    python benchmarks/search_waste.py         looks all trials up: minutes
-    python benchmarks/search_waste.py --real  trains some of the searches, too: under an hour
+    python benchmarks/search_waste.py         takes all trials from the table, in minutes
+    python benchmarks/search_waste.py --real  also trains some of the searches, in under an hour
 
 A contestant proposes one configuration at a time and is told at once how its trial ended; all
 launch equally many. The trials are those of `record_trials.py`: one is determined by its
 configuration and seed, so a trial that is looked up is the one that would have been trained.
 `--real` trains the searches of a few seeds under the budget, two trials at a time, holds each
 trial against the table, and goes on where it was stopped.
+
+Longer than 400 lines because all contestants stand in one file, which can be read and run alone.
 """
 
 from __future__ import annotations
@@ -156,9 +158,12 @@ def load(table: Path) -> World:
     predictor = Predictor(*sizes, recorded.base.device)
     predictions = {}
     for identity, point in points.items():
-        of = predictor(recorded.config(point))
-        said = Said(of.predicted_peak_bytes, of.predicted_reserved_bytes, of.needed_bytes)
-        predictions[identity] = said
+        found_ahead = predictor(recorded.config(point))
+        predictions[identity] = Said(
+            found_ahead.predicted_peak_bytes,
+            found_ahead.predicted_reserved_bytes,
+            found_ahead.needed_bytes,
+        )
     return World(recorded, {identity: trials[identity] for identity in points}, predictions)
 
 

@@ -148,7 +148,7 @@ def _heading(arguments: argparse.Namespace) -> list[str]:
         "variant",
         "seed",
         "loss of the last epoch",
-        *(f"{of}: {head}" for of in ("trained on", "test") for head in HEADS),
+        *(f"{part}: {head}" for part in ("trained on", "test") for head in HEADS),
     ]
     return [
         "# Segmentation: F1 at every threshold",

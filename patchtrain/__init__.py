@@ -46,6 +46,10 @@ _HOMES = {
 """Public name -> module; imported on first use, so that records can be read without torch."""
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'patchtrain' has no attribute {name!r}")

@@ -1,4 +1,7 @@
-"""The commands as a person runs them: statuses, files and one-line refusals."""
+"""The commands as a person runs them: statuses, files and one-line refusals.
+
+Longer than 400 lines because they share one trained trial.
+"""
 
 from __future__ import annotations
 

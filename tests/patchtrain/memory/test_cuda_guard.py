@@ -1,4 +1,7 @@
-"""The budget on CUDA: caps, the watch over the process, partitions, what ends a trial and where."""
+"""The budget on CUDA: caps, the watch over the process, partitions, what ends a trial and where.
+
+Longer than 400 lines because one fake device serves all of them.
+"""
 
 from __future__ import annotations
 

@@ -246,3 +246,19 @@ def test_peaks_of_another_kind_of_device_are_left_out(tmp_path):
     (one,) = known(run_folder(tmp_path / "one", [records[0], records[2]]))
     assert len(one.on("cpu")) == 2
     assert one.on("cuda") == ()
+
+
+def test_a_setting_that_only_the_earlier_sweep_varied_is_compared_though_it_is_no_field(tmp_path):
+    records = [record for record in trials() if record.status is TrialStatus.COMPLETED]
+    other = [
+        replace(record, settings={**record.settings, "weight_decay": 0.5}) for record in records[1:]
+    ]
+    folder = run_folder(tmp_path / "before", [records[0], *other])
+    path = folder / "sweep.json"
+    content = json.loads(path.read_text())
+    content["space"]["weight_decay"] = {"role": "nuisance"}
+    del content["settings"]["weight_decay"]
+    path.write_text(json.dumps(content))
+    (found,) = known(folder)
+    assert len(found.records) == 1
+    assert found.num_outside == len(other) > 0
