@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 
 from analysis.numbers.columns import is_candidate, is_on_front
 from analysis.numbers.seeds import seeds_text
@@ -178,27 +177,6 @@ def test_smallest_reaching_equals_brute_force_on_random_runs(write_run: Any, tri
         ranked = sorted(reaching, key=lambda t: (t.peak_allocated_bytes, -t.metric, t.trial_id))
         found = smallest_reaching(run, float(wanted))
         assert (found or {}).get("trial_id") == (ranked[0].trial_id if ranked else None)
-
-
-@pytest.fixture
-def repeated(write_run: Any, trial: Any) -> Any:
-    """Configuration a is better once, b surely; c was trained once."""
-    several = {
-        "a": (0.9, 0.3, 0.6),
-        "b": (0.62, 0.61, 0.6),
-    }
-    trials = [
-        trial(
-            name if seed == 0 else f"{name}-s{seed}",
-            metric=metric,
-            group=name,
-            seed=seed,
-            peak_allocated_bytes=1000 + 10 * seed + (500 if name == "b" else 0),
-        )
-        for name, metrics in several.items()
-        for seed, metric in enumerate(metrics)
-    ]
-    return load_run(write_run([*trials, trial("c", metric=0.95, group="c")]))
 
 
 def test_with_confidence_the_sure_configuration_wins(repeated: Any) -> None:
