@@ -129,7 +129,7 @@ def open_search(
 
 
 def fill(path: Path, space: Space, num_trials: int) -> None:
-    """Make a folder in which so many trials were launched and ended."""
+    """Make a folder of a sweep with this many trials launched and ended."""
     folder, search = open_search(path, space, "random", num_trials)
     while (suggestion := search.ask()) is not None:
         record_trial(folder, search, space, suggestion)

@@ -37,7 +37,7 @@ def write_made_up_run(
         num_trials: without the replicates.
         seed: of everything random.
         num_epochs: of each trial that completed.
-        num_repeated: so many of the best trials have two more seeds.
+        num_repeated: how many of the best trials have two more seeds.
         data_is_sample: what the trials say of their data.
         with_configs: whether each trial has a config.yaml.
     """

@@ -86,13 +86,13 @@ def _side(trial: Any) -> str:
 def _epsilon_line(found: Comparison) -> str:
     a, b = found.epsilon_of_a, found.epsilon_of_b
     return (
-        f"epsilon: RUN_A covers RUN_B's front when {_epsilon(a)}, RUN_B covers RUN_A's when "
-        f"{_epsilon(b)} (in metric, and in GB)"
+        "additive epsilon (metric points and GB that a front must be given to cover the other): "
+        f"RUN_A {_epsilon(a)}, RUN_B {_epsilon(b)}"
     )
 
 
 def _epsilon(value: float) -> str:
-    return f"given {value:.4g}" if math.isfinite(value) else "nothing" if value < 0 else "never"
+    return f"{value:.4g}" if math.isfinite(value) else "nothing" if value < 0 else "never covers it"
 
 
 def _json(found: Comparison, worse: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`sweep.json`: what a run says of itself as a whole."""
+"""`sweep.json`: the description of a run as a whole."""
 
 from __future__ import annotations
 

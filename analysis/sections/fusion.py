@@ -46,7 +46,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
-    """What pairs say of concat against add."""
+    """The pairs of trials that compare concat with add."""
 
     pairs: tuple[Pair, ...]
     mean_gain: float | None

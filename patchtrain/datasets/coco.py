@@ -46,7 +46,7 @@ def find_parts(data_dir: Path) -> list[Part]:
     """Return the parts of the data set in `data_dir`, at least one.
 
     Raises:
-        DataError: there is none, or a file of annotations without a folder of images.
+        DataError: there are none, or a file of annotations without a folder of images.
     """
     check_data_dir(data_dir, _LAYOUT)
     parts = [

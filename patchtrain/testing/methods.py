@@ -82,7 +82,7 @@ class MethodContract:
 
     @property
     def facts(self) -> MethodFacts:
-        """What the method says of itself."""
+        """The facts that the method declares."""
         return catalog.method(self.method)
 
     # --- facts ---

@@ -131,7 +131,7 @@ class Tracker(Callback):
         message = one_line(getattr(error, "cause", None) or error)  # Ray wraps errors of workers
         reason = textwrap.shorten(message, _MAX_MESSAGE, placeholder="...")
         print(
-            f"{self._label} failed ({reason}): the sweep goes on without it",
+            f"{self._label} failed ({reason}): the sweep continues without it",
             file=sys.stderr,
             flush=True,
         )

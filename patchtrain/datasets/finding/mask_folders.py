@@ -69,7 +69,7 @@ def _check_names_of_splits(root: Path, images: str, masks: str) -> None:
         both = is_folder(folder / images) and is_folder(folder / masks)
         if both and folder.name not in SPLITS:
             raise DataError(
-                f"{folder}: has {images}/ and {masks}/, but is none of the splits "
+                f"{folder}: has {images}/ and {masks}/, but is not one of the splits "
                 f"{', '.join(SPLITS)}; rename it to one of them, or move it elsewhere"
             )
 

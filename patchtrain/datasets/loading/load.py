@@ -96,7 +96,7 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Examp
     if not config.skip_bad_images:
         raise DataError(
             f"{first} ({len(bad)} of {len(listing)} images cannot be used; "
-            "--set skip_bad_images=true goes on without them)"
+            "--set skip_bad_images=true leaves them out)"
         )
     if len(bad) == len(listing):
         raise DataError(f"{data_dir}: none of its {len(listing)} images can be used; first {first}")

@@ -19,7 +19,7 @@ from patchtrain.datasets.targets.boxes import Objects
 from patchtrain.tasks.detection.assignment import Assigned, Region
 
 Outputs: TypeAlias = Any
-"""What a head says of locations: a NamedTuple of tensors [c, L, ...]."""
+"""A head's outputs for locations: a NamedTuple of tensors [c, L, ...]."""
 
 
 class Locations(NamedTuple):

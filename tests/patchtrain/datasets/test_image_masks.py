@@ -88,8 +88,9 @@ def test_a_folder_of_val_alone_is_not_enough(tmp_path):
 def test_a_folder_of_another_name_beside_the_splits_is_not_left_out_silently(tmp_path):
     write_pairs(tmp_path / "train")
     write_pairs(tmp_path / "valid", ["x", "y"])
-    assert "valid: has images/ and masks/, but is none of the splits train, val, test" in error_of(
-        config(tmp_path)
+    assert (
+        "valid: has images/ and masks/, but is not one of the splits train, val, test"
+        in error_of(config(tmp_path))
     )
     (tmp_path / "valid").rename(tmp_path / "val")
     assert ids(load_dataset(config(tmp_path)).val) == ["val_x", "val_y"]

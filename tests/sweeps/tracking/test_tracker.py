@@ -106,7 +106,7 @@ class TestFailure:
         run_whole(tracker, trial)
         assert capsys.readouterr().err == (
             "--tracker noting failed (ConnectionError: the server is gone): "
-            "the sweep goes on without it\n"
+            "the sweep continues without it\n"
         )
         assert logger.names()[-1] == hook
 
