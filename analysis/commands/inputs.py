@@ -38,8 +38,8 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     others.add_argument(
         "--peak",
         metavar="NAME",
-        help="the column, objective or attribute with the peak memory (default: peak_allocated_bytes; in a study, else "
-        "another objective that is minimised)",
+        help="the column, objective or attribute with the peak memory (default: "
+        "peak_allocated_bytes; in a study, else another objective that is minimised)",
     )
     others.add_argument(
         "--peak-unit",

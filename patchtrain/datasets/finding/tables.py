@@ -35,7 +35,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
             ]
     except FileNotFoundError:
         raise DataError(
-            f"{path}: does not exist; check that it lies in the folder given, under this name"
+            f"{path}: cannot be read (No such file or directory); check the folder, and that the "
+            "file has this name"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a CSV file") from None
