@@ -205,7 +205,7 @@ def test_no_size_is_negative():
 def test_a_member_that_is_not_on_the_line_ends_its_use():
     config = member(3)
     ask(config)
-    family = closed_form._families[place(config).family]
+    family = closed_form._families[place(config).family, ()]
     trace, _ = ask(member(5))
     assert family.get((7,)) is not None
     family.add((6,), trace.with_sizes(trace.num_bytes + 1))
@@ -216,7 +216,7 @@ def test_a_member_that_is_not_on_the_line_ends_its_use():
 def test_another_order_of_events_starts_the_family_anew():
     config = member(3)
     trace, _ = ask(config)
-    family = closed_form._families[place(config).family]
+    family = closed_form._families[place(config).family, ()]
     other = dataclasses.replace(trace, kind=trace.kind[::-1].copy())
     family.add((5,), other)
     assert family.get((3,)) is None

@@ -167,13 +167,13 @@ def test_a_broken_data_set_is_found(dataset, check, tmp_path):
 
 def test_a_data_set_that_needs_its_data_for_class_names_is_found(tmp_path):
     broken = suite(DataSetContract, dataset="NeedsData")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigError, match="NeedsData.*FileNotFoundError"):
         broken.test_its_classes_are_known_without_data(tmp_path)
 
 
 def test_a_data_set_that_raises_something_else_is_found(tmp_path):
     broken = suite(DataSetContract, dataset="SaysNothingOfFolders")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(AssertionError, match="does not mention"):
         broken.test_a_folder_without_the_data_is_named_in_one_line(True, tmp_path)
 
 
