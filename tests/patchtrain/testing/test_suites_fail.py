@@ -167,7 +167,7 @@ def test_a_broken_data_set_is_found(dataset, check, tmp_path):
 
 def test_a_data_set_that_needs_its_data_for_class_names_is_found(tmp_path):
     broken = suite(DataSetContract, dataset="NeedsData")
-    with pytest.raises(ConfigError, match="NeedsData.*FileNotFoundError"):
+    with pytest.raises(ConfigError, match=r"NeedsData.*FileNotFoundError"):
         broken.test_its_classes_are_known_without_data(tmp_path)
 
 
