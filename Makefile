@@ -5,11 +5,11 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help sweep test lint clean
+.PHONY: help sweep test test-slow lint clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 $(STAMP): pyproject.toml
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,8 +19,11 @@ $(STAMP): pyproject.toml
 sweep: $(STAMP) ## run the PANDA sweep on bundled sample slides, then write its report
 	$(RUN)/python sweeps/panda_budget.py $(ARGS)
 
-test: $(STAMP) ## run all tests, JOBS=2 at a time
-	$(RUN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+test: $(STAMP) ## run the tests, JOBS=2 at a time
+	$(RUN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+
+test-slow: $(STAMP) ## run the tests that take minutes: every part under its contract suite
+	$(RUN)/python -m pytest -m slow --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(STAMP) ## check style, types and who imports whom
 	$(RUN)/ruff check .

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from patchtrain.testing import AggregatorContract
+
+pytestmark = pytest.mark.slow
 
 
 class TestSmallCnn(AggregatorContract):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from patchtrain.testing import (
     ClassificationBackboneContract,
     DetectionBackboneContract,
     SegmentationBackboneContract,
 )
+
+pytestmark = pytest.mark.slow
 
 
 class TestResNet(ClassificationBackboneContract):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from patchtrain.datasets import sampled_names
 from patchtrain.testing import DataSetContract
+
+pytestmark = pytest.mark.slow
 
 _SETTINGS = {"coco_mosaic": {"num_classes": 10}}
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from patchtrain import catalog
 from patchtrain.testing import MethodContract
+
+pytestmark = pytest.mark.slow
 
 # each method on what it shares with no other: `patchgd` is `local_global` without a global patch,
 # `full` is `downsampled` at full size; `test_dry_run` has every task's estimates of all
