@@ -331,8 +331,10 @@ class TrialConfig:
         """Refuse settings that do not exist in the facts of the user's own parts."""
         for field, facts in (("method", self.method_facts), ("dataset", self.dataset_facts)):
             name = getattr(self, field)
+            if not catalog.is_own(name):
+                continue
             unknown = [each for each in facts.reads if each not in self.__dataclass_fields__]
-            if catalog.is_own(name) and unknown:
+            if unknown:
                 raise ConfigError(
                     f"{field}={name!r}: its facts say that it reads {unknown[0]!r}, which is no "
                     "setting of a trial; correct `reads`"

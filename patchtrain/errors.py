@@ -7,6 +7,11 @@ Running out of memory is a result of a trial, not a user's error: see `memory.ex
 from __future__ import annotations
 
 
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """Return the type and the message of any error as one line of at most `most` characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+
+
 class ConfigError(Exception):
     """A setting is wrong. Raised before any work starts."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from patchtrain.errors import ConfigError, DataError
+from patchtrain.errors import ConfigError, DataError, one_line
 
 FORM = "package.module:Name"
 """How a part of the user's own is written."""
@@ -54,11 +54,9 @@ def own_code(field: str, name: object) -> Iterator[None]:
         is_memory = type(error).__name__ in ("OutOfMemoryError", "BudgetExceeded")
         if is_memory or not (isinstance(name, str) and is_named(name)):
             raise
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
         raise ConfigError(
-            f"{field}={name!r}: failed in {where} ({reason}); mend its code"
+            f"{field}={name!r}: failed in {_where(error)} ({one_line(error, _MAX_REASON)}); mend "
+            "its code"
         ) from error
 
 
@@ -125,15 +123,19 @@ def _put_current_folder_on_path() -> None:
 
 
 def _raise_import_failed(error: BaseException, module: str, text: str, field: str) -> NoReturn:
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    where = _where(error)
     if isinstance(error, SyntaxError):
         where = f"{Path(error.filename or module).name}:{error.lineno}"
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
     raise ConfigError(
         f"{field}={text!r}: the module {module!r} was found, but importing it failed at {where} "
-        f"({reason}); `python -c 'import {module}'` shows the whole error"
+        f"({one_line(error, _MAX_REASON)}); `python -c 'import {module}'` shows the whole error"
     ) from error
+
+
+def _where(error: BaseException) -> str:
+    """Return the file and the line that raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _no_such_name(module: ModuleType, name: str, text: str, field: str) -> ConfigError:

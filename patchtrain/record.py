@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +197,7 @@ _ARROW_TYPES = {
 }
 
 
+@cache
 def setting_names() -> tuple[str, ...]:
     """Return the settings of `TrialConfig` that are recorded under their own names: all but the
     budget, which is in `budget_bytes`, and the device, whose column names the hardware.

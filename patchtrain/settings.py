@@ -104,13 +104,15 @@ def converted(config_type: type, name: str, value: Any) -> Any:
     Raises:
         ConfigError: it cannot be converted.
     """
-    from pydantic import ValidationError
-
     facts = facts_of(config_type, name)
     value = facts.parse(value)
+    if type(value) in _complete_types(config_type, name):
+        return value  # nothing that pydantic, which takes longer, would find or change
     hint = _hints(config_type)[name]
     if isinstance(value, bool) and bool not in _members(hint):
         raise ConfigError(f"{name}={value!r} is a truth value; {_wanted(config_type, name)}")
+    from pydantic import ValidationError
+
     try:
         return _adapter(config_type, name).validate_python(value)
     except ValidationError:
@@ -161,6 +163,16 @@ def _members(hint: Any) -> tuple[Any, ...]:
     if get_origin(hint) is Literal:
         return (str,)
     return get_args(hint) or (hint,)
+
+
+@cache
+def _complete_types(config_type: type, name: str) -> frozenset[type]:
+    """Return the types whose every value is one of the setting's type; names of a closed list are
+    checked apart from their type.
+    """
+    hint = _hints(config_type)[name]
+    members = (str,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+    return frozenset(kind for kind in members if isinstance(kind, type))
 
 
 @cache

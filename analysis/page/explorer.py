@@ -104,7 +104,7 @@ _SEEDS = (
     ("mean", "mean"),
     ("deviation", "deviation"),
 )
-"""Column of what several seeds reached -> field of `Seeds`."""
+"""Column with a result over several seeds -> field of `Seeds`."""
 
 _RECORDED = (
     "status",

@@ -24,7 +24,7 @@ def method(name: str) -> MethodFacts:
     Raises:
         ConfigError: unknown, or a user's class that cannot be imported or has no facts.
     """
-    return _facts("method", name, METHODS, MethodFacts)
+    return _facts("method", name, MethodFacts)
 
 
 def dataset(name: str) -> DatasetFacts:
@@ -33,7 +33,7 @@ def dataset(name: str) -> DatasetFacts:
     Raises:
         ConfigError: unknown, or a user's class that cannot be imported or has no facts.
     """
-    return _facts("dataset", name, DATASETS, DatasetFacts)
+    return _facts("dataset", name, DatasetFacts)
 
 
 def task(name: str) -> TaskFacts:
@@ -42,17 +42,12 @@ def task(name: str) -> TaskFacts:
     Raises:
         ConfigError: unknown.
     """
-    return _facts("task", name, TASKS, TaskFacts)
+    return _facts("task", name, TaskFacts)
 
 
 def known_method(name: object) -> MethodFacts | None:
     """Return the facts of one of our methods; None for any other name, which is not imported."""
     return METHODS.get(name) if isinstance(name, str) else None
-
-
-def method_names() -> tuple[str, ...]:
-    """Return the names of our methods."""
-    return tuple(METHODS)
 
 
 def unread_settings(facts: MethodFacts) -> frozenset[str]:
@@ -124,9 +119,10 @@ _DATASET_SETTINGS = frozenset(name for facts in DATASETS.values() for name in fa
 _METHOD_SETTINGS = frozenset(name for facts in METHODS.values() for name in facts.reads)
 
 
-def _facts(field: str, name: str, known: Mapping[str, Any], kind: type) -> Any:
-    if name in known:
-        return known[name]
+def _facts(field: str, name: str, kind: type) -> Any:
+    known = _BUILTIN[field].get(name)
+    if known is not None:
+        return known
     if not is_own(name) or kind is TaskFacts:
         raise _unknown(field, name, "" if kind is TaskFacts else f", or {FORM} of your own")
     return _own_facts(field, name, kind)

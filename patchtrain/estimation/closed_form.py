@@ -25,7 +25,7 @@ import torch
 from patchtrain import catalog
 from patchtrain.cache import cache_dir
 from patchtrain.config import TrialConfig, memory_settings
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, one_line
 from patchtrain.estimation.dry_run import dry_run, shortened
 from patchtrain.files import atomic_path
 from patchtrain.memory.meter import CATEGORIES
@@ -102,10 +102,9 @@ def trace_of(
 
 def _failed(config: TrialConfig, error: Exception) -> ConfigError:
     names = [f"{name}={value!r}" for name, value in vars(config).items() if catalog.is_own(value)]
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return ConfigError(
-        f"a step with {', '.join(names)} failed without data ({reason}); mend the code, or run its "
-        "contract suite (patchtrain.testing)"
+        f"a step with {', '.join(names)} failed without data ({one_line(error, 200)}); mend the "
+        "code, or run its contract suite (patchtrain.testing)"
     )
 
 

@@ -99,7 +99,7 @@ function referenceTraces() {
   return Object.values(traces);
 }
 
-// how each trial is marked: over budget by the chosen kind of peak, on the front of what is shown
+// the mark of each trial: over budget (by the chosen kind of peak), or on the front of the shown ones
 function kindsOf(shown) {
   const onFront = new Set(front);
   const kinds = new Map();
