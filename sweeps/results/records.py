@@ -12,7 +12,7 @@ import torch
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, one_line
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.recording import new_record
 from patchtrain.units import format_bytes
@@ -54,11 +54,6 @@ def infeasible_record(
         f"{format_bytes(config.budget)}",
         group=trial_id,
     )
-
-
-def one_line(error: BaseException) -> str:
-    """Return `error` as one line of text: its type and message."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _record(

@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, one_line
 from patchtrain.extension import FORM, is_named, load_named
 from sweeps.search.verdict import CONSTRAINT, DIRECTIONS
 
@@ -64,7 +64,8 @@ def check_sampler(name: str, seed: int, num_trials: int, distributions: Distribu
     except Exception as error:
         raise ConfigError(
             f"{_FIELD}={name!r}: its sampler proposes nothing for a study of two objectives, "
-            f"metric and peak ({_one_line(error)}); give a sampler that supports several"
+            f"metric and peak ({one_line(error, _MAX_REASON)}); give a sampler that supports "
+            "several"
         ) from error
 
 
@@ -111,8 +112,8 @@ def _called(maker: Callable[..., Any], name: str, **arguments: int) -> Any:
     except Exception as error:
         listed = ", ".join(f"{key}={value}" for key, value in arguments.items())
         raise ConfigError(
-            f"{_FIELD}={name!r}: calling it with {listed} failed ({_one_line(error)}); it must "
-            "take these two and return an Optuna sampler"
+            f"{_FIELD}={name!r}: calling it with {listed} failed "
+            f"({one_line(error, _MAX_REASON)}); it must take these two and return an Optuna sampler"
         ) from error
 
 
@@ -142,10 +143,6 @@ def _small_study(distributions: Distributions, seed: int) -> Study:
 
 def _kind(value: Any) -> str:
     return f"an object of type {type(value).__name__}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
 
 
 def _tpe(seed: int, num_trials: int) -> BaseSampler:

@@ -19,9 +19,10 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
+from patchtrain.errors import one_line
 from patchtrain.record import METRIC_PREFIX, TrialStatus
 from sweeps.results.keys import EPOCH, RECORD
-from sweeps.results.records import one_line, unstarted_record
+from sweeps.results.records import unstarted_record
 
 _OF_TRIAL = ("metric", "peak_allocated_bytes", "peak_reserved_bytes", "peak_process_bytes")
 """Columns of a trial's row that are logged with its last result if that finished no epoch."""

@@ -76,23 +76,26 @@ def check_listing(listing: Any, name: str, class_names: tuple[str, ...]) -> None
                 "image_id, each once"
             )
     for example in listing.examples:
-        if not is_file_name(example.image_id):
-            raise ConfigError(
-                f"dataset={name!r}: image_id {example.image_id!r} cannot name a file; leave out "
-                "folders and special characters"
-            )
-        target = example.target
-        if isinstance(target, str) or (
-            isinstance(target, int) and not 0 <= target < len(class_names)
-        ):
-            raise ConfigError(
-                f"dataset={name!r}: the target of {example.image_id!r} is {target!r}; use the "
-                f"number of a class, 0 to {len(class_names) - 1}"
-            )
-        if isinstance(example.image, str):
-            raise ConfigError(
-                f"dataset={name!r}: the image of {example.image_id!r} is text; use a pathlib.Path"
-            )
+        _check_example(example, name, len(class_names))
+
+
+def _check_example(example: Example, name: str, num_classes: int) -> None:
+    image_id, target = example.image_id, example.target
+    if not is_file_name(image_id):
+        raise ConfigError(
+            f"dataset={name!r}: image_id {image_id!r} cannot name a file; leave out folders and "
+            "special characters"
+        )
+    is_outside = isinstance(target, int) and not 0 <= target < num_classes
+    if isinstance(target, str) or is_outside:
+        raise ConfigError(
+            f"dataset={name!r}: the target of {image_id!r} is {target!r}; use the number of a "
+            f"class, 0 to {num_classes - 1}"
+        )
+    if isinstance(example.image, str):
+        raise ConfigError(
+            f"dataset={name!r}: the image of {image_id!r} is text; use a pathlib.Path"
+        )
 
 
 class FoundImage(NamedTuple):
