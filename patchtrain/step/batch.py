@@ -133,15 +133,18 @@ class DeviceFeeder:
         return self.constants(targets, INPUT)
 
     def constants(self, values: np.ndarray, category: str) -> Tensor:
-        """Return `values` on the device; their memory counts as `category`."""
+        """Return `values` on the device, fractions in torch's default precision; their memory
+        counts as `category`.
+        """
         with self._guard.allocating(category):
             return self._copy(values)
 
     def _copy(self, array: np.ndarray) -> Tensor:
         with self._guard.on_host():
             host = self._on_host(array)
+        dtype = torch.get_default_dtype() if host.is_floating_point() else host.dtype
         # copied on the CPU too, so that what a device would hold is counted there as well
-        return torch.empty(host.shape, dtype=host.dtype, device=self._device).copy_(host)
+        return torch.empty(host.shape, dtype=dtype, device=self._device).copy_(host)
 
     def _on_host(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))

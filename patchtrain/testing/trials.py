@@ -8,7 +8,8 @@ Shapes: B batch, S image_size.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -229,14 +230,30 @@ def _bytes_of_network(engine: Engine) -> int:
 
 
 def gradients(config: TrialConfig) -> list[Tensor]:
-    """Return the gradients of the first inner iteration of `config`, of all parameters."""
-    engine, guard = build_engine(config)
-    with guard:
-        engine._method.start(random_batch(config))
-        engine._method.backward(generator())
-        engine._method.finish()
+    """Return the gradients of the first inner iteration of `config`, of all parameters, float64.
+
+    In single precision a convolution rounds differently with another number of inputs, and an
+    activation near 0 may change sides, which some CPUs do and others do not.
+    """
+    with _double_precision():
+        engine, guard = build_engine(config)
+        with guard:
+            engine._method.start(random_batch(config))
+            engine._method.backward(generator())
+            engine._method.finish()
     parameters = engine.network.parameters()
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    """Context: new tensors of fractions have 64 bits."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def relative_error(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
