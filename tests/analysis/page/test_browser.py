@@ -196,6 +196,17 @@ def test_a_phone_shows_all_without_scrolling_sideways(open_page: Any, path: Path
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 400
 
 
+def test_paper_shows_whole_tables_and_no_controls(open_page: Any, path: Path, run: Run) -> None:
+    page = open_page(path, width=718)  # A4 at 96 px an inch, less the margins
+    page.emulate_media(media="print")
+    table = page.locator("#all-trials")
+    assert "Trial" in table.locator("thead").inner_text()
+    names = set(run.trials["trial_id"])
+    assert all(row.split()[0] in names for row in table.locator("tbody tr").all_inner_texts())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    assert not page.locator("#theme, #budget, .filters, [data-copy]").locator("visible=true").count()
+
+
 def test_a_phone_shows_every_part_of_the_memory_below_the_axis(
     open_page: Any, run: Run, tmp_path: Path
 ) -> None:
