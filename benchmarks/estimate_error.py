@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     rows: list[Row] = []
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["patchtrain.memory.estimate", "timm"])
+    context.set_forkserver_preload(["patchtrain.estimation.predict", "timm"])
     with tempfile.TemporaryDirectory() as cache:
         os.environ["PATCHTRAIN_CACHE"] = cache  # nothing predicted before is known
         with context.Pool(arguments.jobs, maxtasksperchild=1) as pool:
