@@ -204,7 +204,9 @@ def test_paper_shows_whole_tables_and_no_controls(open_page: Any, path: Path, ru
     names = set(run.trials["trial_id"])
     assert all(row.split()[0] in names for row in table.locator("tbody tr").all_inner_texts())
     assert page.evaluate("document.documentElement.scrollWidth") <= 718
-    assert not page.locator("#theme, #budget, .filters, [data-copy]").locator("visible=true").count()
+    assert (
+        not page.locator("#theme, #budget, .filters, [data-copy]").locator("visible=true").count()
+    )
 
 
 def test_a_phone_shows_every_part_of_the_memory_below_the_axis(
