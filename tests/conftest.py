@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from cuda_stub.build import CannotBuild
+from cuda_stub.server import Stub
 
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
@@ -46,6 +50,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _started(tmp_path_factory: pytest.TempPathFactory, *, nvml: bool) -> Stub:
+    folder = tmp_path_factory.getbasetemp().parent / "cuda_stub"  # one for all test processes
+    try:
+        return Stub(folder, nvml=nvml)
+    except CannotBuild as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
+    """A CUDA device without a GPU; `stub.run(function)` runs a function of the test's module."""
+    with closing(_started(tmp_path_factory, nvml=True)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def stub_without_nvml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
+    """The same, where the library of NVML is missing."""
+    with closing(_started(tmp_path_factory, nvml=False)) as started:
+        yield started
 
 
 @pytest.fixture(scope="session", autouse=True)
