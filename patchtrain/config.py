@@ -38,7 +38,7 @@ Fusion = Literal["add", "concat"]
 Layout = Literal["tile", "stack"]
 AreaRanges = Literal["coco", "soda"]
 Norm = Literal["batch", "frozen", "group"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "tf32"]
 OptimizerKernel = Literal["auto", "fused", "foreach", "loop"]
 
 AUGMENTATIONS = ("flip", "rotate", "colour")
@@ -272,7 +272,8 @@ class TrialConfig:
         "fp32", search=Search(role=Role.SCIENTIFIC, values=("fp32", "bf16"))
     )
     """`bf16`, `fp16`: the forward passes run under autocast; parameters stay in fp32. `fp16` scales
-    the loss."""
+    the loss. `tf32`, on GPUs only: convolutions and matrix products of fp32 numbers in TF32, faster
+    and with 10 bits of mantissa; `fp32` keeps all 23 there, too."""
 
     channels_last: bool | Literal["auto"] = setting("auto", wanted="use auto, true or false")
     """Memory layout of images and convolutions: channels together (faster on tensor cores and,
@@ -400,6 +401,11 @@ class TrialConfig:
     def dataset_facts(self) -> DatasetFacts:
         """What the catalog says about the data set."""
         return catalog.dataset(self.dataset)
+
+    @property
+    def is_16_bits(self) -> bool:
+        """Whether the forward passes run under autocast."""
+        return self.precision in ("bf16", "fp16")
 
     @property
     def samples_patches(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 
 from patchtrain.errors import ConfigError
@@ -32,9 +34,34 @@ def resolve_device(name: str) -> torch.device:
         ConfigError: another name, or a CUDA device that is not there.
     """
     device = target_device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device={name!r} is not there ({torch.cuda.device_count()} CUDA devices found); "
-            "use auto or cpu"
-        )
+    num_devices = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= num_devices:
+        found = f"{num_devices} CUDA devices found" if num_devices else _why_no_cuda()
+        raise ConfigError(f"device={name!r} is not there ({found}); use auto or cpu")
     return device
+
+
+def _why_no_cuda() -> str:
+    """Return, as text, why torch finds no CUDA device."""
+    needed = torch.version.cuda
+    if needed is None:
+        return f"torch {torch.__version__} was built without CUDA; install it from PyPI"
+    supported = supported_cuda()
+    if supported is None:
+        return "no driver of NVIDIA's found"
+    major = int(needed.partition(".")[0])
+    if supported[0] < major:
+        return (
+            f"NVIDIA's driver supports CUDA {supported[0]}.{supported[1]} and torch "
+            f"{torch.__version__} needs {major}.0 or later; install a newer driver, or a build of "
+            "torch for this one"
+        )
+    return "the driver finds no GPU; CUDA_VISIBLE_DEVICES may hide it"
+
+
+def supported_cuda() -> tuple[int, int] | None:
+    """Return the version of CUDA that the driver supports; None without a driver."""
+    with suppress(AttributeError, RuntimeError):
+        number: int = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined, unused-ignore]
+        return (number // 1000, number % 1000 // 10) if number else None
+    return None

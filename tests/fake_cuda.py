@@ -1,7 +1,7 @@
 """A CUDA device and its driver, replaced where torch and NVML meet the operating system.
 
-`FakeCuda(monkeypatch)` puts itself under `torch.cuda` and NVML. It keeps the books that a device
-keeps: what this process holds outside torch's allocator, what the allocator reserved, its cap.
+`FakeCuda(monkeypatch)` puts itself under what `memory.driver` asks: the answers that it has to read
+right. `cuda_stub` is a whole device, on which memory is taken and held.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ ENVIRONMENT = (
     "CUDA_MPS_PIPE_DIRECTORY",
     "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
     "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
-    "PYTORCH_ALLOC_CONF",
-    "PYTORCH_CUDA_ALLOC_CONF",
 )
 
 
@@ -96,12 +94,6 @@ class FakeCuda:
         self.context_bytes = 512 * MIB
         self.other_processes_bytes = 0
         self.has_context = False
-        self.fraction = 1.0
-        self.caps: list[int] = []
-        self.allocated_bytes = self.reserved_bytes = 0
-        self.allocated_peak_bytes = self.reserved_peak_bytes = 0
-        self.is_expandable = True
-        self.environment_at_start: str | None = None
         self.nvml = FakeNvml(self)
         for name in ENVIRONMENT:
             monkeypatch.setenv(name, "")  # what a test sets here is undone, too
@@ -109,100 +101,17 @@ class FakeCuda:
         monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/nowhere")
         monkeypatch.setattr(driver, "load_nvml", lambda: self.nvml)
         monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", lambda index: self.has_context)
-        for name in (
-            "get_device_properties",
-            "mem_get_info",
-            "is_initialized",
-            "empty_cache",
-            "set_per_process_memory_fraction",
-            "reset_peak_memory_stats",
-            "memory_stats_as_nested_dict",
-            "memory_snapshot",
-            "caching_allocator_alloc",
-            "caching_allocator_delete",
-        ):
+        for name in ("get_device_properties", "mem_get_info"):
             monkeypatch.setattr(torch.cuda, name, getattr(self, name))
-        statistics = self.memory_stats_as_nested_dict
-        monkeypatch.setattr(torch.cuda.memory, "memory_stats_as_nested_dict", statistics)
 
     @property
     def process_bytes(self):
-        return self.context_bytes + self.reserved_bytes if self.has_context else 0
-
-    @property
-    def cap_bytes(self):
-        """The cap now in force, None where there is none."""
-        return None if self.fraction == 1.0 else round(self.fraction * self.total_bytes)
-
-    def allocate(self, num_bytes):
-        """Take a block as torch does, or raise what torch raises."""
-        cached_bytes = self.reserved_bytes - self.allocated_bytes
-        grown_bytes = max(0, num_bytes - cached_bytes)
-        free_bytes = self.total_bytes - self.process_bytes - self.other_processes_bytes
-        cap_bytes = self.fraction * self.total_bytes
-        if self.reserved_bytes + grown_bytes > cap_bytes or grown_bytes > free_bytes:
-            raise torch.OutOfMemoryError(
-                f"CUDA out of memory. Tried to allocate {num_bytes / MIB:.2f} MiB. GPU 0 has a "
-                f"total capacity of 10.00 GiB of which {free_bytes / MIB:.2f} MiB is free. If "
-                "reserved but unallocated memory is large try setting something."
-            )
-        self.reserved_bytes += grown_bytes
-        self.allocated_bytes += num_bytes
-        self._note_peaks()
-
-    def free(self, num_bytes):
-        """Give a block back to the cache."""
-        self.allocated_bytes -= num_bytes
+        return self.context_bytes if self.has_context else 0
 
     def get_device_properties(self, device):
-        return SimpleNamespace(total_memory=self.total_bytes, uuid=UUID)
+        place = {"pci_domain_id": 0, "pci_bus_id": 1, "pci_device_id": 0}
+        return SimpleNamespace(total_memory=self.total_bytes, uuid=UUID, name="GPU", **place)
 
     def mem_get_info(self, device):
         used_bytes = self.process_bytes + self.other_processes_bytes
         return self.total_bytes - used_bytes, self.total_bytes
-
-    def is_initialized(self):
-        return self.has_context
-
-    def empty_cache(self):
-        self.reserved_bytes = self.allocated_bytes
-
-    def set_per_process_memory_fraction(self, fraction, device):
-        self.fraction = fraction
-        if self.cap_bytes is not None:
-            self.caps.append(self.cap_bytes)
-
-    def reset_peak_memory_stats(self, device):
-        self.allocated_peak_bytes = self.allocated_bytes
-        self.reserved_peak_bytes = self.reserved_bytes
-
-    def memory_stats_as_nested_dict(self, device=None):
-        return {
-            "allocated_bytes": {
-                "all": {"current": self.allocated_bytes, "peak": self.allocated_peak_bytes}
-            },
-            "reserved_bytes": {
-                "all": {"current": self.reserved_bytes, "peak": self.reserved_peak_bytes}
-            },
-        }
-
-    def memory_snapshot(self):
-        return [
-            {"address": 0, "total_size": 4096, "is_expandable": not self.is_expandable},
-            {"address": 4096, "total_size": 4096, "is_expandable": self.is_expandable},
-        ]
-
-    def caching_allocator_alloc(self, size, device):
-        if not self.has_context:
-            self.environment_at_start = os.environ.get("PYTORCH_ALLOC_CONF")
-        self.has_context = True
-        self.reserved_bytes = max(self.reserved_bytes, 2 * MIB)
-        self._note_peaks()
-        return 4096
-
-    def caching_allocator_delete(self, address):
-        assert address == 4096
-
-    def _note_peaks(self):
-        self.allocated_peak_bytes = max(self.allocated_peak_bytes, self.allocated_bytes)
-        self.reserved_peak_bytes = max(self.reserved_peak_bytes, self.reserved_bytes)

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import torch
 
+from patchtrain.memory.facts import GpuFacts
 from patchtrain.memory.meter import MemoryMeter, TimelinePoint
 
 
@@ -56,6 +57,8 @@ class MemoryGuard:
     """
 
     cap_level = "meter"
+    facts: GpuFacts | None = None
+    """What was found out about the GPU; None on the CPU."""
 
     def __init__(self, device: torch.device, budget_bytes: int | None) -> None:
         self.device = device

@@ -4,49 +4,58 @@ The levels that hold a budget, joined by `+`, are recorded as `cap_level`:
 
 - `none`: there is no budget; peaks are still reported.
 - `allocator`: torch's caching allocator gets the budget less the context, and raises when asked
-  for more. The context is what the process holds outside that allocator: CUDA's own context, its
-  kernels, the handles of cuBLAS and cuDNN.
-- `watchdog`: the driver is asked every 50 ms what the whole process holds. More than the budget
-  ends the trial at the next boundary of a phase; a context that has grown, as it does in the first
-  steps, lowers the allocator's limit there. Only where the driver lists this process.
-- `unknown_context`: the context could not be measured, so the allocator got the whole budget.
+  for more. The context is what the process holds outside that allocator after a warm-up: CUDA's own
+  context, its kernels, the handles of cuBLAS and cuDNN.
+- `watchdog`: the driver lists this process, and is asked every 50 ms. A context that has grown
+  lowers the allocator's limit at the next boundary of a phase; a process over its budget ends there
+  if it still is after cached memory was given back.
+- `device_watch`: the driver does not list this process, which was alone on the device when it
+  came: what the device has in use more than before is taken for it, until others come.
+- `unknown_context`: the context could not be measured, so the one that is known of this GPU model,
+  or assumed, is taken off the budget.
 - `mig`, `mps`: the device is a slice or shared through a service that has limits of its own; a
   budget cannot be more than they leave.
 
-Knows nothing of models or training.
+Knows nothing of training.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import re
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import TracebackType
 
 import torch
 
-from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import MemoryGuard, Peak
-from patchtrain.memory.driver import MIG, MPS, DriverError, Gpu
+from patchtrain.memory.driver import DriverError, Gpu, driver_version
 from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.memory.facts import (
+    ASSUMED,
+    GpuFacts,
+    allocator_limit_bytes,
+    recall,
+    remember,
+)
+from patchtrain.memory.neighbours import Neighbours
+from patchtrain.memory.out_of_memory import asked_bytes_of, is_out_of_memory, reason_of
+from patchtrain.memory.precision import check_precision, fp32_precision
+from patchtrain.memory.process import BY_DIFFERENCE, LISTED, UNKNOWN, OwnMemory
+from patchtrain.memory.refusals import check_budget
+from patchtrain.memory.segments import choose_segments, create_context
+from patchtrain.memory.warmup import warm_up
 from patchtrain.memory.watchdog import Sighting, Watchdog
 from patchtrain.units import format_bytes
 
 _REMEDY = "raise budget, or lower batch_size, patch_size or patch_microbatch"
 
-_ASKED = re.compile(r"(?:Tried to allocate|Requested size:) ([\d.]+) (bytes|KiB|MiB|GiB)")
-_UNIT_BYTES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_LEVELS = {LISTED: "watchdog", BY_DIFFERENCE: "device_watch"}
 
-_LIBRARY_OUT_OF_MEMORY = re.compile(
-    r"CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
-)
-"""How CUDA and its libraries report that memory ran out; torch's allocator has its own error."""
-
-_created_context_bytes: dict[int, int] = {}
-"""Device -> bytes that appeared with its context; for drivers that do not list this process."""
+_measured: dict[int, OwnMemory] = {}
+"""Device -> what the first guard of this process measured there: a context is made only once."""
 
 
 class CudaGuard(MemoryGuard):
@@ -63,31 +72,42 @@ class CudaGuard(MemoryGuard):
             context.
     """
 
-    def __init__(self, device: torch.device, budget_bytes: int | None) -> None:
+    def __init__(
+        self, device: torch.device, budget_bytes: int | None, precision: str = "fp32"
+    ) -> None:
         device = torch.device("cuda", device.index or 0)
+        check_precision(precision, device)
         super().__init__(device, budget_bytes)
         self._attributing = True
         self._metering = False
-        _ask_for_expandable_segments()
+        self._precision = precision
+        self._entered = ExitStack()
         self._gpu = Gpu(device)
-        used_bytes = None if self._gpu.has_context() else self._gpu.used_bytes()
+        self._neighbours = Neighbours(self._gpu.uuid)
+        choose_segments(self._gpu)
         torch.cuda.empty_cache()  # an earlier trial's leftovers do not count against this one
-        self.expandable_segments = _create_context(device)
-        process_bytes = self._process_bytes()
+        self._own = self._measure()
+        self.facts: GpuFacts = self._found_out()
+        self._context_bytes = self._own.context_bytes or self.facts.context_bytes
         self._watchdog: Watchdog | None = None
-        self._context_bytes: int | None
-        if process_bytes is not None:
-            self._context_bytes = max(0, process_bytes - _reserved_bytes(device))
+        if self._own.how in _LEVELS:
             self._watchdog = Watchdog(self._look, limit_bytes=budget_bytes)
-        else:
-            self._context_bytes = self._context_by_difference(used_bytes)
         if budget_bytes is not None:
-            self._check_budget(budget_bytes)
+            check_budget(
+                self._gpu,
+                budget_bytes,
+                context_bytes=self._context_bytes,
+                reserved_bytes=self._reserved_bytes(),
+                own_pid=self._own.pid,
+            )
             self._cap(budget_bytes)
+        self._num_refused = self._count_refused()
         self.cap_level = self._level()
         self.start_peak()
 
     def __enter__(self) -> MemoryGuard:
+        self._num_refused = self._count_refused()
+        self._entered.enter_context(fp32_precision(self._precision))
         if self._attributing:
             super().__enter__()
             self._metering = True
@@ -104,10 +124,11 @@ class CudaGuard(MemoryGuard):
         if self._metering:
             super().__exit__(error_type, error, traceback)
             self._metering = False
+        self._entered.close()
         self._stop_watchdog()
         if error is None:
             self._check()
-        elif _is_out_of_memory(error):
+        elif self._is_out_of_memory(error, self._num_refused):
             raise self._as_budget_exceeded(error) from error
 
     @contextmanager
@@ -118,12 +139,14 @@ class CudaGuard(MemoryGuard):
             BudgetExceeded: torch's allocator or a library of CUDA ran out of memory inside, or the
                 process was seen above the budget.
         """
+        self._look_again()
         self._check()
+        num_refused = self._count_refused()
         with super().doing(phase):
             try:
                 yield
             except RuntimeError as error:
-                if _is_out_of_memory(error):
+                if self._is_out_of_memory(error, num_refused):
                     raise self._as_budget_exceeded(error) from error
                 raise
         self._check()
@@ -138,9 +161,11 @@ class CudaGuard(MemoryGuard):
     def peak(self) -> Peak:
         """Return the most that was held since `start_peak`.
 
-        The allocator counts tensors and cache; the driver reports the process, or if it does not,
-        the process is cache and context together.
+        The allocator counts tensors and cache. The process is what the driver reported, and at
+        least cache and context together; None if neither is known.
         """
+        if self._watchdog is not None:
+            self._watchdog.look()
         reserved_bytes = torch.cuda.max_memory_reserved(self.device)
         return Peak(
             allocated_bytes=torch.cuda.max_memory_allocated(self.device),
@@ -165,6 +190,7 @@ class CudaGuard(MemoryGuard):
         gc.collect()  # a network's cycles hold tensors
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(1.0, self.device)
+        self._neighbours.leave()
 
     def _meter_limit_bytes(self) -> int | None:
         return None
@@ -174,81 +200,106 @@ class CudaGuard(MemoryGuard):
             return "none"
         levels = ["allocator"]
         if self._watchdog is not None and not self._watchdog.failed:
-            levels.append("watchdog")
-        if self._context_bytes is None:
+            levels.append(_LEVELS[self._own.how])
+        if self._own.context_bytes is None:
             levels.append("unknown_context")
         return "+".join([*levels, *self._gpu.partitions])
 
-    def _process_bytes(self) -> int | None:
-        with suppress(DriverError):
-            return self._gpu.process_bytes()
-        return None
-
-    def _context_by_difference(self, used_bytes: int | None) -> int | None:
-        """Return what appeared on the device with this process's context; None if unknown.
-
-        This includes what other processes took or gave back at that moment.
-
-        Args:
-            used_bytes: used on the device before the context was made; None if it existed already.
-        """
+    def _measure(self) -> OwnMemory:
+        """Make the context, load what the trial will use, and measure what that takes."""
         index = self.device.index
-        now_bytes = self._gpu.used_bytes()
-        if used_bytes is not None and now_bytes is not None:
-            appeared_bytes = now_bytes - used_bytes - _reserved_bytes(self.device)
-            if appeared_bytes > 0:
-                _created_context_bytes[index] = appeared_bytes
-        return _created_context_bytes.get(index)
+        with self._neighbours.turn():
+            used_bytes = None if self._gpu.has_context() else self._gpu.used_bytes()
+            self.expandable_segments = create_context(self.device)
+            warm_up(self.device, self._precision)
+            torch.cuda.empty_cache()
+            own = OwnMemory(self._gpu, self._neighbours, self._reserved_bytes)
+            own.measure(used_bytes)
+            self._neighbours.join()
+        if own.context_bytes is None:  # made by an earlier guard, which saw it appear
+            return _measured.get(index, own)
+        _measured[index] = own
+        return own
 
-    def _check_budget(self, budget_bytes: int) -> None:
-        total_bytes = self._gpu.total_bytes
-        if budget_bytes > total_bytes:
-            limit = ""
-            if MPS in self._gpu.partitions and total_bytes < self._gpu.cuda_total_bytes:
-                limit = ", the limit of MPS"
-            elif MIG in self._gpu.partitions:
-                limit = ", its MIG slice"
-            raise ConfigError(
-                f"budget={format_bytes(budget_bytes)} is more than {self.device} has "
-                f"({format_bytes(total_bytes)}{limit}); lower it"
-            )
-        context_bytes = self._context_bytes or 0
-        if budget_bytes <= context_bytes:
-            raise ConfigError(
-                f"budget={format_bytes(budget_bytes)} does not hold CUDA's own context "
-                f"({format_bytes(context_bytes)}); raise it"
-            )
+    def _found_out(self) -> GpuFacts:
+        """Return what is known of this GPU now, and keep it for later."""
+        driver, version = driver_version(), str(torch.__version__)
+        known = recall(self._gpu.name, driver, version)
+        context_bytes = self._own.context_bytes
+        found = replace(
+            known or ASSUMED,
+            total_bytes=self._gpu.cuda_total_bytes,
+            expandable_segments=bool(self.expandable_segments),
+            lists_process=self._own.how == LISTED,
+        )
+        if context_bytes is None:
+            return found
+        found = replace(
+            found,
+            name=self._gpu.name,
+            driver=driver,
+            torch=version,
+            context_bytes=context_bytes,
+        )
+        if found != known:
+            remember(found)
+        return found
 
     def _cap(self, budget_bytes: int) -> None:
-        limit_bytes = max(0, budget_bytes - (self._context_bytes or 0))
+        limit_bytes = allocator_limit_bytes(
+            budget_bytes, self._context_bytes, expandable_segments=bool(self.expandable_segments)
+        )
         fraction = limit_bytes / self._gpu.cuda_total_bytes
         torch.cuda.set_per_process_memory_fraction(fraction, self.device)
 
     def _look(self) -> Sighting:
-        """Look at the process, from the watchdog's thread."""
+        """Look at the process; also from the watchdog's thread."""
+        return self._sighting(exactly=False)
+
+    def _sighting(self, *, exactly: bool) -> Sighting:
         phase = self._meter.phase
-        reserved_bytes = _reserved_bytes(self.device)
-        process_bytes = self._gpu.process_bytes()
+        reserved_bytes = self._reserved_bytes()
+        process_bytes = self._own.held_bytes(exactly=exactly)
         if process_bytes is None:
-            raise DriverError("NVML no longer lists this process")
-        is_steady = reserved_bytes == _reserved_bytes(self.device)
+            raise DriverError("the driver does not tell what this process holds")
+        is_steady = reserved_bytes == self._reserved_bytes()
         return Sighting(
             process_bytes=process_bytes,
             outside_bytes=max(0, process_bytes - reserved_bytes) if is_steady else None,
             phase=phase,
         )
 
+    def _look_again(self) -> None:
+        """Look now, and once more if the context seems to have grown: growth counts if it lasts."""
+        watchdog = self._watchdog
+        if watchdog is None:
+            return
+        watchdog.look()
+        seen = watchdog.latest
+        if seen is not None and (seen.outside_bytes or 0) > self._context_bytes:
+            watchdog.look()
+
     def _check(self) -> None:
-        """Lower the cap if the context has grown; raise if the process was over the budget."""
+        """Lower the cap if the context has grown; raise if the process is over the budget and
+        giving back cached memory does not help.
+        """
         if self._watchdog is None:
             return
         outside_bytes = self._watchdog.outside_bytes or 0
-        if outside_bytes > (self._context_bytes or 0):
+        if outside_bytes > self._context_bytes:
             self._context_bytes = outside_bytes
             if self.budget_bytes is not None:
                 self._cap(self.budget_bytes)
-        if self._watchdog.over is not None:
+        if self._watchdog.over is None or self.budget_bytes is None:
+            return
+        torch.cuda.empty_cache()
+        try:
+            now = self._sighting(exactly=True)
+        except DriverError:
+            now = self._watchdog.over
+        if now.process_bytes > self.budget_bytes:
             raise self._overrun(self._watchdog.over)
+        self._watchdog.over = None
 
     def _stop_watchdog(self) -> None:
         if self._watchdog is not None:
@@ -256,10 +307,18 @@ class CudaGuard(MemoryGuard):
             self.cap_level = self._level()
 
     def _process_peak_bytes(self, reserved_bytes: int) -> int | None:
-        watchdog = self._watchdog
-        if watchdog is not None and not watchdog.failed and watchdog.highest is not None:
-            return watchdog.highest.process_bytes
-        return None if self._context_bytes is None else reserved_bytes + self._context_bytes
+        """Return the most that the process held; None if unknown.
+
+        Args:
+            reserved_bytes: the most that torch's allocator held.
+        """
+        watchdog, context_bytes = self._watchdog, self._own.context_bytes
+        if context_bytes is None or (watchdog is not None and self._own.how == UNKNOWN):
+            return None
+        least_bytes = reserved_bytes + context_bytes
+        if watchdog is None or watchdog.highest is None:
+            return least_bytes
+        return max(least_bytes, watchdog.highest.process_bytes)
 
     def _overrun(self, seen: Sighting) -> BudgetExceeded:
         assert self.budget_bytes is not None
@@ -278,16 +337,33 @@ class CudaGuard(MemoryGuard):
         """Return `error` as a `BudgetExceeded`, with what was held and asked for at that moment."""
         traceback.clear_frames(error.__traceback__)  # they hold the tensors that did not fit
         phase = self._meter.phase
-        held_bytes = _reserved_bytes(self.device) + (self._context_bytes or 0)
-        asked_bytes = _asked_bytes(str(error))
+        held_bytes = self._reserved_bytes() + self._context_bytes
+        asked_bytes = asked_bytes_of(error)
         needed_bytes = held_bytes + (asked_bytes or 0)
         asked = "more than is there" if asked_bytes is None else f"{format_bytes(asked_bytes)} more"
         return BudgetExceeded(
             f"out of memory in {phase}: {self.device} was asked for {asked} with {held_bytes} "
-            f"bytes held, {self._room(needed_bytes, asked_bytes)}; {_REMEDY} ({_reason(error)})",
+            f"bytes held, {self._room(needed_bytes, asked_bytes)}; {_REMEDY} ({reason_of(error)})",
             budget_bytes=self.budget_bytes or self._gpu.total_bytes,
             needed_bytes=needed_bytes,
             phase=phase,
+        )
+
+    def _reserved_bytes(self) -> int:
+        """Return what torch's allocator holds; much cheaper than `torch.cuda.memory_reserved`."""
+        stats = torch.cuda.memory_stats_as_nested_dict(self.device)
+        return stats["reserved_bytes"]["all"]["current"]
+
+    def _count_refused(self) -> int:
+        """Return how many requests torch's allocator has refused."""
+        return torch.cuda.memory_stats_as_nested_dict(self.device).get("num_ooms", 0)
+
+    def _is_out_of_memory(self, error: BaseException, num_refused: int) -> bool:
+        """Return whether `error` means that memory ran out since `num_refused` were counted."""
+        return not isinstance(error, BudgetExceeded) and is_out_of_memory(
+            error,
+            was_refused=self._count_refused() > num_refused,
+            free_bytes=self._gpu.free_bytes(),
         )
 
     def _room(self, needed_bytes: int, asked_bytes: int | None) -> str:
@@ -300,49 +376,3 @@ class CudaGuard(MemoryGuard):
         if budget_bytes is None or asked_bytes is None or (free_bytes or 0) < asked_bytes:
             return f"and the device has {format_bytes(free_bytes)} free besides other processes"
         return f"and the budget of {budget_bytes} bytes has no room for it in one piece"
-
-
-def _ask_for_expandable_segments() -> None:
-    """Have torch's allocator grow segments instead of making new ones, which wastes less.
-
-    It reads its settings when CUDA is initialised, under one of two names; which of them hides the
-    other depends on torch's version. What the user has set under either stays.
-    """
-    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
-    if not torch.cuda.is_initialized() and not any(name in os.environ for name in names):
-        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-
-
-def _create_context(device: torch.device) -> bool | None:
-    """Make CUDA's context by allocating a block; return whether its segment can grow, if known."""
-    address = torch.cuda.caching_allocator_alloc(1, device)
-    try:
-        with suppress(RuntimeError):  # not every allocator that torch can use has snapshots
-            for segment in torch.cuda.memory_snapshot():
-                start = segment["address"]
-                if start <= address < start + segment["total_size"]:
-                    return segment["is_expandable"]
-        return None
-    finally:
-        torch.cuda.caching_allocator_delete(address)
-
-
-def _reserved_bytes(device: torch.device) -> int:
-    """Return what torch's allocator holds; much cheaper than `torch.cuda.memory_reserved`."""
-    return torch.cuda.memory_stats_as_nested_dict(device)["reserved_bytes"]["all"]["current"]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError):
-        return not isinstance(error, BudgetExceeded)
-    return isinstance(error, RuntimeError) and bool(_LIBRARY_OUT_OF_MEMORY.search(str(error)))
-
-
-def _asked_bytes(text: str) -> int | None:
-    match = _ASKED.search(text)
-    return None if match is None else round(float(match[1]) * _UNIT_BYTES[match[2]])
-
-
-def _reason(error: BaseException) -> str:
-    """Return what torch said, without its advice."""
-    return str(error).partition("\n")[0].partition(" If reserved but unallocated")[0].strip()

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver reports about a CUDA device: its memory, its partition, this process's use.
+"""What NVIDIA's driver reports about a CUDA device: its memory, its partition, who holds how much.
 
 The only module that talks to NVML and that asks CUDA for the size of a device. What the driver does
 not report is None. Knows nothing of budgets, trials or torch's allocator.
@@ -10,9 +10,12 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+
+from patchtrain.device import supported_cuda
+from patchtrain.memory.facts import ASSUMED, GpuFacts, recall
 
 MIG = "mig"
 """A slice of a GPU with memory of its own (Multi-Instance GPU)."""
@@ -29,10 +32,22 @@ class DriverError(Exception):
     """The driver stopped answering."""
 
 
+class Listed(NamedTuple):
+    """A process that the driver lists on a device."""
+
+    pid: int
+    """Its number where the driver runs, which in a container is not the process's own."""
+    num_bytes: int | None
+    """What it holds; None if the driver does not say."""
+
+
 class Gpu:
     """One CUDA device, as this process may use it.
 
     Attributes:
+        device: as torch names it.
+        name: of the model.
+        uuid: of the device, which no other has.
         cuda_total_bytes: the size that CUDA reports; in a MIG slice the slice's.
         total_bytes: what this process may hold at most: the device, its MIG slice or MPS's limit.
         partitions: `MIG` or `MPS` or both, if they are in use.
@@ -40,9 +55,13 @@ class Gpu:
 
     def __init__(self, device: torch.device) -> None:
         properties = torch.cuda.get_device_properties(device)
+        self.device = device
+        self.name: str = properties.name
+        self.uuid = str(properties.uuid)
         self._index: int = device.index or 0
         self._nvml = load_nvml()
-        self._handle, is_slice = _find(self._nvml, self._index, str(properties.uuid))
+        self._handle, is_slice = _find(self._nvml, self._index, self.uuid)
+        self._pci_id = _pci_id(properties)
         self.cuda_total_bytes: int = properties.total_memory
         self.total_bytes = self.cuda_total_bytes
         self.partitions: tuple[str, ...] = ()
@@ -59,27 +78,31 @@ class Gpu:
         # whether torch's stubs list it differs between versions
         return torch._C._cuda_hasPrimaryContext(self._index)  # type: ignore[attr-defined, unused-ignore]
 
-    def process_bytes(self) -> int | None:
-        """Return what this process holds on the device, its context included.
+    def is_found_by_pci_id(self) -> bool:
+        """Return whether NVML finds the device by its place on the bus, as torch looks for it."""
+        if self._nvml is None:
+            return False
+        with suppress(Exception):
+            self._nvml.nvmlDeviceGetHandleByPciBusId(self._pci_id)
+            return True
+        return False
 
-        None if the driver does not list this process by its number, as in a container with
-        process numbers of its own.
+    def listed(self) -> list[Listed]:
+        """Return the processes that the driver lists on the device; none without NVML.
 
         Raises:
             DriverError: the driver stopped answering.
         """
         if self._handle is None:
-            return None
+            return []
         try:
-            listed = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+            found = list(self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         except Exception as error:
             raise DriverError(f"NVML does not list processes: {error}") from error
-        found = _own_bytes(listed)
-        if found is None and MPS in self.partitions:
+        if MPS in self.partitions:
             with suppress(Exception):  # older drivers have no such list
-                listed = self._nvml.nvmlDeviceGetMPSComputeRunningProcesses(self._handle)
-                found = _own_bytes(listed)
-        return found
+                found += self._nvml.nvmlDeviceGetMPSComputeRunningProcesses(self._handle)
+        return [Listed(process.pid, process.usedGpuMemory) for process in found]
 
     def used_bytes(self) -> int | None:
         """Return what all processes hold on the device; unlike CUDA, NVML creates no context."""
@@ -114,6 +137,29 @@ def load_nvml() -> Any:
     return None
 
 
+def driver_version() -> str:
+    """Return the driver's version, such as `550.54.14`; without NVML the CUDA that it supports,
+    such as `CUDA 12.4`; empty without a driver.
+    """
+    nvml = load_nvml()
+    if nvml is not None:
+        with suppress(Exception):
+            found = nvml.nvmlSystemGetDriverVersion()
+            return found.decode() if isinstance(found, bytes) else str(found)
+    supported = supported_cuda()
+    return f"CUDA {supported[0]}.{supported[1]}" if supported else ""
+
+
+def facts_of(device: torch.device) -> GpuFacts:
+    """Return what was measured of `device` by earlier trials; the assumption if nothing was, or if
+    the device is not here.
+    """
+    if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
+        return ASSUMED
+    name = torch.cuda.get_device_properties(device).name
+    return recall(name, driver_version(), str(torch.__version__)) or ASSUMED
+
+
 def _find(nvml: Any, index: int, uuid: str) -> tuple[Any, bool]:
     """Return NVML's handle of a device, or None, and whether the device is a MIG slice."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -143,9 +189,10 @@ def _slice_of(nvml: Any, handle: Any) -> tuple[Any, bool]:
     return handle, False
 
 
-def _own_bytes(listed: Any) -> int | None:
-    own = [process.usedGpuMemory for process in listed if process.pid == os.getpid()]
-    return max((num_bytes for num_bytes in own if num_bytes), default=None)
+def _pci_id(properties: Any) -> str:
+    """Return the device's place on the bus as NVML writes it."""
+    numbers = (properties.pci_domain_id, properties.pci_bus_id, properties.pci_device_id)
+    return "{:08X}:{:02X}:{:02X}.0".format(*numbers)
 
 
 def _uses_mps() -> bool:

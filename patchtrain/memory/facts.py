@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from patchtrain.cache import cache_dir
 from patchtrain.files import atomic_path
+
+PAGE_BYTES = 20 * 2**20
+"""Step in which torch's allocator grows an expandable segment for large blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,35 @@ ASSUMED = GpuFacts(
 )
 """What is assumed of a GPU that nobody has measured: 600 MiB of context; 96 MiB of workspace, for
 cuBLAS (32 MiB on Hopper, less before) and the convolutions."""
+
+
+def allocator_limit_bytes(
+    budget_bytes: int, context_bytes: int, *, expandable_segments: bool
+) -> int:
+    """Return the limit for torch's allocator with which the whole process keeps to the budget.
+
+    torch compares with its limit before it rounds up to whole pages, so an expandable segment may
+    pass the limit by part of a page.
+    """
+    page_bytes = PAGE_BYTES if expandable_segments else 0
+    return max(0, budget_bytes - context_bytes - page_bytes)
+
+
+def worst(found: Sequence[GpuFacts]) -> GpuFacts:
+    """Return what holds on each of several GPUs: the most that any takes, the least that any has.
+
+    Args:
+        found: at least one.
+    """
+    most = max(found, key=lambda facts: facts.context_bytes)
+    sizes = [facts.total_bytes for facts in found if facts.total_bytes is not None]
+    return replace(
+        most,
+        total_bytes=min(sizes, default=None),
+        workspace_bytes=max(facts.workspace_bytes for facts in found),
+        expandable_segments=all(facts.expandable_segments for facts in found),
+        lists_process=all(facts.lists_process for facts in found),
+    )
 
 
 def recall(name: str, driver: str, torch: str) -> GpuFacts | None:

@@ -35,7 +35,9 @@ class Watchdog:
 
     Attributes:
         highest: the sighting with the most memory since `start_peak`; None before the first.
-        over: the sighting with the most memory above the limit; `start_peak` keeps it.
+        latest: the last sighting.
+        over: the sighting with the most memory above the limit; `start_peak` keeps it, the owner
+            may take it back.
         outside_bytes: the highest that two looks in a row saw, so that memory that is just being
             given back does not count; None before the second look.
         failed: whether an error ended the watch.
@@ -49,6 +51,7 @@ class Watchdog:
         interval_s: float = INTERVAL_S,
     ) -> None:
         self.highest: Sighting | None = None
+        self.latest: Sighting | None = None
         self.over: Sighting | None = None
         self.outside_bytes: int | None = None
         self.failed = False
@@ -101,6 +104,7 @@ class Watchdog:
             self.look()
 
     def _keep(self, seen: Sighting) -> None:
+        self.latest = seen
         if _is_higher(seen, self.highest):
             self.highest = seen
         if (

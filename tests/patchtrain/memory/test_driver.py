@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from fake_cuda import GIB, UUID, FakeCuda
@@ -17,15 +19,20 @@ def cuda(monkeypatch):
     return FakeCuda(monkeypatch)
 
 
+def own_bytes(gpu):
+    """Return what the driver's list says of this process."""
+    return dict(gpu.listed()).get(os.getpid())
+
+
 def test_a_whole_gpu(cuda):
     gpu = Gpu(DEVICE)
     assert (gpu.total_bytes, gpu.cuda_total_bytes) == (10 * GIB, 10 * GIB)
     assert gpu.partitions == ()
     assert not gpu.has_context()
-    assert gpu.process_bytes() is None
+    assert own_bytes(gpu) is None
     cuda.has_context = True
     cuda.other_processes_bytes = 3 * GIB
-    assert gpu.process_bytes() == cuda.context_bytes
+    assert own_bytes(gpu) == cuda.context_bytes
     assert gpu.used_bytes() == cuda.context_bytes + 3 * GIB
     assert gpu.free_bytes() == 7 * GIB - cuda.context_bytes
 
@@ -33,7 +40,7 @@ def test_a_whole_gpu(cuda):
 def test_a_process_that_the_driver_hides_is_unknown_but_the_device_is_not(cuda):
     cuda.has_context = cuda.nvml.hides_process = True
     gpu = Gpu(DEVICE)
-    assert gpu.process_bytes() is None
+    assert own_bytes(gpu) is None
     assert gpu.used_bytes() == cuda.context_bytes
 
 
@@ -41,7 +48,7 @@ def test_without_nvml_all_is_unknown_but_the_size(cuda):
     cuda.has_context = True
     cuda.nvml = None
     gpu = Gpu(DEVICE)
-    assert gpu.process_bytes() is None
+    assert own_bytes(gpu) is None
     assert gpu.used_bytes() is None
     assert gpu.total_bytes == 10 * GIB
 
@@ -51,7 +58,7 @@ def test_a_driver_that_fails_is_an_error_of_its_own(cuda):
     gpu = Gpu(DEVICE)
     cuda.nvml.is_broken = True
     with pytest.raises(DriverError, match="GPU is lost"):
-        gpu.process_bytes()
+        gpu.listed()
 
 
 def test_a_machine_without_the_driver_library_has_no_nvml(monkeypatch):
@@ -80,7 +87,7 @@ def test_a_mig_slice_has_its_own_size(cuda, monkeypatch, found_by):
     assert gpu.partitions == (MIG,)
     assert gpu.total_bytes == 2 * GIB
     cuda.has_context = True
-    assert gpu.process_bytes() == cuda.context_bytes
+    assert own_bytes(gpu) == cuda.context_bytes
 
 
 def test_a_mig_slice_without_nvml_has_the_size_that_cuda_says(cuda, monkeypatch):
@@ -97,7 +104,7 @@ def test_a_gpu_whose_slices_are_not_seen_says_nothing_about_the_process(cuda):
     cuda.nvml.mig_mode = cuda.nvml.NVML_DEVICE_MIG_ENABLE
     gpu = Gpu(DEVICE)
     assert gpu.partitions == (MIG,)
-    assert gpu.process_bytes() is None
+    assert own_bytes(gpu) is None
 
 
 @pytest.mark.parametrize(
@@ -133,6 +140,6 @@ def test_mps_is_known_by_its_pipe(cuda, monkeypatch, tmp_path):
 
 def test_a_client_of_mps_may_be_in_a_list_of_its_own(cuda, monkeypatch):
     cuda.has_context = cuda.nvml.mps_only = True
-    assert Gpu(DEVICE).process_bytes() is None
+    assert own_bytes(Gpu(DEVICE)) is None
     monkeypatch.setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "50")
-    assert Gpu(DEVICE).process_bytes() == cuda.context_bytes
+    assert own_bytes(Gpu(DEVICE)) == cuda.context_bytes
