@@ -169,7 +169,7 @@ class Engine:
             network = build_network(self._config, num_classes).train()
         with self._guard.allocating(PARAMETERS):
             network.to(self._guard.device)
-            lay_out(network, self._layout())
+            lay_out(network, self._layout(), self._guard.device)
         self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
         return network
 
@@ -204,9 +204,7 @@ class Engine:
 
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = torch.float16 if self._config.precision == "fp16" else torch.bfloat16
-        return torch.autocast(
-            self._guard.device.type, dtype=dtype, enabled=self._config.precision != "fp32"
-        )
+        return torch.autocast(self._guard.device.type, dtype=dtype, enabled=self._config.is_16_bits)
 
     def _scaled(self, loss: Tensor) -> Tensor:
         return self._scaler.scale(loss / self._config.accumulation_steps)

@@ -46,7 +46,7 @@ def knobs(config: TrialConfig, base: Estimate) -> list[Knob]:
     for name in KNOBS:
         for value in _lower_values(base.config, name):
             try:
-                other = estimate(replace(base.config, **{name: value}))
+                other = estimate(replace(base.config, **{name: value}), facts=base.facts)
             except ConfigError:
                 continue
             found.append(Knob(name, value, other.needed_bytes))
@@ -162,7 +162,7 @@ def _lower_values(config: TrialConfig, name: str) -> Iterator[Any]:
         num_inputs = config.batch_size * config.inputs_per_image
         at_once = config.patch_microbatch
         yield (min(at_once, num_inputs) if isinstance(at_once, int) else num_inputs) // 2
-    elif name == "precision" and config.precision == "fp32":
+    elif name == "precision" and not config.is_16_bits:
         yield "bf16"
     elif name == "fusion" and config.fusion == "concat" and config.method_facts.has_global:
         yield "add"

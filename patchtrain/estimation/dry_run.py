@@ -7,8 +7,8 @@ all but those that find something new in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
+from patchtrain.estimation.autocast import autocast_of_cuda
+from patchtrain.estimation.scratch import scratch_of
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.memory.budget import MemoryGuard
-from patchtrain.memory.meter import PARAMETERS
+from patchtrain.memory.meter import PARAMETERS, MemoryMeter
 from patchtrain.memory.trace import Trace, TraceRecorder
-from patchtrain.models import Network, memory_layout
+from patchtrain.models import Network, lay_out, memory_layout
 from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.step.encoder import Part
 from patchtrain.tasks import build_network, parts_of
@@ -123,19 +123,13 @@ class _DryEngine(Engine):
                     if tensor is not None:
                         tensors[name] = self._fake_mode.from_tensor(tensor)  # type: ignore[assignment]
         network, self._ready = self._ready, None  # type: ignore[assignment]
+        with self._guard.on_host():
+            lay_out(network, self._layout(), self._target)
         self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
         return network
 
     def _layout(self) -> torch.memory_format:
         return memory_layout(self._config, self._target)
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(super()._autocast())
-            if self._target.type == "cuda" and self._config.precision != "fp32":
-                stack.enter_context(_AutocastOfCuda())
-            yield
 
     def _representative(self, parts: Sequence[Part], /) -> Sequence[Part]:
         # the first finds no gradients in memory; the second does, as do all after it
@@ -148,36 +142,27 @@ class _DryEngine(Engine):
         return _blank(*outputs.shape)
 
 
-class _TracingGuard(MemoryGuard):
-    """Enforces nothing and records what is allocated and freed."""
+class _KernelMeter(MemoryMeter):
+    """Counts as on CUDA, where some kernels take scratch memory beside their results."""
 
-    def __init__(self) -> None:
-        super().__init__(torch.device("cpu"), None)
-        self.recorder = self._meter.trace = TraceRecorder()
-
-
-class _AutocastOfCuda(TorchFunctionMode):
-    """Runs in fp32 what autocast runs in fp32 on CUDA and in 16 bits on the CPU."""
-
-    _IN_FP32 = frozenset(
-        {
-            functional.group_norm,
-            functional.layer_norm,
-            functional.log_softmax,
-            functional.softmax,
-            torch.log_softmax,
-            torch.softmax,
-            Tensor.log_softmax,
-            Tensor.softmax,
-        }
-    )
-
-    def __torch_function__(
+    def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in self._IN_FP32 and args and args[0].element_size() < 4:
-            args = (args[0].float(), *args[1:])
-        return func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        blocks = [torch.empty(size, dtype=torch.uint8) for size in scratch_of(func, args)]
+        for block in blocks:
+            self._see(block)
+        return result
+
+
+class _TracingGuard(MemoryGuard):
+    """Enforces nothing and records what is allocated and freed on `target`."""
+
+    def __init__(self, target: torch.device) -> None:
+        super().__init__(torch.device("cpu"), None)
+        if target.type == "cuda":
+            self._meter = _KernelMeter()
+        self.recorder = self._meter.trace = TraceRecorder()
 
 
 class _NoRandomFills(TorchDispatchMode):
@@ -203,6 +188,12 @@ class _AsKernelsDo(TorchDispatchMode):
     }
     """Where the weight and the mask of wanted outputs stand among the arguments."""
 
+    def __init__(self, target: torch.device) -> None:
+        super().__init__()
+        on_cuda = target.type == "cuda"
+        self._grouped = torch.contiguous_format if on_cuda else torch.preserve_format
+        """Layout of what group norm gives: on CUDA with channels first, whatever it gets."""
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # as in `MemoryMeter`
@@ -217,7 +208,7 @@ class _AsKernelsDo(TorchDispatchMode):
         if func is _ATEN.native_group_norm.default:
             pixels, num_images, num_groups = args[0], args[3], args[6]
             statistics = _two_of_fp32(num_images, num_groups)
-            return torch.empty_like(pixels), *statistics
+            return torch.empty_like(pixels, memory_format=self._grouped), *statistics
         if func in self._backward:
             return self._gradients_of_norm(func, args)
         result = func(*args, **(kwargs or {}))
@@ -233,7 +224,10 @@ class _AsKernelsDo(TorchDispatchMode):
         pixels, weight = args[1], args[at_weight]
         scale = pixels.new_empty(0) if weight is None else weight
         of_batch_norm = func is _ATEN.native_batch_norm_backward.default
-        first = _normalised_like(pixels) if of_batch_norm else torch.empty_like(pixels)
+        if of_batch_norm:
+            first = _normalised_like(pixels)
+        else:
+            first = torch.empty_like(pixels, memory_format=self._grouped)
         results = (first, torch.empty_like(scale), torch.empty_like(scale))
         return tuple(
             r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
@@ -271,12 +265,12 @@ def _run(
     """Run a batch of `num_first` images, only to create the optimizer's state, then a whole batch
     and a validation batch. If a batch is one iteration, run as many batches as a step takes.
     """
-    guard = _TracingGuard()
+    guard = _TracingGuard(target)
     with torch.random.fork_rng(devices=[]):
         with _NoRandomFills():
             network = build_network(config, num_classes).train()
         fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-        with fake_mode, _AsKernelsDo(), guard:
+        with _casts(config, target), fake_mode, _AsKernelsDo(target), guard:
             engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
             del network
             generator = torch.Generator()
@@ -288,6 +282,11 @@ def _run(
             engine.finish_epoch()
             engine.predict(ShapeBatch.blank(num_validated, config))
             return guard.recorder.trace()
+
+
+def _casts(config: TrialConfig, target: torch.device) -> AbstractContextManager[None]:
+    """Context: autocast casts what it casts on `target`."""
+    return autocast_of_cuda() if config.is_16_bits and target.type == "cuda" else nullcontext()
 
 
 _KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)

@@ -15,22 +15,12 @@ import torch
 
 from patchtrain.config import TrialConfig
 from patchtrain.estimation.allocator import AllocatorPeak, simulate
+from patchtrain.memory.facts import PAGE_BYTES, GpuFacts, allocator_limit_bytes
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace, TracePeak
 
 WORKSPACE = "workspace"
 """What libraries take besides tensors, on CUDA; a key of `Estimate.attribution`."""
-
-CUDA_WORKSPACE_BYTES = 96 * 2**20
-"""Allowance for cuBLAS (32 MiB on Hopper, less before) and the convolutions' scratch memory, which
-torch's allocator serves too. An assumption, not yet compared with a device."""
-
-CUDA_CONTEXT_BYTES = 600 * 2**20
-"""Allowance for CUDA's context and loaded kernels, which count against a budget. An assumption; a
-trial on a device measures its own."""
-
-_ALLOCATOR_PAGE_BYTES = 20 * 2**20
-"""Step in which torch's allocator grows for large blocks."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +33,8 @@ class Estimate:
     """`dry run`, `closed form` or `cache`."""
     seconds: float
     """Time that the estimate took."""
+    facts: GpuFacts
+    """What is counted on besides tensors; on the CPU nothing is."""
     _trace: Trace = field(repr=False)
     _target: torch.device = field(repr=False)
 
@@ -70,20 +62,32 @@ class Estimate:
         return {**by_category, WORKSPACE: self._workspace_bytes}
 
     @cached_property
+    def predicted_allocated_bytes(self) -> int:
+        """What torch's CUDA allocator will hand out: the peak in its blocks, which in native
+        segments can be larger than what was asked for.
+        """
+        return self._simulated(None).allocated_bytes
+
+    @cached_property
     def predicted_reserved_bytes(self) -> int:
-        """What torch's CUDA allocator will hold, cached blocks and gaps included."""
-        return self._simulated(None).reserved_bytes
+        """What torch's CUDA allocator will hold at most, cached blocks and gaps included; on CUDA
+        with a page for the gaps that repeats leave, which the estimate leaves out.
+        """
+        page_bytes = 0 if self.device == "cpu" else PAGE_BYTES
+        return self._simulated(None).reserved_bytes + page_bytes
 
     @cached_property
     def needed_bytes(self) -> int:
-        """A budget that is sure to be enough; on CUDA with an allowance for the context, and with
-        the room that torch's allocator checks for before it grows.
+        """A budget that is sure to be enough; on CUDA with the context, and with the room that
+        torch's allocator checks for before it grows.
         """
         if self.device == "cpu":
             return self.predicted_peak_bytes
         _, num_bytes = self._requests()
-        room_bytes = max(max(num_bytes) + 2 * 2**20, _ALLOCATOR_PAGE_BYTES)
-        return self.predicted_reserved_bytes + room_bytes + CUDA_CONTEXT_BYTES
+        room_bytes = max(max(num_bytes) + 2 * 2**20, PAGE_BYTES)
+        if self.facts.expandable_segments:
+            room_bytes += PAGE_BYTES  # by which the allocator's limit is lower, see its function
+        return self.predicted_reserved_bytes + room_bytes + self.facts.context_bytes
 
     def fits(self, budget_bytes: int) -> bool:
         """Whether the trial fits a budget. On CUDA one below `needed_bytes` may do: torch's
@@ -91,8 +95,11 @@ class Estimate:
         """
         if self.device == "cpu" or self.needed_bytes <= budget_bytes:
             return self.needed_bytes <= budget_bytes
-        # the allocator may overshoot its limit by less than a page
-        limit_bytes = budget_bytes - CUDA_CONTEXT_BYTES - _ALLOCATOR_PAGE_BYTES
+        limit_bytes = allocator_limit_bytes(
+            budget_bytes,
+            self.facts.context_bytes,
+            expandable_segments=self.facts.expandable_segments,
+        )
         return limit_bytes > 0 and self._simulated(limit_bytes).fits
 
     def to_json(self) -> dict[str, Any]:
@@ -105,8 +112,20 @@ class Estimate:
             "phase": self.phase,
             "patch_microbatch": self.config.patch_microbatch,
             "device": self.device,
+            **self._counted_on(),
             "source": self.source,
             "seconds": round(self.seconds, 4),
+        }
+
+    def _counted_on(self) -> dict[str, Any]:
+        """Return as JSON values what is counted on besides tensors; nothing on the CPU."""
+        if self.device == "cpu":
+            return {}
+        return {
+            "context_bytes": self.facts.context_bytes,
+            "workspace_bytes": self.facts.workspace_bytes,
+            "expandable_segments": self.facts.expandable_segments,
+            "assumed": not self.facts.is_measured,
         }
 
     @cached_property
@@ -115,10 +134,14 @@ class Estimate:
 
     @property
     def _workspace_bytes(self) -> int:
-        return 0 if self.device == "cpu" else CUDA_WORKSPACE_BYTES
+        return 0 if self.device == "cpu" else self.facts.workspace_bytes
 
     def _simulated(self, limit_bytes: int | None) -> AllocatorPeak:
-        return simulate(*self._requests(), limit_bytes=limit_bytes)
+        return simulate(
+            *self._requests(),
+            expandable_segments=self.facts.expandable_segments,
+            limit_bytes=limit_bytes,
+        )
 
     def _requests(self) -> tuple[list[int], list[int]]:
         """Return what the allocator is asked for (see `Trace.requests`), workspace first."""

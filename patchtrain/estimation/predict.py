@@ -11,27 +11,34 @@ from patchtrain.device import target_device
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.closed_form import trace_of
 from patchtrain.estimation.largest import largest_number
-from patchtrain.estimation.peak import CUDA_CONTEXT_BYTES, Estimate
+from patchtrain.estimation.peak import Estimate
+from patchtrain.memory.driver import facts_of
+from patchtrain.memory.facts import GpuFacts
 from patchtrain.memory.meter import BLOCK_BYTES, rounded
 from patchtrain.tasks import build_on_meta, mixes_inputs
 from patchtrain.units import format_bytes
 
 
-def estimate(config: TrialConfig, num_validated: int | None = None) -> Estimate:
+def estimate(
+    config: TrialConfig, num_validated: int | None = None, facts: GpuFacts | None = None
+) -> Estimate:
     """Predict the peak of `config`; `patch_microbatch: auto` is chosen to fit its budget.
 
     Args:
         num_validated: images of a validation batch; None: `config.batch_size`.
+        facts: what the GPU takes besides tensors; None: what was measured of the GPU here, if
+            there is one and it was measured, else the assumption.
 
     Raises:
         ConfigError: the networks cannot be built or trained.
     """
     started = time.perf_counter()
     target = target_device(config.device)
+    facts = facts or facts_of(target)
     if config.patch_microbatch == "auto":
-        config = _with_largest_chunk(config, num_validated)
+        config = _with_largest_chunk(config, num_validated, facts)
     trace, source = trace_of(config, num_classes(config), target, num_validated)
-    return Estimate(config, source, time.perf_counter() - started, trace, target)
+    return Estimate(config, source, time.perf_counter() - started, facts, trace, target)
 
 
 def fixed_bytes(config: TrialConfig) -> int:
@@ -54,8 +61,9 @@ def check_budget(config: TrialConfig) -> None:
     if config.budget is None:
         return
     least = fixed_bytes(config)
-    if target_device(config.device).type == "cuda":
-        least += CUDA_CONTEXT_BYTES
+    target = target_device(config.device)
+    if target.type == "cuda":
+        least += facts_of(target).context_bytes
     if config.budget < least:
         raise ConfigError(
             f"budget={format_bytes(config.budget)} is below the {format_bytes(least)} ({least} "
@@ -65,13 +73,15 @@ def check_budget(config: TrialConfig) -> None:
         )
 
 
-def _with_largest_chunk(config: TrialConfig, num_validated: int | None) -> TrialConfig:
+def _with_largest_chunk(
+    config: TrialConfig, num_validated: int | None, facts: GpuFacts
+) -> TrialConfig:
     """Return `config` with the largest chunk that fits its budget, or the smallest if none does."""
     whole = replace(config, patch_microbatch="none")
     budget_bytes = config.budget
     if budget_bytes is None:
         return whole
-    all_at_once = estimate(whole, num_validated)
+    all_at_once = estimate(whole, num_validated, facts)
     if all_at_once.fits(budget_bytes):
         return whole
     num_inputs = config.batch_size * config.inputs_per_image
@@ -84,7 +94,7 @@ def _with_largest_chunk(config: TrialConfig, num_validated: int | None) -> Trial
     if most < 1:
         return whole
     num = largest_number(
-        lambda n: estimate(replace(config, patch_microbatch=n * step), num_validated),
+        lambda n: estimate(replace(config, patch_microbatch=n * step), num_validated, facts),
         budget_bytes,
         1,
         most,

@@ -46,13 +46,15 @@ def memory_layout(config: TrialConfig, device: torch.device) -> torch.memory_for
     return torch.channels_last if together else torch.contiguous_format
 
 
-def lay_out(network: nn.Module, layout: torch.memory_format) -> None:
-    """Give the weights of convolutions the memory layout `layout`, on devices that need it.
+def lay_out(network: nn.Module, layout: torch.memory_format, device: torch.device) -> None:
+    """Give the weights of convolutions the memory layout `layout`, if `device` needs it.
 
     CPU kernels convert weights by themselves.
     """
+    if device.type == "cpu":
+        return
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.weight.device.type != "cpu":
+        if isinstance(module, nn.Conv2d):
             weight = module.weight
             module.weight = nn.Parameter(
                 weight.detach().contiguous(memory_format=layout), weight.requires_grad

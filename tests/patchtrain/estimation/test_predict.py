@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,10 +26,12 @@ from patchtrain.estimation.advice import (
     knobs,
     largest,
 )
-from patchtrain.estimation.peak import CUDA_CONTEXT_BYTES, CUDA_WORKSPACE_BYTES, WORKSPACE
+from patchtrain.estimation.peak import WORKSPACE
 from patchtrain.estimation.predict import check_budget, estimate, fixed_bytes
+from patchtrain.memory import driver
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.memory.facts import ASSUMED, remember
 
 # 2 sampled patches and the global one of each of 2 images: 6 inputs
 SMALL = tiny(
@@ -199,7 +202,7 @@ def test_a_budget_below_the_networks_is_refused_with_the_number_that_is_needed(d
     with pytest.raises(ConfigError, match=r"backbone=test_resnet .*raise it") as caught:
         check_budget(replace(config, budget=1000))
     least = int(re.search(r"\((\d+) bytes\)", str(caught.value)).group(1))
-    assert least == fixed_bytes(config) + (CUDA_CONTEXT_BYTES if device == "cuda" else 0)
+    assert least == fixed_bytes(config) + (ASSUMED.context_bytes if device == "cuda" else 0)
     check_budget(replace(config, budget=least))
     with pytest.raises(ConfigError, match=f"{least} bytes"):
         check_budget(replace(config, budget=least - 1))
@@ -317,23 +320,61 @@ def test_cuda_holds_workspace_cache_and_context_too():
     config = replace(SMALL, device="cuda")
     found = estimate(config)
     assert found.device == "cuda"
-    assert found.needed_bytes > found.predicted_reserved_bytes + CUDA_CONTEXT_BYTES
+    assert found.needed_bytes > found.predicted_reserved_bytes + ASSUMED.context_bytes
     assert found.predicted_reserved_bytes >= found.predicted_peak_bytes
-    assert found.attribution[WORKSPACE] == CUDA_WORKSPACE_BYTES
+    assert found.attribution[WORKSPACE] == ASSUMED.workspace_bytes
     assert sum(found.attribution.values()) == found.predicted_peak_bytes
     on_cpu = estimate(replace(config, device="cpu"))
     assert on_cpu.attribution[WORKSPACE] == 0
     assert on_cpu.attribution["parameters"] == found.attribution["parameters"]
 
 
+def test_what_was_measured_of_a_gpu_is_counted_instead_of_the_assumption():
+    config = replace(SMALL, device="cuda")
+    assumed = estimate(config)
+    lean = replace(ASSUMED, name="GPU", context_bytes=200 * 2**20, workspace_bytes=0)
+    found = estimate(config, facts=lean)
+    assert found.attribution[WORKSPACE] == 0
+    assert assumed.needed_bytes - found.needed_bytes >= 400 * 2**20
+    told = found.to_json()
+    assert (told["context_bytes"], told["workspace_bytes"]) == (200 * 2**20, 0)
+    assert told["assumed"] is False and assumed.to_json()["assumed"] is True
+    assert "context_bytes" not in estimate(SMALL).to_json()
+    some = replace(lean, workspace_bytes=30 * 2**20)
+    growing = estimate(config, facts=some).predicted_reserved_bytes
+    native = estimate(config, facts=replace(some, expandable_segments=False))
+    assert growing - native.predicted_reserved_bytes == 10 * 2**20  # the rest of a page
+    budget = found.needed_bytes
+    chosen = [
+        estimate(replace(config, patch_microbatch="auto", budget=budget), facts=facts).config
+        for facts in (lean, None)
+    ]
+    assert chosen[0].patch_microbatch == "none" != chosen[1].patch_microbatch
+
+
+def test_what_was_measured_of_this_machines_gpu_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATCHTRAIN_CACHE", str(tmp_path))
+    device = SimpleNamespace(name="GPU", total_memory=8 * 10**9)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: device)
+    monkeypatch.setattr(driver, "driver_version", lambda: "580.1")
+    config = replace(SMALL, device="cuda")
+    assert estimate(config).facts == ASSUMED
+    known = replace(
+        ASSUMED, name="GPU", driver="580.1", torch=str(torch.__version__), context_bytes=5
+    )
+    remember(known)
+    assert estimate(config).facts == known
+
+
 def test_what_fits_on_cuda_still_fits_with_more():
     found = estimate(replace(SMALL, device="cuda"))
     assert found.fits(found.needed_bytes)
-    assert not found.fits(CUDA_CONTEXT_BYTES + found.predicted_peak_bytes)
-    assert not found.fits(CUDA_CONTEXT_BYTES)
+    assert not found.fits(ASSUMED.context_bytes + found.predicted_peak_bytes)
+    assert not found.fits(ASSUMED.context_bytes)
     assert not found.fits(1)
     step = 3 * 2**20
-    budgets = range(CUDA_CONTEXT_BYTES, found.needed_bytes + 50 * step, step)
+    budgets = range(ASSUMED.context_bytes, found.needed_bytes + 50 * step, step)
     answers = [found.fits(budget) for budget in budgets]
     assert answers == sorted(answers)
     assert answers[-1]
