@@ -26,8 +26,10 @@ from patchtrain.estimation.peak import Estimate
 from patchtrain.estimation.predict import estimate
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.memory.facts import GpuFacts
 from patchtrain.memory.guards import guard_for
 from patchtrain.memory.meter import TimelinePoint
+from patchtrain.memory.precision import check_precision
 from patchtrain.methods import Method
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
 from patchtrain.recording import device_name, new_record, versions_json
@@ -49,22 +51,27 @@ def check(config: TrialConfig) -> None:
     """Find the mistakes in `config` that show without data and without taking memory.
 
     Raises:
-        ConfigError: an unknown name, a device that is not there, networks that cannot take such
-            patches.
+        ConfigError: an unknown name, a device that is not there or does not have the precision,
+            networks that cannot take such patches.
     """
-    resolve_device(config.device)
+    check_precision(config.precision, resolve_device(config.device))
     catalog.implementation("method", config.method, Method)
     check_network(config)
 
 
-def estimate_trial(config: TrialConfig, num_train: int, num_val: int) -> Estimate:
+def estimate_trial(
+    config: TrialConfig, num_train: int, num_val: int, facts: GpuFacts | None = None
+) -> Estimate:
     """Return the estimate for a trial of `config` with this many training and validation images.
+
+    Args:
+        facts: what is known of the GPU; None: as in `estimate`.
 
     Raises:
         ConfigError: its networks cannot be built or trained.
     """
     num_validated = min(config.batch_size, num_val) or None
-    return estimate(_as_run(config, num_train), num_validated)
+    return estimate(_as_run(config, num_train), num_validated, facts)
 
 
 class Trainer:
@@ -119,8 +126,11 @@ class Trainer:
 
     @cached_property
     def estimate(self) -> Estimate:
-        """The estimate for this trial; its `config` has the chunk that `auto` stands for."""
-        return estimate_trial(self.config, len(self.data.train), len(self.data.val))
+        """The estimate for this trial; its `config` has the chunk that `auto` stands for. On a GPU
+        it counts what CUDA and its libraries take there.
+        """
+        facts = self._ready_guard().facts if self.device.type == "cuda" else None
+        return estimate_trial(self.config, len(self.data.train), len(self.data.val), facts)
 
     def check_fits(self) -> None:
         """Refuse to start if even the smallest chunk that `auto` may choose does not fit.
@@ -137,8 +147,7 @@ class Trainer:
         if self._engine is None:
             chosen = self.config.patch_microbatch == "auto"
             config = self.estimate.config if chosen else _as_run(self.config, len(self.data.train))
-            self._guard = guard_for(self.device, self.config.budget)
-            with self._guard as guard:
+            with self._ready_guard() as guard:
                 self._engine = Engine(
                     config,
                     len(self.data.class_names),
@@ -262,10 +271,13 @@ class Trainer:
 
     # --- one epoch ---
 
+    def _ready_guard(self) -> MemoryGuard:
+        if self._guard is None:
+            self._guard = guard_for(self.device, self.config.budget, self.config.precision)
+        return self._guard
+
     def _engine_and_guard(self) -> tuple[Engine, MemoryGuard]:
-        engine = self.engine
-        assert self._guard is not None
-        return engine, self._guard
+        return self.engine, self._ready_guard()
 
     def _train_and_validate(
         self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None

@@ -82,10 +82,15 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
     from sweeps.placement import placement
 
     base = plan.space.base
-    room = placement.survey(plan.gpu_memory_bytes, folder.gpus_path, asks_gpus=base.device != "cpu")
+    room = placement.survey(
+        plan.gpu_memory_bytes,
+        folder.gpus_path,
+        asks_gpus=base.device != "cpu",
+        precision=base.precision,
+    )
     places = placement.Placement(base, plan.budgets_bytes, room)
     places.check_fits(may_grow=cluster_may_grow)
-    predict = Predictor(data.num_train, data.num_val, places.device)
+    predict = Predictor(data.num_train, data.num_val, places.device, room.gpu_facts)
     check_budgets(plan.space, plan.budgets_bytes, predict)
     folder.open(plan.description())
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import socket
 import tempfile
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ import torch
 from ray import tune
 
 from patchtrain.config import TrialConfig
+from patchtrain.errors import ConfigError
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.trainer import Trainer
 from sweeps.results.keys import CHECKPOINT, EPOCH, RECORD
@@ -48,7 +50,7 @@ class BudgetTrainable(tune.Trainable):
         self._trial_id: str = config["trial_id"]
         self._sweep: str = config["sweep"]
         self._group: str = config["group"]
-        self._config: TrialConfig = config["config"]
+        self._config: TrialConfig = self._placed(config["config"])
         self._trainer: Trainer | None = None
         self._checkpoint: str | None = config.get(CHECKPOINT)
         self._is_over = False
@@ -122,6 +124,7 @@ class BudgetTrainable(tune.Trainable):
 
     def _ready_trainer(self) -> Trainer:
         if self._trainer is None:
+            self._check_device()
             self._trainer = Trainer(self._config, trial_id=self._trial_id, sweep=self._sweep)
             _ = self._trainer.estimate  # made now, so that it is recorded however the trial ends
             self._trainer.check_fits()
@@ -157,6 +160,33 @@ class BudgetTrainable(tune.Trainable):
             "should_checkpoint": epoch is not None and not done,
         }
 
+    def _placed(self, config: TrialConfig) -> TrialConfig:
+        """Return `config` with the device that the trial has a place on: `auto` would train on the
+        CPU of a worker without CUDA, and hold a share of a GPU meanwhile.
+        """
+        reserved = self._reserved()
+        if not reserved:
+            return config
+        return dataclasses.replace(config, device="cuda" if reserved.get("GPU") else "cpu")
+
+    def _check_device(self) -> None:
+        """Refuse a worker that does not see the GPU on which it has a share.
+
+        Raises:
+            ConfigError: names the machine, and what to do.
+        """
+        share = self._reserved().get("GPU")
+        if share and not torch.cuda.is_available():
+            raise ConfigError(
+                f"device='cuda': the worker on {socket.gethostname()} has {share:g} of a GPU, but "
+                f"torch {torch.__version__} sees no CUDA device there; install NVIDIA's driver and "
+                "a CUDA build of torch on that machine, or use --set device=cpu"
+            )
+
     def _num_cpus(self) -> int:
+        return max(1, int(self._reserved().get("CPU", 1)))
+
+    def _reserved(self) -> dict[str, float]:
+        """Return what the trial has a place on, as Ray resources; nothing outside of a sweep."""
         placed = self.trial_resources
-        return max(1, int(placed.required_resources.get("CPU", 1))) if placed else 1
+        return placed.required_resources if placed else {}

@@ -5,18 +5,23 @@ The arithmetic is pure; `survey` asks Ray. Knows nothing of trainers and sampler
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.files import atomic_path
+from patchtrain.memory.facts import ASSUMED, GpuFacts, worst
 from patchtrain.units import format_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 PROCESS_OVERHEAD_BYTES = 1_000_000_000
 """Host memory of a worker besides tensors: Python, torch, the list of a data set."""
@@ -46,8 +51,13 @@ class Cluster:
     """Ray resources of each node: CPU, GPU, memory (bytes)."""
     gpu_memory_bytes: int | None = None
     """Memory of the smallest GPU; None: no GPU is there, or its memory is unknown."""
-    gpu_bytes_by_node: Mapping[str, int] = field(default_factory=dict)
-    """Ray's id of a node -> memory of its smallest GPU, for the nodes that were asked."""
+    gpus_by_node: Mapping[str, GpuFacts] = field(default_factory=dict)
+    """Ray's id of a node -> what is known of its smallest GPU, for the nodes that were asked."""
+
+    @property
+    def gpu_facts(self) -> GpuFacts | None:
+        """What holds on every GPU that was asked; None if none was."""
+        return worst(list(self.gpus_by_node.values())) if self.gpus_by_node else None
 
     @property
     def has_gpu(self) -> bool:
@@ -215,6 +225,7 @@ def survey(
     cache_path: Path | None = None,
     *,
     asks_gpus: bool = True,
+    precision: str = "fp32",
 ) -> Cluster:
     """Return what the connected Ray cluster offers.
 
@@ -224,6 +235,7 @@ def survey(
         cache_path: file with answers that `remember` wrote: only nodes that are missing there are
             asked. It need not exist.
         asks_gpus: False leaves the GPUs alone, for trials that run on the CPU.
+        precision: of the trials; CUDA's libraries load other kernels for each.
 
     Raises:
         ConfigError: a node does not report the memory of its GPUs.
@@ -231,41 +243,50 @@ def survey(
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    by_node: dict[str, int] = {}
+    by_node: dict[str, GpuFacts] = {}
     if gpu_memory_bytes is None and asks_gpus:
         gpu_nodes = [node for node in nodes if node["Resources"].get("GPU", 0) > 0]
-        by_node = _gpu_bytes_by_node(gpu_nodes, _recalled(cache_path))
-        gpu_memory_bytes = min(by_node.values(), default=None)
+        by_node = _gpus_by_node(gpu_nodes, _recalled(cache_path), precision)
+        sizes = [facts.total_bytes for facts in by_node.values()]
+        gpu_memory_bytes = min((size for size in sizes if size is not None), default=None)
     return Cluster(
         nodes=tuple(dict(node["Resources"]) for node in nodes),
         gpu_memory_bytes=gpu_memory_bytes,
-        gpu_bytes_by_node=by_node,
+        gpus_by_node=by_node,
     )
 
 
 def remember(cluster: Cluster, path: Path) -> None:
-    """Write the memory of the GPUs of `cluster` to `path`, for the next `survey`.
+    """Write what is known of the GPUs of `cluster` to `path`, for the next `survey`.
 
     If the file cannot be written, that is no error: the GPUs are asked again.
     """
-    if cluster.gpu_bytes_by_node:
+    if cluster.gpus_by_node:
+        by_node = {key: facts.to_json() for key, facts in cluster.gpus_by_node.items()}
         with suppress(OSError), atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(dict(cluster.gpu_bytes_by_node), indent=2) + "\n")
+            temporary.write_text(json.dumps(by_node, indent=2) + "\n")
 
 
-def _recalled(path: Path | None) -> dict[str, int]:
+def _recalled(path: Path | None) -> dict[str, GpuFacts]:
     """Return what `remember` wrote; nothing if the file is missing or damaged."""
     with suppress(OSError, ValueError):
         held = json.loads(path.read_text()) if path is not None else None
         if isinstance(held, dict):
-            return {key: size for key, size in held.items() if isinstance(size, int) and size > 0}
+            found = {key: _recalled_gpu(values) for key, values in held.items()}
+            return {key: facts for key, facts in found.items() if facts is not None}
     return {}
 
 
-def _gpu_bytes_by_node(
-    nodes: Sequence[Mapping[str, Any]], known: Mapping[str, int]
-) -> dict[str, int]:
-    """Return the memory of each node's smallest GPU, by Ray's id of the node.
+def _recalled_gpu(values: Any) -> GpuFacts | None:
+    if type(values) is int and values > 0:  # files of earlier versions have the memory alone
+        return dataclasses.replace(ASSUMED, total_bytes=values)
+    return GpuFacts.from_json(values)
+
+
+def _gpus_by_node(
+    nodes: Sequence[Mapping[str, Any]], known: Mapping[str, GpuFacts], precision: str
+) -> dict[str, GpuFacts]:
+    """Return what is known of each node's smallest GPU, by Ray's id of the node.
 
     Args:
         nodes: as Ray lists them.
@@ -273,21 +294,21 @@ def _gpu_bytes_by_node(
     """
     ids = [node["NodeID"] for node in nodes]
     found = {key: known[key] for key in ids if key in known}
-    return found | _asked([node for node in nodes if node["NodeID"] not in found])
+    return found | _asked([node for node in nodes if node["NodeID"] not in found], precision)
 
 
-def _asked(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Have a task on each node report the memory of its smallest GPU."""
+def _asked(nodes: Sequence[Mapping[str, Any]], precision: str) -> dict[str, GpuFacts]:
+    """Have a task on each node report what it knows of its smallest GPU."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # The task reserves nothing, so that it runs next to whatever is on the GPUs. The process ends
     # with it: once CUDA has seen all GPUs there, it could not be restricted to that of a trial.
-    ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=1)(_smallest_gpu_bytes)
+    ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=1)(_smallest_gpu)
     tasks = {
         ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(int(node["Resources"]["GPU"])): node
+        ).remote(int(node["Resources"]["GPU"]), precision): node
         for node in nodes
     }
     if not tasks:
@@ -304,7 +325,7 @@ def _asked(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {tasks[task]["NodeID"]: _answer(task, tasks[task]) for task in answered}
 
 
-def _answer(task: Any, node: Mapping[str, Any]) -> int:
+def _answer(task: Any, node: Mapping[str, Any]) -> GpuFacts:
     import ray
 
     try:
@@ -318,8 +339,8 @@ def _answer(task: Any, node: Mapping[str, Any]) -> int:
         ) from None
 
 
-def _smallest_gpu_bytes(num_gpus: int) -> int:
-    """Return the memory of the smallest of the first `num_gpus` GPUs; runs on their node.
+def _smallest_gpu(num_gpus: int, precision: str) -> GpuFacts:
+    """Return what is known of the smallest of the first `num_gpus` GPUs; runs on their node.
 
     If a GPU is cut into slices, CUDA shows a process one slice.
     """
@@ -330,6 +351,24 @@ def _smallest_gpu_bytes(num_gpus: int) -> int:
     num_seen = torch.cuda.device_count()
     if num_seen == 0:
         raise RuntimeError("CUDA sees no GPU there")
-    return min(
-        Gpu(torch.device("cuda", index)).total_bytes for index in range(min(num_gpus, num_seen))
-    )
+    devices = [torch.device("cuda", index) for index in range(min(num_gpus, num_seen))]
+    sizes = [Gpu(device).total_bytes for device in devices]
+    smallest = sizes.index(min(sizes))
+    facts = _measured(devices[smallest], precision)
+    return dataclasses.replace(facts, total_bytes=sizes[smallest])
+
+
+def _measured(device: torch.device, precision: str) -> GpuFacts:
+    """Return what a trial finds on `device`; the assumption if it cannot be measured now, as when
+    others hold all of its memory.
+    """
+    from patchtrain.memory.guards import guard_for
+
+    try:
+        guard = guard_for(device, None, precision)
+        try:
+            return guard.facts or ASSUMED
+        finally:
+            guard.release()
+    except (ConfigError, RuntimeError):
+        return ASSUMED

@@ -6,7 +6,7 @@ trials/<id>/            config.yaml reruns that trial alone; record.json and epo
                         rows of the two files above
 sweep.json              what the sweep is: command, budgets, space, settings, versions
 optuna.journal, tune/   state of the search and of Tune
-gpus.json               memory of the cluster's GPUs
+gpus.json               what is known of the cluster's GPUs
 
 A trial's own files are always up to date, the joint ones as time allows, see `joint`. Knows nothing
 of Ray and Optuna.

@@ -15,6 +15,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.advice import knobs
 from patchtrain.estimation.peak import Estimate
+from patchtrain.memory.facts import GpuFacts
 from patchtrain.trainer import estimate_trial
 from patchtrain.units import format_bytes
 from sweeps.search.space import Space
@@ -56,12 +57,16 @@ class Predictor:
         num_train: number of training images.
         num_val: number of validation images.
         device: kind of device that trials run on, `cpu` or `cuda`.
+        facts: what is known of the GPUs that trials run on; None: as in `estimate`.
     """
 
-    def __init__(self, num_train: int, num_val: int, device: str) -> None:
+    def __init__(
+        self, num_train: int, num_val: int, device: str, facts: GpuFacts | None = None
+    ) -> None:
         self._num_train = num_train
         self._num_val = num_val
         self._device = device
+        self._facts = facts
 
     def __call__(self, config: TrialConfig) -> Estimate:
         """Return what the trial of `config` will need.
@@ -70,7 +75,7 @@ class Predictor:
             ConfigError: the networks cannot be built or trained.
         """
         on_device = dataclasses.replace(config, device=self._device)
-        return estimate_trial(on_device, self._num_train, self._num_val)
+        return estimate_trial(on_device, self._num_train, self._num_val, self._facts)
 
 
 def check_budgets(

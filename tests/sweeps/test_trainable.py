@@ -1,6 +1,7 @@
 """One trial as Tune sees it, called directly: results, records, checkpoints; no Ray started."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,34 @@ def make_trainable():
     yield make
     for trainable in made:
         trainable.cleanup()
+
+
+class Placed:
+    """A place on a cluster, as Tune tells it to a trainable."""
+
+    def __init__(self, **reserved):
+        self.trial_resources = SimpleNamespace(required_resources=reserved)
+
+
+@pytest.mark.parametrize("asked", ["auto", "cpu", "cuda"])
+@pytest.mark.parametrize(("share", "device"), [({}, "cpu"), ({"GPU": 0.25}, "cuda")])
+def test_a_trial_trains_on_the_device_it_has_a_place_on(asked, share, device):
+    trainable = BudgetTrainable.__new__(BudgetTrainable)
+    trainable._trial_info = Placed(CPU=1, **share)
+    trainable.setup(values(dataclasses.replace(TINY, device=asked)))
+    assert trainable._config.device == device
+
+
+def test_a_worker_that_does_not_see_its_gpu_says_so_and_trains_nothing(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    trainable = BudgetTrainable.__new__(BudgetTrainable)
+    trainable._trial_info = Placed(CPU=1, GPU=0.5)
+    trainable.setup(values(dataclasses.replace(TINY, device="auto")))
+    result = trainable.step()
+    record = record_in(result)
+    assert result["done"] and record.status is TrialStatus.FAILED
+    assert "has 0.5 of a GPU, but" in record.error and "--set device=cpu" in record.error
+    assert record.epochs_done == 0
 
 
 def values(config, trial_id="00000", checkpoint=None):

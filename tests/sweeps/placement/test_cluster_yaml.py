@@ -8,12 +8,17 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from patchtrain.config import TrialConfig
+from patchtrain.units import parse_budget
+from sweeps.placement.placement import Cluster, Placement
+
 ROOT = Path(__file__).resolve().parents[3]
+TEXT = (ROOT / "cluster.yaml").read_text()
 
 
 @pytest.fixture
 def config():
-    return yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    return yaml.safe_load(TEXT)
 
 
 def test_ray_accepts_it(config):
@@ -30,6 +35,21 @@ def test_gpu_workers_come_and_go(config):
     worker = config["available_node_types"]["gpu_worker"]
     assert worker["resources"]["GPU"] >= 1
     assert worker["min_workers"] < worker["max_workers"] <= config["max_workers"]
+
+
+def test_as_many_trials_share_a_gpu_as_its_comments_say():
+    """The command at its top, counted as a sweep counts."""
+    words = " ".join(line.strip("# \\") for line in TEXT.splitlines()).split()
+    size = parse_budget(words[words.index("--gpu-memory") + 1])
+    budgets = words[words.index("--budgets") + 1 : words.index("--gpu-memory")]
+    small, large = map(parse_budget, budgets)
+    node = {"CPU": 8.0, "GPU": 1.0, "memory": 30e9}
+    told = Cluster(nodes=(node,), gpu_memory_bytes=size)
+    places = Placement(TrialConfig(), [small, large], told)
+    assert places.slots_by_node(small) == [3]
+    assert places.resources(small)["GPU"] + places.resources(large)["GPU"] <= 1
+    eight = Placement(TrialConfig(), [parse_budget("8GB")], told)
+    assert eight.num_slots() == 2
 
 
 def test_every_node_gets_the_dependencies_and_the_shared_storage(config):

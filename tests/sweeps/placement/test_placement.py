@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.memory import driver
+from patchtrain.memory import driver, guards
+from patchtrain.memory.facts import ASSUMED
 from sweeps.placement import placement
 from sweeps.placement.placement import (
     MEMORY_STEP_BYTES,
@@ -248,6 +250,12 @@ def exact(amount):
     return Fraction(round(amount * 10_000), 10_000)
 
 
+def gpu(total_bytes, **changes):
+    """Return what a node may tell of its GPU."""
+    found = replace(ASSUMED, name="GPU", total_bytes=total_bytes, context_bytes=300 * MB)
+    return replace(found, **changes)
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """Nodes a (24GB), b (40GB) and c (no GPU), as Ray lists them; collects who is asked."""
@@ -265,9 +273,9 @@ def asked(monkeypatch):
             {"NodeID": "gone", "Alive": False, "Resources": resources | {"GPU": 1.0}},
         ]
 
-    def ask(nodes):
+    def ask(nodes, precision):
         collected.extend(node["NodeID"] for node in nodes)
-        return {node["NodeID"]: sizes[node["NodeID"]] for node in nodes}
+        return {node["NodeID"]: gpu(sizes[node["NodeID"]]) for node in nodes}
 
     monkeypatch.setattr(ray, "nodes", nodes)
     monkeypatch.setattr(placement, "_asked", ask)
@@ -283,17 +291,37 @@ def test_the_smallest_gpu_of_the_cluster_counts(asked):
 
 def test_only_new_nodes_are_asked_again(asked, tmp_path):
     path = tmp_path / "gpus.json"
-    path.write_text(json.dumps({"a": 16 * GB, "long_gone": 1}))
+    known = gpu(16 * GB)
+    path.write_text(json.dumps({"a": known.to_json(), "long_gone": known.to_json()}))
     cluster = survey(cache_path=path)
     assert asked == ["b"]
     assert cluster.gpu_memory_bytes == 16 * GB
     remember(cluster, path)
-    assert json.loads(path.read_text()) == {"a": 16 * GB, "b": 40 * GB}
+    assert json.loads(path.read_text()) == {"a": known.to_json(), "b": gpu(40 * GB).to_json()}
     assert survey(cache_path=path) == cluster
     assert asked == ["b"]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": -1, "b": "40GB"}', b"\xff"])
+def test_answers_of_earlier_versions_have_the_memory_alone(asked, tmp_path):
+    path = tmp_path / "gpus.json"
+    path.write_text(json.dumps({"a": 16 * GB}))
+    cluster = survey(cache_path=path)
+    assert asked == ["b"]
+    assert cluster.gpus_by_node["a"] == replace(ASSUMED, total_bytes=16 * GB)
+
+
+def test_what_holds_on_every_gpu_is_what_the_search_counts_on(asked, tmp_path):
+    path = tmp_path / "gpus.json"
+    odd = gpu(16 * GB, context_bytes=900 * MB, expandable_segments=False, workspace_bytes=1)
+    path.write_text(json.dumps({"a": odd.to_json()}))
+    facts = survey(cache_path=path).gpu_facts
+    assert (facts.total_bytes, facts.context_bytes) == (16 * GB, 900 * MB)
+    assert facts.workspace_bytes == ASSUMED.workspace_bytes
+    assert not facts.expandable_segments and facts.lists_process
+    assert CPU_ONLY.gpu_facts is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": -1, "b": {"total_bytes": 1}}', b"\xff"])
 def test_a_damaged_file_of_answers_says_nothing(asked, tmp_path, content):
     path = tmp_path / "gpus.json"
     path.write_bytes(content)
@@ -330,13 +358,24 @@ def test_a_node_tells_the_smallest_of_the_gpus_that_ray_has_there(
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(driver, "Gpu", Gpu)
-    assert placement._smallest_gpu_bytes(num_gpus) == smallest_gb * GB
+    measured = gpu(1, context_bytes=321)
+    monkeypatch.setattr(placement, "_measured", lambda device, precision: measured)
+    told = placement._smallest_gpu(num_gpus, "bf16")
+    assert told == replace(measured, total_bytes=smallest_gb * GB)
+
+
+def test_a_gpu_that_cannot_be_measured_now_is_assumed(monkeypatch):
+    def refuse(device, budget_bytes, precision):
+        raise torch.OutOfMemoryError("others hold all of it")
+
+    monkeypatch.setattr(guards, "guard_for", refuse)
+    assert placement._measured(torch.device("cuda", 0), "fp32") == ASSUMED
 
 
 def test_a_node_whose_gpus_cuda_does_not_see_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(RuntimeError, match="CUDA sees no GPU"):
-        placement._smallest_gpu_bytes(2)
+        placement._smallest_gpu(2, "fp32")
 
 
 def test_a_gpu_by_its_number_is_refused():
