@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help sweep test test-slow lint clean
+.PHONY: help sweep test test-slow gpu lint clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -24,6 +24,11 @@ test: $(STAMP) ## run the tests, JOBS=2 at a time
 
 test-slow: $(STAMP) ## run the tests that take minutes: every part under its contract suite
 	$(RUN)/python -m pytest -m slow --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+
+gpu: $(STAMP) ## check this machine's GPU and run the tests that need one, then keep what was found
+	mkdir -p benchmarks/results/doctor
+	$(RUN)/patchtrain doctor --out benchmarks/results/doctor; found=$$?; \
+	  $(RUN)/python -m pytest -m gpu $(ARGS) && exit $$found
 
 lint: $(STAMP) ## check style, types and who imports whom
 	$(RUN)/ruff check .

@@ -1,7 +1,7 @@
-"""`patchtrain train|estimate|evaluate|sample-data`: reads arguments, turns outcomes into statuses.
+"""`patchtrain train|estimate|evaluate|sample-data|doctor`: from arguments to exit statuses.
 
 Exit status: 0 done; 1 went wrong while running; 2 bad input (one line on stderr, nothing written);
-3 the trial ran out of memory (its record is written).
+3 the trial ran out of memory (its record is written). `doctor` has statuses of its own.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train one vision model on high-resolution images inside a memory budget.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_train, _add_estimate, _add_evaluate, _add_sample_data):
+    for add in (_add_train, _add_estimate, _add_evaluate, _add_sample_data, _add_doctor):
         add(commands)
     return parser
 
@@ -129,6 +129,23 @@ def _add_sample_data(commands: Any) -> None:
     sample.set_defaults(run=_sample_data)
 
 
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="check whether the memory budget of this machine's GPU is real"
+    )
+    doctor.add_argument("--device", default="cuda:0", metavar="cuda:N", help="default cuda:0")
+    doctor.add_argument(
+        "--quick", action="store_true", help="leave out the checks that train for long"
+    )
+    doctor.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the findings as JSON; in a folder, named after GPU, driver and torch",
+    )
+    doctor.set_defaults(run=_doctor)
+
+
 def _sampled(name: str) -> str:
     from patchtrain.datasets import sampled_names
 
@@ -199,6 +216,12 @@ def _sample_data(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         data_dir=arguments.data,
     )
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from patchtrain.doctor.command import doctor
+
+    return doctor(arguments.device, is_quick=arguments.quick, out=arguments.out)
 
 
 if __name__ == "__main__":
