@@ -4,6 +4,7 @@
     python benchmarks/estimate_error.py --task segmentation
     python benchmarks/estimate_error.py --task encoders      # segmentation around other networks
     python benchmarks/estimate_error.py --task detection
+    python benchmarks/estimate_error.py --device stub        # all tasks, torch's CUDA allocator
 
 Each configuration is predicted and then run for real on the CPU: the engine that trains, under the
 meter, on random pixels, for whole batches until nothing new can be in memory, a batch of a single
@@ -103,6 +104,9 @@ MAX_ERROR_PERCENT = 0.5
 def main(argv: Sequence[str] | None = None) -> None:
     """Predict and run every configuration and report."""
     arguments = _parser().parse_args(argv)
+    if arguments.device == "stub":
+        _compare_on_stub(arguments)
+        return
     groups = CONFIGURATIONS[arguments.task](arguments.seed)[: arguments.only]
     num_configs = sum(map(len, groups))
     started = time.perf_counter()
@@ -123,12 +127,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     (arguments.out or out).write_text(report)
 
 
+def _compare_on_stub(arguments: argparse.Namespace) -> None:
+    from stub_error import compare_on_stub
+
+    report = compare_on_stub(arguments.seed, arguments.jobs, arguments.only)
+    print(report)
+    out = arguments.out or Path(__file__).parent / "results" / "estimate_error_stub.md"
+    out.write_text(report)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", type=int, metavar="N", help="the first N child processes")
     parser.add_argument("--seed", type=int, default=0, help="of the settings that are drawn")
     parser.add_argument("--jobs", type=int, default=1, help="child processes at once")
     parser.add_argument("--task", choices=CONFIGURATIONS, default="classification")
+    parser.add_argument("--device", choices=("cpu", "stub"), default="cpu")
     parser.add_argument("--out", type=Path, help="default: under results/")
     return parser
 
