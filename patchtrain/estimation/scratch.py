@@ -1,8 +1,8 @@
 """`scratch_of`: what CUDA's kernels take for themselves while they run.
 
 torch's allocator serves it like tensors, but no operation returns it, so a meter does not see it.
-Here are copies of inputs in another layout, and statistics of norms; the workspace of libraries is
-measured, see `memory.facts`.
+Here are copies of inputs in another layout, statistics of norms, and partial sums; the workspace of
+libraries is measured, see `memory.facts`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from patchtrain.estimation.reductions import partial_sums
 
 _ATEN = torch.ops.aten
 _FP32_BYTES = 4
@@ -36,7 +38,10 @@ def _convolution(args: Sequence[Any]) -> list[int]:
 
 def _convolution_backward(args: Sequence[Any]) -> list[int]:
     gradient, pixels, weight = args[:3]
-    return _copies(gradient, pixels, weight, layout=_layout(pixels, weight))
+    copies = _copies(gradient, pixels, weight, layout=_layout(pixels, weight))
+    wants_bias = args[-1][2]
+    dims = [0, *range(2, gradient.dim())]
+    return copies + (partial_sums(gradient, dims) if wants_bias else [])
 
 
 def _layout(pixels: Tensor, weight: Tensor) -> torch.memory_format:
@@ -64,9 +69,31 @@ def _group_norm_backward(args: Sequence[Any]) -> list[int]:
     return _copies(gradient, pixels) + 3 * [by_channel] + 2 * [by_group]
 
 
+def _layer_norm(args: Sequence[Any]) -> list[int]:
+    return _copies(args[0])
+
+
+def _layer_norm_backward(args: Sequence[Any]) -> list[int]:
+    return _copies(args[0], args[1])
+
+
+def _sum(args: Sequence[Any]) -> list[int]:
+    return partial_sums(args[0], args[1] if len(args) > 1 else None)
+
+
+def _vector_norm(args: Sequence[Any]) -> list[int]:
+    return partial_sums(args[0], args[2] if len(args) > 2 else None)
+
+
 _RULES: dict[Any, Callable[[Sequence[Any]], list[int]]] = {
     _ATEN.convolution.default: _convolution,
     _ATEN.convolution_backward.default: _convolution_backward,
+    _ATEN.linalg_vector_norm.default: _vector_norm,
+    _ATEN.mean.dim: _sum,
     _ATEN.native_group_norm.default: _group_norm,
     _ATEN.native_group_norm_backward.default: _group_norm_backward,
+    _ATEN.native_layer_norm.default: _layer_norm,
+    _ATEN.native_layer_norm_backward.default: _layer_norm_backward,
+    _ATEN.sum.default: _sum,
+    _ATEN.sum.dim_IntList: _sum,
 }

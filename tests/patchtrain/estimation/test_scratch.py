@@ -28,7 +28,8 @@ def convolution(pixels, weight):
 
 
 def convolution_backward(gradient, pixels, weight):
-    return ATEN.convolution_backward.default, (gradient, pixels, weight)
+    sizes = ([8], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])
+    return ATEN.convolution_backward.default, (gradient, pixels, weight, *sizes)
 
 
 WEIGHT = torch.zeros(8, 64, 3, 3)
