@@ -155,9 +155,14 @@ def _in_fp32(op: Kernel) -> Kernel:
     return kernel
 
 
+_FROM_FP16 = {"softmax.int": torch._softmax, "log_softmax.int": torch._log_softmax}
+"""Operations whose kernels on CUDA read fp16 and give fp32, without a copy of what they read."""
+
+
 def _with_fp32_result(op: Any) -> Kernel:
     names = [argument.name for argument in op._schema.arguments]
     place = names.index("dtype")
+    from_fp16 = _FROM_FP16.get(op._name.removeprefix("aten::"))
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         wanted = kwargs.pop("dtype", None)
@@ -165,6 +170,8 @@ def _with_fp32_result(op: Any) -> Kernel:
             wanted, args = args[place], args[:place]
         if wanted is None and _is_cast(args[0]):
             wanted = torch.float32
+        if from_fp16 and wanted is torch.float32 and args[0].dtype is torch.float16:
+            return _without_autocast(from_fp16, (*args[:2], True), kwargs)
         return _without_autocast(op, args, {**kwargs, "dtype": wanted})
 
     return kernel

@@ -7,8 +7,8 @@ all but those that find something new in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
 from patchtrain.estimation.autocast import autocast_of_cuda
+from patchtrain.estimation.kernels import AsKernelsDo, fused_dropout
 from patchtrain.estimation.scratch import scratch_of
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.memory.budget import MemoryGuard
@@ -49,7 +50,8 @@ def shortened(config: TrialConfig) -> TrialConfig:
     return replace(config, inner_iterations=wanted, accumulation_steps=accumulation)
 
 
-_ATEN = torch.ops.aten
+_LIFT = torch.ops.aten.lift_fresh.default
+"""Makes a tensor of a number, on the host."""
 
 
 @dataclass(frozen=True)
@@ -143,19 +145,26 @@ class _DryEngine(Engine):
 
 
 class _KernelMeter(MemoryMeter):
-    """Counts as on CUDA, where some kernels take scratch memory beside their results."""
+    """Counts as on CUDA, where some kernels take scratch memory beside their results, and the
+    optimizer's unfused kernels count their steps on the host.
+    """
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func is _LIFT and self.phase == "optimizer":
+            with self.on_host():
+                return super().__torch_dispatch__(func, types, args, kwargs)
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        blocks = [torch.empty(size, dtype=torch.uint8) for size in scratch_of(func, args)]
+        blocks = [
+            torch.empty(size, dtype=torch.uint8) for size in scratch_of(func, args, kwargs or {})
+        ]
         for block in blocks:
             self._see(block)
         return result
 
 
-class _TracingGuard(MemoryGuard):
+class TracingGuard(MemoryGuard):
     """Enforces nothing and records what is allocated and freed on `target`."""
 
     def __init__(self, target: torch.device) -> None:
@@ -174,64 +183,6 @@ class _NoRandomFills(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags and func._schema.name.endswith("_"):
             return args[0]
         return func(*args, **(kwargs or {}))
-
-
-class _AsKernelsDo(TorchDispatchMode):
-    """Gives results as kernels do, where torch's fake ones differ: statistics of norms in fp32 for
-    any inputs, and values and gradients laid out like the inputs. For norms this saves time too:
-    torch takes long to work out their fake results.
-    """
-
-    _backward = {
-        _ATEN.native_batch_norm_backward.default: (2, 9),
-        _ATEN.native_group_norm_backward.default: (4, 9),
-    }
-    """Where the weight and the mask of wanted outputs stand among the arguments."""
-
-    def __init__(self, target: torch.device) -> None:
-        super().__init__()
-        on_cuda = target.type == "cuda"
-        self._grouped = torch.contiguous_format if on_cuda else torch.preserve_format
-        """Layout of what group norm gives: on CUDA with channels first, whatever it gets."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # as in `MemoryMeter`
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func is _ATEN.native_batch_norm.default:
-            pixels, training = args[0], args[5]
-            statistics = _two_of_fp32(pixels.shape[1] if training else 0)
-            return _normalised_like(pixels), *statistics
-        if func is _ATEN.native_group_norm.default:
-            pixels, num_images, num_groups = args[0], args[3], args[6]
-            statistics = _two_of_fp32(num_images, num_groups)
-            return torch.empty_like(pixels, memory_format=self._grouped), *statistics
-        if func in self._backward:
-            return self._gradients_of_norm(func, args)
-        result = func(*args, **(kwargs or {}))
-        if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
-            output, *statistics = result
-            return output, *(value.to(torch.float32) for value in statistics)
-        if torch.Tag.pointwise in func.tags and isinstance(result, Tensor):
-            return _as_pointwise(result, func, args)
-        return result
-
-    def _gradients_of_norm(self, func: Any, args: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
-        at_weight, at_mask = self._backward[func]
-        pixels, weight = args[1], args[at_weight]
-        scale = pixels.new_empty(0) if weight is None else weight
-        of_batch_norm = func is _ATEN.native_batch_norm_backward.default
-        if of_batch_norm:
-            first = _normalised_like(pixels)
-        else:
-            first = torch.empty_like(pixels, memory_format=self._grouped)
-        results = (first, torch.empty_like(scale), torch.empty_like(scale))
-        return tuple(
-            r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
-        )
 
 
 def dry_run(
@@ -265,12 +216,11 @@ def _run(
     """Run a batch of `num_first` images, only to create the optimizer's state, then a whole batch
     and a validation batch. If a batch is one iteration, run as many batches as a step takes.
     """
-    guard = _TracingGuard(target)
+    guard = TracingGuard(target)
     with torch.random.fork_rng(devices=[]):
         with _NoRandomFills():
             network = build_network(config, num_classes).train()
-        fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-        with _casts(config, target), fake_mode, _AsKernelsDo(target), guard:
+        with without_content(target, guard, is_16_bits=config.is_16_bits) as fake_mode:
             engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
             del network
             generator = torch.Generator()
@@ -284,44 +234,22 @@ def _run(
             return guard.recorder.trace()
 
 
-def _casts(config: TrialConfig, target: torch.device) -> AbstractContextManager[None]:
-    """Context: autocast casts what it casts on `target`."""
-    return autocast_of_cuda() if config.is_16_bits and target.type == "cuda" else nullcontext()
-
-
-_KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)
-"""Operations whose kernels lay out their result like their input."""
-
-
-def _as_pointwise(result: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor:
-    """Return `result` laid out as by a kernel that works value by value: see `_normalised_like`. A
-    kernel that also reads a number keeps the layout.
+@contextmanager
+def without_content(
+    target: torch.device, guard: MemoryGuard, *, is_16_bits: bool
+) -> Iterator[FakeTensorMode]:
+    """Context: tensors have no content, and operations take and give what they do on `target`,
+    which `guard` counts.
     """
-    lies_like_both = result.is_contiguous() and result.is_contiguous(
-        memory_format=torch.channels_last
-    )
-    if not lies_like_both or result is args[0] or func in _KEEP_THE_LAYOUT:
-        return result
-    read = [
-        value
-        for argument, value in zip(func._schema.arguments, args, strict=False)
-        if isinstance(argument.type, torch.TensorType)
-    ]
-    if not all(getattr(value, "shape", None) == result.shape for value in read):
-        return result
-    return torch.empty_like(result, memory_format=torch.contiguous_format)
-
-
-def _normalised_like(pixels: Tensor) -> Tensor:
-    """Return a tensor laid out like the result of batch norm: maps of one pixel, which have both
-    layouts at once, come out with channels first.
-    """
-    layout = torch.contiguous_format if pixels.is_contiguous() else torch.preserve_format
-    return torch.empty_like(pixels, memory_format=layout)
-
-
-def _two_of_fp32(*shape: int) -> tuple[Tensor, Tensor]:
-    return torch.empty(shape, dtype=torch.float32), torch.empty(shape, dtype=torch.float32)
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with ExitStack() as stack:
+        if target.type == "cuda":
+            stack.enter_context(fused_dropout())
+            if is_16_bits:
+                stack.enter_context(autocast_of_cuda())
+        for mode in (fake_mode, AsKernelsDo(target), guard):
+            stack.enter_context(mode)
+        yield fake_mode
 
 
 def _blank(*shape: int) -> np.ndarray:

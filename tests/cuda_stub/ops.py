@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 from cuda_stub.books import BOOKS
 
@@ -48,13 +49,8 @@ def _called(name: str, *inputs: Tensor) -> None:
 
 def _layout(pixels: Tensor, weight: Tensor) -> torch.memory_format:
     """Return the layout that cuDNN computes in: channels together if either input has them so."""
-
-    def lies_together(tensor: Tensor) -> bool:
-        return tensor.is_contiguous(memory_format=_TOGETHER) and not tensor.is_contiguous()
-
-    if pixels.dim() == 4 and (lies_together(pixels) or lies_together(weight)):
-        return _TOGETHER
-    return torch.contiguous_format
+    layouts = [suggest_memory_format(tensor) for tensor in (pixels, weight) if tensor.dim() == 4]
+    return _TOGETHER if _TOGETHER in layouts else torch.contiguous_format
 
 
 def _convolution(
@@ -65,15 +61,43 @@ def _convolution(
     dilation: Sequence[int],
     *_: object,
 ) -> Tensor:
-    layout = _layout(pixels, weight)
-    kept = pixels.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
     sides = [
         (side + 2 * pad - far * (kernel - 1) - 1) // step + 1
         for side, pad, far, kernel, step in zip(
             pixels.shape[2:], padding, dilation, weight.shape[2:], stride, strict=True
         )
     ]
-    shape = (len(pixels), len(weight), *sides)
+    return _convolved(pixels, weight, (len(pixels), len(weight), *sides))
+
+
+def _convolution_transpose(
+    pixels: Tensor,
+    weight: Tensor,
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    *_: object,
+) -> Tensor:
+    sides = [
+        (side - 1) * step - 2 * pad + far * (kernel - 1) + more + 1
+        for side, pad, more, far, kernel, step in zip(
+            pixels.shape[2:],
+            padding,
+            output_padding,
+            dilation,
+            weight.shape[2:],
+            stride,
+            strict=True,
+        )
+    ]
+    return _convolved(pixels, weight, (len(pixels), weight.shape[1] * groups, *sides))
+
+
+def _convolved(pixels: Tensor, weight: Tensor, shape: Sequence[int]) -> Tensor:
+    layout = _layout(pixels, weight)
+    kept = pixels.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
     result = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=layout)
     _called("convolution", *kept)
     return result
@@ -136,6 +160,7 @@ def _product_plus(plus: Tensor, left: Tensor, right: Tensor, **_: object) -> Ten
 
 
 LIBRARY.impl("cudnn_convolution", _convolution, "CUDA")
+LIBRARY.impl("cudnn_convolution_transpose", _convolution_transpose, "CUDA")
 LIBRARY.impl("convolution_backward", _convolution_backward, "CUDA")
 LIBRARY.impl("cudnn_batch_norm", _batch_norm, "CUDA")
 LIBRARY.impl("cudnn_batch_norm_backward", _batch_norm_backward, "CUDA")

@@ -10,17 +10,18 @@ from patchtrain.estimation.scratch import scratch_of
 ATEN = torch.ops.aten
 PLANAR = torch.zeros(3, 64, 18, 18)
 TOGETHER = PLANAR.contiguous(memory_format=torch.channels_last)
+SCALE = torch.ones(64)
 COPY = PLANAR.numel() * 4
 BY_CHANNEL, BY_GROUP = 3 * 64 * 4, 3 * 32 * 4
 
 
 def group_norm(pixels):
-    return ATEN.native_group_norm.default, (pixels, None, None, 3, 64, 18 * 18, 32, 1e-5)
+    return ATEN.native_group_norm.default, (pixels, SCALE, SCALE, 3, 64, 18 * 18, 32, 1e-5)
 
 
 def group_norm_backward(gradient, pixels):
     sizes = (3, 64, 18 * 18, 32, [True] * 3)
-    return ATEN.native_group_norm_backward.default, (gradient, pixels, None, None, None, *sizes)
+    return ATEN.native_group_norm_backward.default, (gradient, pixels, None, None, SCALE, *sizes)
 
 
 def convolution(pixels, weight):
@@ -49,4 +50,4 @@ WEIGHT = torch.zeros(8, 64, 3, 3)
     ],
 )
 def test_copies_and_statistics_are_listed(call, expected):
-    assert scratch_of(*call) == expected
+    assert scratch_of(*call, {}) == expected

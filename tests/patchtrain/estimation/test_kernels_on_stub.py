@@ -1,0 +1,355 @@
+"""What layers take forward and backward on CUDA, as the dry run counts it and as torch's allocator
+does on a CUDA device without a GPU: most, what is kept, and how results are laid out.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from patchtrain.estimation import attention
+from patchtrain.estimation.dry_run import TracingGuard, without_content
+from patchtrain.memory.meter import MemoryMeter
+from patchtrain.models import lay_out
+
+pytestmark = pytest.mark.cuda_stub
+
+PLANAR, TOGETHER = torch.contiguous_format, torch.channels_last
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Interpolated(nn.Module):
+    def __init__(self, mode):
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, pixels):
+        return functional.interpolate(pixels, scale_factor=2, mode=self.mode)
+
+
+class Frozen(nn.BatchNorm2d):
+    def train(self, mode=True):
+        return super().train(False)
+
+
+class Applied(nn.Module):
+    """A function of the pixels as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, pixels):
+        return self.function(pixels)
+
+
+class Scale(nn.Module):
+    """The scale of each channel as ConvNeXt and squeeze-and-excitation have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(96))
+
+    def forward(self, pixels):
+        return pixels * self.gamma.reshape(1, -1, 1, 1)
+
+
+class ResponseNorm(Scale):
+    """ConvNeXt V2's norm of responses, channels last."""
+
+    def forward(self, pixels):
+        pixels = pixels.permute(0, 2, 3, 1)
+        norm = pixels.norm(p=2, dim=(1, 2), keepdim=True)
+        norm = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)
+        pixels = pixels + torch.addcmul(self.gamma, self.gamma, pixels * norm)
+        return pixels.permute(0, 3, 1, 2)
+
+
+def written_out(q, k, v):
+    return (q @ k.transpose(-2, -1)).softmax(-1) @ v
+
+
+class Attention(nn.Module):
+    def __init__(self, attend):
+        super().__init__()
+        self.attend = attend
+        self.inner = nn.Linear(96, 3 * 96)
+
+    def forward(self, pixels):
+        num = len(pixels)
+        tokens = pixels.flatten(2).transpose(1, 2)
+        q, k, v = self.inner(tokens).reshape(num, -1, 3, 3, 32).permute(2, 0, 3, 1, 4)
+        tokens = self.attend(q, k, v)
+        return tokens.transpose(1, 2).reshape(num, 96, *pixels.shape[2:])
+
+
+class OverChannels(nn.Module):
+    """A layer over the last axis, at each pixel."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels):
+        return self.layers(pixels.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Residual(nn.Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels):
+        return pixels + self.layers(pixels)
+
+
+class Excited(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(96, 24, 1), nn.SiLU(inplace=True), nn.Conv2d(24, 96, 1)
+        )
+
+    def forward(self, pixels):
+        return pixels * self.layers(pixels.mean((2, 3), keepdim=True)).sigmoid()
+
+
+LAYERS = {
+    "nothing": nn.Identity,
+    "batch norm": lambda: nn.BatchNorm2d(96),
+    "frozen batch norm": lambda: Frozen(96).train(),
+    "batch norm without weights": lambda: nn.BatchNorm2d(96, affine=False),
+    "two batch norms": lambda: nn.Sequential(nn.BatchNorm2d(96), nn.ReLU(), nn.BatchNorm2d(96)),
+    "batch norm then pool": lambda: nn.Sequential(nn.BatchNorm2d(96), nn.AdaptiveAvgPool2d(1)),
+    "group norm": lambda: nn.GroupNorm(32, 96),
+    "group norm without weights": lambda: nn.GroupNorm(32, 96, affine=False),
+    "layer norm": lambda: OverChannels(nn.LayerNorm(96)),
+    "layer norm without weights": lambda: OverChannels(nn.LayerNorm(96, elementwise_affine=False)),
+    "rms norm": lambda: OverChannels(nn.RMSNorm(96)),
+    "linear": lambda: OverChannels(nn.Linear(96, 96)),
+    "mlp": lambda: OverChannels(nn.Linear(96, 384), nn.GELU(), nn.Linear(384, 96)),
+    "relu": lambda: nn.ReLU(),
+    "relu in place": lambda: Applied(lambda pixels: (pixels + 1).relu_()),
+    "hardswish": lambda: nn.Hardswish(),
+    "hardsigmoid": lambda: nn.Hardsigmoid(),
+    "leaky relu": lambda: nn.LeakyReLU(),
+    "prelu": lambda: nn.PReLU(96),
+    "elu": lambda: nn.ELU(),
+    "mish": lambda: nn.Mish(),
+    "silu": lambda: nn.SiLU(),
+    "gelu": lambda: nn.GELU(),
+    "gelu by tanh": lambda: nn.GELU("tanh"),
+    "sigmoid": lambda: nn.Sigmoid(),
+    "tanh": lambda: nn.Tanh(),
+    "softplus": lambda: nn.Softplus(),
+    "relu6": lambda: nn.ReLU6(),
+    "max pool": lambda: nn.MaxPool2d(3, 2, padding=1),
+    "average pool": lambda: nn.AvgPool2d(3, 2, padding=1),
+    "adaptive pool to 1": lambda: nn.AdaptiveAvgPool2d(1),
+    "adaptive pool to 3": lambda: nn.AdaptiveAvgPool2d(3),
+    "adaptive max pool": lambda: nn.AdaptiveMaxPool2d(1),
+    "dropout": lambda: nn.Dropout(0.5),
+    "dropout of channels": lambda: nn.Dropout2d(0.5),
+    "depthwise": lambda: nn.Conv2d(96, 96, 3, padding=1, groups=96),
+    "stride": lambda: nn.Conv2d(96, 96, 3, stride=2, padding=1),
+    "dilation": lambda: nn.Conv2d(96, 96, 3, padding=2, dilation=2, bias=False),
+    "transposed": lambda: nn.ConvTranspose2d(96, 96, 2, stride=2),
+    "pixel shuffle": lambda: nn.PixelShuffle(2),
+    "pixel unshuffle": lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.PixelUnshuffle(2)),
+    "nearest": lambda: Interpolated("nearest"),
+    "bilinear": lambda: Interpolated("bilinear"),
+    "bicubic": lambda: Interpolated("bicubic"),
+    "area": lambda: Interpolated("area"),
+    "scale": Scale,
+    "norm of responses": ResponseNorm,
+    "attention": lambda: Attention(written_out),
+    "fused attention": lambda: Attention(functional.scaled_dot_product_attention),
+    "squeeze and excitation": Excited,
+    "residual": lambda: Residual(nn.Conv2d(96, 96, 1), nn.BatchNorm2d(96)),
+    "pad by reflection": lambda: nn.ReflectionPad2d(0),
+    "pad": lambda: nn.ZeroPad2d(1),
+    "softmax": lambda: nn.Softmax(1),
+    "log softmax": lambda: nn.LogSoftmax(1),
+    "normalised": lambda: Applied(functional.normalize),
+    "mean": lambda: Applied(lambda pixels: pixels.mean((2, 3))),
+    "sum": lambda: Applied(lambda pixels: pixels.sum((2, 3))),
+    "mean of all": lambda: Applied(lambda pixels: pixels.mean()),
+    "sum over channels": lambda: Applied(lambda pixels: pixels.sum(1)),
+    "most": lambda: Applied(lambda pixels: pixels.amax((2, 3))),
+    "variance": lambda: Applied(lambda pixels: pixels.var((2, 3))),
+    "standardised": lambda: Applied(
+        lambda pixels: (pixels - pixels.mean(1, keepdim=True)) / pixels.std(1, keepdim=True)
+    ),
+    "joined": lambda: Applied(lambda pixels: torch.cat([pixels, pixels.relu()], 1)),
+    "stacked": lambda: Applied(lambda pixels: torch.stack([pixels, pixels.relu()])),
+    "split": lambda: Applied(lambda pixels: torch.mul(*pixels.chunk(2, 1))),
+    "chosen": lambda: Applied(lambda pixels: pixels[:, torch.arange(8, device=pixels.device)]),
+    "square": lambda: Applied(lambda pixels: pixels**2),
+    "exponential": lambda: Applied(lambda pixels: pixels.exp()),
+    "root": lambda: Applied(lambda pixels: pixels.sqrt()),
+    "clamp": lambda: Applied(lambda pixels: pixels.clamp(min=0)),
+    "rolled": lambda: Applied(lambda pixels: pixels.roll(1, 2)),
+    "cumulated": lambda: Applied(lambda pixels: pixels.cumsum(1)),
+}
+
+
+class Last(nn.Module):
+    """A convolution of maps of any number of channels; others pass."""
+
+    def forward(self, pixels):
+        if pixels.dim() != 4:
+            return pixels
+        weight = torch.empty(8, pixels.shape[1], 1, 1, device=pixels.device, requires_grad=True)
+        return functional.conv2d(pixels, weight)
+
+
+def batch(side, layout, device):
+    pixels = torch.empty(4, 96, side, side, device=device)
+    return pixels.contiguous(memory_format=layout)
+
+
+def layout_of(pixels):
+    return [pixels.is_contiguous(), pixels.is_contiguous(memory_format=TOGETHER)]
+
+
+COUNTED_HIGHER = ["rms norm"]
+"""Layers whose fused kernels the dry run does not know: it counts what they are made of."""
+
+ATTENTIONS = [
+    (2, heads, length, features, precision, by_tokens)
+    for heads in (3, 64)
+    for length in (1, 65, 197, 1024)
+    for features in (32, 64, 96, 128)
+    for precision in PRECISIONS
+    for by_tokens in (False, True)
+]
+
+
+def between(name):
+    """A layer between two convolutions: what precedes and follows decides layouts."""
+    return nn.Sequential(nn.Conv2d(96, 96, 3, padding=1), LAYERS[name](), Last())
+
+
+def cases(names):
+    between = itertools.product((False,), PRECISIONS)
+    for name, (alone, precision) in itertools.product(names, [(True, "fp32"), *between]):
+        for layout, side in itertools.product((PLANAR, TOGETHER), (1, 16)):
+            yield name, alone, precision, layout, side
+
+
+def steps(name, alone, precision, layout, side, device):
+    """Build a layer, run it forward and backward, and yield after each how results are laid out."""
+    with torch.device(device):
+        network = LAYERS[name]() if alone else between(name)
+    lay_out(network, layout, torch.device("cuda"))
+    pixels = batch(side, layout, device).requires_grad_()
+    yield layout_of(pixels)
+    dtype = PRECISIONS[precision]
+    with nullcontext() if dtype is None else torch.autocast(device, dtype):
+        outputs = network(pixels)
+    yield layout_of(outputs)
+    outputs.backward(torch.empty_like(outputs))
+    yield layout_of(pixels.grad)
+
+
+def attention_steps(num, heads, length, features, precision, by_tokens, device):
+    """The same for fused attention, without layouts."""
+    dtype = PRECISIONS[precision] or torch.float32
+    parts = torch.empty(num, length, 3, heads, features, device=device, dtype=dtype)
+    inputs = [part.detach().requires_grad_() for part in parts.permute(2, 0, 3, 1, 4)]
+    gradient = torch.empty(num, heads, length, features, device=device, dtype=dtype)
+    if by_tokens:
+        gradient = gradient.transpose(1, 2).contiguous().transpose(1, 2)
+    yield []
+    outputs = functional.scaled_dot_product_attention(*inputs)
+    yield []
+    gradients = torch.autograd.grad(outputs, inputs, gradient)
+    yield []
+    del gradients
+
+
+def held(made):
+    """Return after each step how much it took at most and left on CUDA, and its layouts."""
+    found = []
+    gc.collect()
+    allocated = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    with MemoryMeter("cuda"):  # as in a trial's first batches: gradients do not add up in place
+        for layouts in made:
+            most, left = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
+            found += [most - allocated, left - allocated, *layouts]
+            torch.cuda.reset_peak_memory_stats()
+    return found
+
+
+def counted(made, precision):
+    """Return the same, by the dry run."""
+    target = torch.device("cuda")
+    guard = TracingGuard(target)
+    meter = guard._meter
+    found = []
+    with without_content(target, guard, is_16_bits=precision != "fp32"):
+        for layouts in made:
+            found += [meter.peak_bytes, meter.live_bytes, *layouts]
+            meter.reset_peak()
+    return found
+
+
+def start():
+    """Start CUDA, with libraries that compute nothing and blocks of the sizes asked for."""
+    import cuda_stub.ops  # noqa: F401
+
+    from patchtrain.memory.guards import guard_for
+
+    assert guard_for(torch.device("cuda"), None).facts.expandable_segments
+    gc.freeze()  # makes collecting quick
+
+
+def layers_held(names):
+    start()
+    return [held(steps(*case, "cuda")) for case in cases(names)]
+
+
+def test_layers_take_what_is_counted(stub):
+    names = [name for name in LAYERS if name not in COUNTED_HIGHER]
+    expected = stub.run(layers_held, names, limit_s=200)
+    wrong = [
+        f"{case}: counted {found}, held {wanted}"
+        for case, wanted in zip(cases(names), expected, strict=True)
+        if (found := counted(steps(*case, "cpu"), case[2])) != wanted
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_layers_that_are_counted_higher_take_no_more(stub):
+    expected = stub.run(layers_held, COUNTED_HIGHER, limit_s=200)
+    for case, wanted in zip(cases(COUNTED_HIGHER), expected, strict=True):
+        found = counted(steps(*case, "cpu"), case[2])
+        assert all(most >= taken for most, taken in zip(found, wanted, strict=True)), case
+
+
+def attentions_held():
+    start()
+    num_processors = torch.cuda.get_device_properties(0).multi_processor_count
+    return num_processors, [held(attention_steps(*case, "cuda")) for case in ATTENTIONS]
+
+
+def test_fused_attention_takes_what_is_counted(stub, monkeypatch):
+    num_processors, expected = stub.run(attentions_held, limit_s=200)
+    most = [counted(attention_steps(*case, "cpu"), case[4]) for case in ATTENTIONS]
+    monkeypatch.setattr(attention, "_NUM_PROCESSORS", (num_processors,))
+    wrong = [
+        f"{case}: counted {found}, held {wanted}"
+        for case, wanted in zip(ATTENTIONS, expected, strict=True)
+        if (found := counted(attention_steps(*case, "cpu"), case[4])) != wanted
+    ]
+    assert not wrong, "\n".join(wrong)
+    # on a GPU of which the number of processors is not known
+    for counts, wanted in zip(most, expected, strict=True):
+        assert all(count >= taken for count, taken in zip(counts, wanted, strict=True))
