@@ -27,11 +27,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported
+
 import optuna
 import torch
 
 from patchtrain.config import TrialConfig
 from patchtrain.estimation.predict import estimate
+from patchtrain.tasks import parts_of
 from sweeps.panda_budget import SWEEP
 from sweeps.search.patch_space import patch_sizes, patch_space
 from sweeps.search.space import Space
@@ -159,6 +162,8 @@ def _in_fresh_process(work: Callable[..., Any], *arguments: Any) -> Any:
 def _timed(configs: Sequence[TrialConfig]) -> list[Timed]:
     """Estimate `configs` one after the other."""
     torch.set_num_threads(1)
+    for config in configs:
+        parts_of(config)  # imports the task
     return [_timed_one(config) for config in configs]
 
 

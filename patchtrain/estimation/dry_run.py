@@ -200,8 +200,10 @@ def dry_run(
     config = shortened(replace(config, weights="none", budget=None, device="cpu"))
     num_validated = num_validated or config.batch_size
     parts_of(config).check_names(config)  # imports the user's own modules outside of any mode
+    # on CUDA what the first batch leaves decides where the allocator finds room later
+    num_first = config.batch_size if target.type == "cuda" else 1
     try:
-        return _run(config, num_classes, target, 1, num_validated)
+        return _run(config, num_classes, target, num_first, num_validated)
     except ValueError:  # batch norm over a batch of pooled values needs two images
         return _run(config, num_classes, target, min(2, config.batch_size), num_validated)
 
@@ -213,8 +215,8 @@ def _run(
     num_first: int,
     num_validated: int,
 ) -> Trace:
-    """Run a batch of `num_first` images, only to create the optimizer's state, then a whole batch
-    and a validation batch. If a batch is one iteration, run as many batches as a step takes.
+    """Run a batch of `num_first` images, to create the optimizer's state, then a whole batch and a
+    validation batch. If a batch is one iteration, run as many batches as a step takes.
     """
     guard = TracingGuard(target)
     with torch.random.fork_rng(devices=[]):
