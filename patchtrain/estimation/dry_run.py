@@ -155,13 +155,11 @@ class _KernelMeter(MemoryMeter):
         if func is _LIFT and self.phase == "optimizer":
             with self.on_host():
                 return super().__torch_dispatch__(func, types, args, kwargs)
-        result = super().__torch_dispatch__(func, types, args, kwargs)
-        blocks = [
-            torch.empty(size, dtype=torch.uint8) for size in scratch_of(func, args, kwargs or {})
-        ]
-        for block in blocks:
+        # held until the result is there: most are copies that it is computed from
+        scratch = [torch.empty(n, dtype=torch.uint8) for n in scratch_of(func, args, kwargs or {})]
+        for block in scratch:
             self._see(block)
-        return result
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 class TracingGuard(MemoryGuard):

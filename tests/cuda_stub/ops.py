@@ -135,10 +135,11 @@ def _batch_norm(
     *_: object,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     pixels = pixels.contiguous(memory_format=_layout(pixels, pixels))
+    result = torch.empty_like(pixels)
     num = pixels.shape[1] if training else 0
     statistics = [torch.empty(num, dtype=torch.float32, device=pixels.device) for _ in range(2)]
     reserve = torch.empty(0, dtype=torch.uint8, device=pixels.device)
-    return torch.empty_like(pixels), *statistics, reserve
+    return result, *statistics, reserve
 
 
 def _batch_norm_backward(
