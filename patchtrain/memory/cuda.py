@@ -41,7 +41,12 @@ from patchtrain.memory.facts import (
     remember,
 )
 from patchtrain.memory.neighbours import Neighbours
-from patchtrain.memory.out_of_memory import asked_bytes_of, is_out_of_memory, reason_of
+from patchtrain.memory.out_of_memory import (
+    NEXT_TO_NOTHING_BYTES,
+    asked_bytes_of,
+    is_out_of_memory,
+    reason_of,
+)
 from patchtrain.memory.precision import check_precision, fp32_precision
 from patchtrain.memory.process import BY_DIFFERENCE, LISTED, UNKNOWN, OwnMemory
 from patchtrain.memory.refusals import check_budget
@@ -373,6 +378,6 @@ class CudaGuard(MemoryGuard):
             over_bytes = needed_bytes - budget_bytes
             return f"over the budget of {budget_bytes} bytes by {over_bytes}"
         free_bytes = self._gpu.free_bytes()
-        if budget_bytes is None or asked_bytes is None or (free_bytes or 0) < asked_bytes:
+        if budget_bytes is None or (free_bytes or 0) < (asked_bytes or NEXT_TO_NOTHING_BYTES):
             return f"and the device has {format_bytes(free_bytes)} free besides other processes"
         return f"and the budget of {budget_bytes} bytes has no room for it in one piece"

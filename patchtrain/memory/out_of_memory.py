@@ -15,6 +15,9 @@ _CERTAIN = re.compile(
     r"|CU\w+_STATUS_ALLOC_FAILED"
     r"|cudaErrorMemoryAllocation"
     r"|CUDA_ERROR_OUT_OF_MEMORY"
+    # torch before 2.14 fails in its report of who holds the memory that ran out
+    r"|NVML_SUCCESS == .*INTERNAL ASSERT FAILED.*CUDACachingAllocator",
+    re.DOTALL,
 )
 _AMBIGUOUS = re.compile(
     r"unable to find an engine"
@@ -28,7 +31,7 @@ _AMBIGUOUS = re.compile(
 _ASKED = re.compile(r"(?:Tried to allocate|Requested size:) ([\d.]+) (bytes|KiB|MiB|GiB)")
 _UNIT_BYTES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
-_NEXT_TO_NOTHING_BYTES = 64 * 2**20
+NEXT_TO_NOTHING_BYTES = 64 * 2**20
 """Libraries ask the device itself for memory; with less free than this they get none."""
 
 
@@ -46,7 +49,7 @@ def is_out_of_memory(error: BaseException, *, was_refused: bool, free_bytes: int
     text = str(error)
     if _CERTAIN.search(text):
         return True
-    is_full = free_bytes is not None and free_bytes < _NEXT_TO_NOTHING_BYTES
+    is_full = free_bytes is not None and free_bytes < NEXT_TO_NOTHING_BYTES
     return bool(_AMBIGUOUS.search(text)) and (was_refused or is_full)
 
 

@@ -69,10 +69,10 @@ class OwnMemory:
         """
         with suppress(DriverError, torch.OutOfMemoryError):
             self.pid = self._own_row()
-        if self.pid is not None:
-            self._listed_bytes()
-            self.how, self.context_bytes = LISTED, self._outside_bytes
-            return
+            if self.pid is not None:
+                self._listed_bytes()
+                self.how, self.context_bytes = LISTED, self._outside_bytes
+                return
         used_bytes = self._gpu.used_bytes()
         if used_before_bytes is None or used_bytes is None or not self._is_alone():
             return
@@ -166,8 +166,11 @@ class OwnMemory:
 
     def _is_alone(self) -> bool:
         """Return whether nobody else seems to use the device. A row without bytes may be this
-        process under another number.
+        process under another number. Where processes cannot be listed, others may be there.
         """
-        others = [row for row in self._gpu.listed() if row.pid != os.getpid()]
+        try:
+            others = [row for row in self._gpu.listed() if row.pid != os.getpid()]
+        except DriverError:
+            return False
         holds_any = any(row.num_bytes for row in others)
         return not holds_any and len(others) <= 1 and not self._neighbours.others()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from patchtrain.errors import ConfigError
-from patchtrain.memory.driver import MIG, MPS, Gpu
+from patchtrain.memory.driver import MIG, MPS, DriverError, Gpu
 from patchtrain.units import format_bytes
 
 
@@ -52,6 +54,8 @@ def _part(gpu: Gpu) -> str:
 
 def _holders(gpu: Gpu, own_pid: int | None) -> str:
     """Return, as text, who else holds how much of a GPU."""
-    others = [row for row in gpu.listed() if row.pid != own_pid]
-    told = [f"process {row.pid}: {format_bytes(row.num_bytes)}" for row in others]
+    told: list[str] = []
+    with suppress(DriverError):
+        others = [row for row in gpu.listed() if row.pid != own_pid]
+        told = [f"process {row.pid}: {format_bytes(row.num_bytes)}" for row in others]
     return ", ".join(told) or "the driver does not say who"

@@ -32,6 +32,7 @@ struct stub_books {
     unsigned other_pids[STUB_MAX_OTHERS];
     unsigned long long other_rows[STUB_MAX_OTHERS];
     int list_latency_us;
+    int lists_nothing;     /* processes cannot be listed, as under WSL */
     int lists_under_mps;   /* this process is in the list of MPS alone */
     size_t slice_bytes;    /* of the MIG slice in use; 0: no slices */
     /* what was asked */
@@ -44,5 +45,9 @@ struct stub_books {
 };
 
 extern struct stub_books stub_books;
+
+/* What another process on the stub holds of the same GPU; see `stub_sharers`. */
+struct stub_sharer { int pid; size_t held_bytes; };
+#define STUB_MAX_SHARERS 16
 
 #endif

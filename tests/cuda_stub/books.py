@@ -39,6 +39,7 @@ class Books(ctypes.Structure):
         ("other_pids", ctypes.c_uint * _MAX_OTHERS),
         ("other_rows", ctypes.c_ulonglong * _MAX_OTHERS),
         ("list_latency_us", ctypes.c_int),
+        ("lists_nothing", ctypes.c_int),
         ("lists_under_mps", ctypes.c_int),
         ("slice_bytes", ctypes.c_size_t),
         *(

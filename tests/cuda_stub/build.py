@@ -24,7 +24,8 @@ class CannotBuild(Exception):
 
 
 def build(folder: Path) -> None:
-    """Build the libraries into `folder`, unless they are there; several processes may ask at once.
+    """Build the libraries into `folder`, unless they are there and made of the sources of today;
+    several processes may ask at once.
 
     Raises:
         CannotBuild: see there.
@@ -37,27 +38,35 @@ def build(folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         device, nvml = folder / "libcuda.so.1", folder / "nvml" / "libnvidia-ml.so.1"
         nvml.parent.mkdir(exist_ok=True)
-        if not nvml.exists():
+        made_of, sources = folder / "sources", _sources()
+        if not made_of.exists() or made_of.read_bytes() != sources:
             _compile("device.c", device, "libcuda.so.1", [HERE / "include", headers])
             _compile("nvml.c", nvml, "libnvidia-ml.so.1", [])
+            made_of.write_bytes(sources)
 
 
-def environment(folder: Path, *, nvml: bool = True, ops: bool = False) -> dict[str, str]:
+def environment(
+    folder: Path, *, nvml: bool = True, ops: bool = False, shared: bool = False
+) -> dict[str, str]:
     """Return the environment of a process on the stub that was built into `folder`.
 
     Args:
         nvml: False leaves NVML's library out, as in a container for computing alone.
         ops: have Python import `cuda_stub.ops` at its start, in processes started from there, too.
+        shared: all processes with this environment share one GPU; else each has its own.
     """
     libraries = [folder, folder / "nvml"] if nvml else [folder]
     paths = [ROOT, ROOT / "tests", os.environ.get("PYTHONPATH", "")]
     if ops:
         paths.insert(0, HERE / "site")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTORCH_")}
+    inherited = os.environ.get("LD_LIBRARY_PATH", "")
+    together = {"CUDA_STUB_SHARED": str(folder / "shared")} if shared else {}
     return {
         **kept,
+        **together,
         "LD_PRELOAD": str(folder / "libcuda.so.1"),
-        "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+        "LD_LIBRARY_PATH": os.pathsep.join([*map(str, libraries), inherited]),
         "CUDA_STUB": str(folder),
         "PYTHONPATH": os.pathsep.join(map(str, filter(None, paths))),
         "OMP_NUM_THREADS": "1",
@@ -75,6 +84,10 @@ def _cuda_headers() -> Path:
             if (Path(place) / below / "cuda_runtime_api.h").exists():
                 return Path(place) / below
     raise CannotBuild("this build of torch brings no headers of CUDA")
+
+
+def _sources() -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(HERE.rglob("*.[ch]")))
 
 
 def _compile(source: str, library: Path, name: str, includes: Sequence[Path]) -> None:

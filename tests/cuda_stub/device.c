@@ -5,11 +5,15 @@
 #define _GNU_SOURCE
 #include <cuda.h>
 #include <cuda_runtime_api.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "books.h"
 
@@ -31,9 +35,72 @@ static size_t num_taken, max_taken;
 
 static size_t rounded_up(size_t num_bytes) { return (num_bytes + PAGE - 1) / PAGE * PAGE; }
 
+/* --- other processes on the same GPU --- */
+
+static int shared_file = -1;
+static struct stub_sharer *sharers;
+
+/* Map the file that $CUDA_STUB_SHARED names, where each process keeps what it holds. */
+static struct stub_sharer *shared(void) {
+    const char *path = getenv("CUDA_STUB_SHARED");
+    size_t num_bytes = STUB_MAX_SHARERS * sizeof *sharers;
+    if (sharers || !path) return sharers;
+    shared_file = open(path, O_RDWR | O_CREAT, 0600);
+    if (shared_file < 0 || ftruncate(shared_file, num_bytes)) return NULL;
+    void *found = mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shared_file, 0);
+    return sharers = found == MAP_FAILED ? NULL : found;
+}
+
+static void lock(void) { if (shared()) lockf(shared_file, F_LOCK, 0); }
+static void unlock(void) { if (sharers) lockf(shared_file, F_ULOCK, 0); }
+
+static int is_gone(int pid) { return kill(pid, 0) && errno == ESRCH; }
+
+static size_t own_bytes(void) {
+    return stub_books.has_context ? stub_books.context_bytes + stub_books.used_bytes : 0;
+}
+
+/* Write down what this process holds, for the others, in its row or the first free one; locked. */
+static void write_own_row(void) {
+    struct stub_sharer *rows = shared(), *own = NULL;
+    for (int i = 0; rows && i < STUB_MAX_SHARERS; i++) {
+        if (rows[i].pid == getpid()) own = &rows[i];
+        else if (!own && (!rows[i].pid || is_gone(rows[i].pid))) own = &rows[i];
+    }
+    if (!own) return;
+    own->held_bytes = own_bytes();
+    own->pid = getpid();
+}
+
+static void publish(void) {
+    lock();
+    write_own_row();
+    unlock();
+}
+
+/* Copy the rows of the other processes that hold something; return how many. Also for NVML's stub. */
+int stub_sharers(struct stub_sharer *found) {
+    int num = 0;
+    struct stub_sharer *rows = shared();
+    lock();
+    write_own_row();
+    for (int i = 0; rows && i < STUB_MAX_SHARERS; i++) {
+        int other = rows[i].pid && rows[i].pid != getpid() && !is_gone(rows[i].pid);
+        if (other && rows[i].held_bytes) found[num++] = rows[i];
+    }
+    unlock();
+    return num;
+}
+
+static size_t held_bytes(void) {
+    struct stub_sharer others[STUB_MAX_SHARERS];
+    size_t num_bytes = stub_books.context_bytes + stub_books.used_bytes + stub_books.other_bytes;
+    for (int i = stub_sharers(others) - 1; i >= 0; i--) num_bytes += others[i].held_bytes;
+    return num_bytes;
+}
+
 static int has_room(size_t num_bytes) {
-    size_t held = stub_books.context_bytes + stub_books.used_bytes + stub_books.other_bytes;
-    return held + num_bytes <= stub_books.total_bytes;
+    return held_bytes() + num_bytes <= stub_books.total_bytes;
 }
 
 /* Write down what is handed out and return its number, from 1. */
@@ -46,6 +113,7 @@ static size_t take(void *pointer, size_t num_bytes) {
     taken[num_taken].num_bytes = num_bytes;
     stub_books.has_context = 1;
     stub_books.used_bytes += num_bytes;
+    publish();
     return ++num_taken;
 }
 
@@ -53,6 +121,7 @@ static void give_back(size_t number) {
     stub_books.used_bytes -= taken[number - 1].num_bytes;
     taken[number - 1].num_bytes = 0;
     taken[number - 1].pointer = NULL;
+    publish();
 }
 
 /* --- the runtime: the device --- */
@@ -150,8 +219,8 @@ cudaError_t cudaFree(void *pointer) {
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
-    size_t held = stub_books.context_bytes + stub_books.used_bytes + stub_books.other_bytes;
     stub_books.has_context = 1;
+    size_t held = held_bytes();
     *total_bytes = stub_books.total_bytes;
     *free_bytes = held < *total_bytes ? *total_bytes - held : 0;
     return cudaSuccess;

@@ -18,11 +18,19 @@ typedef void *Device;
 #define SLICE ((Device)2)
 struct memory { unsigned long long total, free, used; };
 struct process { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
+struct old_process { unsigned pid; unsigned long long used; };
 
 static struct stub_books *books(void) {
     static struct stub_books *found;
     if (!found) found = dlsym(RTLD_DEFAULT, "stub_books");
     return found;
+}
+
+/* The other processes on the stub that share this GPU. */
+static int sharers(struct stub_sharer *found) {
+    static int (*ask)(struct stub_sharer *);
+    if (!ask) ask = dlsym(RTLD_DEFAULT, "stub_sharers");
+    return ask(found);
 }
 
 static unsigned long long own_bytes(void) {
@@ -78,6 +86,8 @@ int nvmlDeviceGetMemoryInfo(Device device, struct memory *found) {
     books()->num_memory_infos++;
     found->total = device == SLICE ? books()->slice_bytes : books()->total_bytes;
     found->used = own_bytes() + books()->other_bytes;
+    struct stub_sharer others[STUB_MAX_SHARERS];
+    for (int i = sharers(others) - 1; i >= 0; i--) found->used += others[i].held_bytes;
     found->free = found->total - found->used;
     return SUCCESS;
 }
@@ -96,9 +106,12 @@ static unsigned own_row(struct process *row) {
 
 int nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *num, struct process *rows) {
     struct process own;
+    struct stub_sharer others[STUB_MAX_SHARERS];
+    if (books()->lists_nothing) return NOT_SUPPORTED;
     unsigned room = rows ? *num : 0;
     unsigned has_own = books()->lists_under_mps ? 0 : own_row(&own);
-    *num = books()->num_others + has_own;
+    int num_sharers = books()->own_row == HIDDEN ? 0 : sharers(others); /* then it hides all */
+    *num = books()->num_others + num_sharers + has_own;
     if (room < *num) return INSUFFICIENT_SIZE;
     books()->num_process_lists++;
     usleep(books()->list_latency_us);
@@ -107,8 +120,28 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *num, struct
         rows[i].pid = books()->other_pids[i];
         rows[i].used = books()->other_rows[i];
     }
+    for (int i = 0; i < num_sharers; i++) {
+        struct process *row = &rows[books()->num_others + i];
+        memset(row, 0, sizeof *row);
+        row->pid = others[i].pid;
+        row->used = others[i].held_bytes;
+    }
     if (has_own) rows[*num - 1] = own;
     return SUCCESS;
+}
+
+/* The first version, which torch up to 2.13 asks: its rows end after the bytes. */
+int nvmlDeviceGetComputeRunningProcesses(Device device, unsigned *num, struct old_process *rows) {
+    struct process found[STUB_MAX_OTHERS + STUB_MAX_SHARERS + 1];
+    unsigned room = rows ? *num : 0;
+    *num = sizeof found / sizeof *found;
+    int status = nvmlDeviceGetComputeRunningProcesses_v3(device, num, found);
+    if (status == SUCCESS && room < *num) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; status == SUCCESS && i < *num; i++) {
+        rows[i].pid = found[i].pid;
+        rows[i].used = found[i].used;
+    }
+    return status;
 }
 
 int nvmlDeviceGetMPSComputeRunningProcesses_v3(Device device, unsigned *num, struct process *rows) {
@@ -123,4 +156,3 @@ int nvmlDeviceGetMPSComputeRunningProcesses_v3(Device device, unsigned *num, str
 int nvmlDeviceGetNvLinkRemoteDeviceType(void) { return NOT_SUPPORTED; }
 int nvmlDeviceGetNvLinkRemotePciInfo_v2(void) { return NOT_SUPPORTED; }
 int nvmlDeviceGetGpuFabricInfoV(void) { return SUCCESS; } /* left as it was: no fabric */
-int nvmlDeviceGetComputeRunningProcesses(void) { return NOT_SUPPORTED; }

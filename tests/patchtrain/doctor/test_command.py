@@ -61,7 +61,7 @@ def run_on_stub(tmp_path, *words, script=""):
     code = f"import sys\n{script}\nfrom patchtrain import cli\nsys.exit(cli.main(sys.argv[1:]))"
     return subprocess.run(
         [sys.executable, "-c", code, "doctor", *words],
-        env={**environment(tmp_path / "stub", ops=True), **own},
+        env={**environment(tmp_path / "stub", ops=True, shared=True), **own},
         capture_output=True,
         text=True,
     )

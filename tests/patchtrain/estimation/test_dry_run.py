@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
-from patchtrain.estimation.dry_run import _AsKernelsDo, dry_run
+from patchtrain.estimation.dry_run import dry_run
+from patchtrain.estimation.kernels import AsKernelsDo
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace
 from patchtrain.tasks import build_network
@@ -296,7 +297,7 @@ def test_maps_lie_in_memory_as_kernels_lay_them(name, side):
         return OF_SINGLE_VALUES[name](maps).stride()
 
     real = strides()
-    with FakeTensorMode(), _AsKernelsDo(torch.device("cpu")):
+    with FakeTensorMode(), AsKernelsDo(torch.device("cpu")):
         assert strides() == real
 
 

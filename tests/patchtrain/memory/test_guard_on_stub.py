@@ -19,6 +19,7 @@ from patchtrain.errors import ConfigError
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.facts import ASSUMED, PAGE_BYTES, recall, remember
 from patchtrain.memory.guards import guard_for
+from patchtrain.memory.out_of_memory import is_out_of_memory
 
 pytestmark = pytest.mark.cuda_stub
 
@@ -62,7 +63,8 @@ def fill(kept, size=11 * MIB):
     while True:
         try:
             kept.append(block(size))
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # before 2.14 also torch's report of who holds the memory
+            assert is_out_of_memory(error, was_refused=False, free_bytes=None)
             return
 
 
@@ -138,6 +140,12 @@ def over_the_cap():
     except BudgetExceeded as error:
         return [str(error), error.phase, error.budget_bytes, error.needed_bytes, error.__cause__ is
                 not None, "kept" in locals()]  # fmt: skip
+
+
+@pytest.mark.parametrize("lists_nothing", [0, 1])
+def test_an_overrun_is_told_where_processes_cannot_be_listed(stub, lists_nothing):
+    told, *_ = stub.run(over_the_cap, device={"lists_nothing": lists_nothing})
+    assert told.startswith("out of memory in inner_iteration")
 
 
 def test_the_allocators_overrun_is_reported_with_phase_amounts_and_remedy(stub):
@@ -471,6 +479,7 @@ def test_without_nvmls_library_segments_are_native_and_nothing_crashes(stub_with
     [
         ({"nvml_status": 9}, None),
         ({"finds_device": 0}, None),
+        ({"lists_nothing": 1}, "is_wsl"),
         ({"refuses_access": 1}, None),
         ({}, "is_wsl"),
         ({}, "is_tegra"),
@@ -522,6 +531,7 @@ CERTAIN = [
     "CUDA driver error: out of memory",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/c10/cuda/CUDACachingAllocator.cpp":1165, please',
 ]
 AMBIGUOUS = [
     "GET was unable to find an engine to execute this computation",
@@ -529,7 +539,7 @@ AMBIGUOUS = [
     "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
     "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
     "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
-    'r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":1062, please report a bug',
+    'found INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":1062, please report',
 ]
 
 
@@ -567,9 +577,10 @@ def test_a_driver_that_refuses_pages_is_out_of_memory(stub):
 # --- bad input ---
 
 
-def refused(budget_bytes, precision="fp32", others=()):
+def refused(budget_bytes, precision="fp32", others=(), lists_nothing=0):
     for pid, num_bytes in others:
         books().list_other(pid, num_bytes)
+    books().lists_nothing = lists_nothing
     try:
         guard_for(DEVICE, budget_bytes, precision)
     except ConfigError as error:
@@ -585,6 +596,8 @@ def test_a_budget_that_others_leave_no_room_for_names_them(stub):
     told = stub.run(refused, 8 * 10**9, "fp32", [[4711, 70 * GIB], [815, 5 * GIB]])
     assert "budget=8GB is more than the 5.369GB that others leave of cuda:0" in told
     assert "process 4711: 75.16GB, process 815: 5.369GB" in told
+    told = stub.run(refused, 8 * 10**9, "fp32", [[4711, 75 * GIB]], 1)
+    assert "(the driver does not say who)" in told
 
 
 @pytest.mark.parametrize(("precision", "other"), [("bf16", "fp16 or fp32"), ("tf32", "fp32")])
