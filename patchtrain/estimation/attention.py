@@ -17,6 +17,7 @@ from torch import Tensor
 
 _FP32_BYTES = 4
 _BLOCK_BYTES = 512
+_ALWAYS_KEEPS_NUMBERS = torch.__version__ >= "2.14"
 _NUM_PROCESSORS = (28, 38, 46, 58, 72, 80, 84, 108, 114, 128, 132, 142, 148, 170, 188)
 """Of GPUs from an RTX 3060 to a B200. On which the trial runs is not known here."""
 
@@ -26,8 +27,10 @@ def kept_bytes(queries: Tensor, mask: Tensor | None) -> int:
     numbers that its dropout would be drawn with, each rounded up to a block.
     """
     num, heads, length = queries.shape[:3]
-    rows = length if _is_flash(queries, mask) else _up(length, 32)
-    return _up(_FP32_BYTES * num * heads * rows, _BLOCK_BYTES) + 2 * _BLOCK_BYTES
+    is_flash = _is_flash(queries, mask)
+    rows = length if is_flash else _up(length, 32)
+    num_numbers = 2 if is_flash or _ALWAYS_KEEPS_NUMBERS else 0
+    return _up(_FP32_BYTES * num * heads * rows, _BLOCK_BYTES) + num_numbers * _BLOCK_BYTES
 
 
 def forward_scratch(queries: Tensor, keys: Tensor, mask: Tensor | None) -> list[int]:

@@ -49,11 +49,17 @@ FP32 = _names(
 
 FP32_RESULT = _names(
     "prod prod.dim_int softmax.int log_softmax.int cumprod cumsum linalg_vector_norm "
-    "linalg_matrix_norm linalg_matrix_norm.str_ord sum sum.dim_IntList"
+    "linalg_matrix_norm linalg_matrix_norm.str_ord sum sum.dim_IntList "
+    "prod.dim_Dimname softmax.Dimname log_softmax.Dimname cumprod.dimname cumsum.dimname "
+    "sum.dim_DimnameList"  # of tensors with named axes, in torch before 2.14
 )
 """Operations that CUDA asks for a result in fp32, unless another type is asked for."""
 
-FP32_NORM = {"norm.Scalar": "ScalarOpt_dtype", "norm.ScalarOpt_dim": "ScalarOpt_dim_dtype"}
+FP32_NORM = {
+    "norm.Scalar": "ScalarOpt_dtype",
+    "norm.ScalarOpt_dim": "ScalarOpt_dim_dtype",
+    "norm.names_ScalarOpt_dim": "names_ScalarOpt_dim_dtype",
+}
 """The same, by another overload that takes a type."""
 
 WIDEST = _names(

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
 from patchtrain.estimation.autocast import autocast_of_cuda
-from patchtrain.estimation.kernels import AsKernelsDo, fused_dropout
+from patchtrain.estimation.kernels import AsKernelsDo, composed_as_on_cuda
 from patchtrain.estimation.scratch import scratch_of
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.memory.budget import MemoryGuard
@@ -244,7 +244,7 @@ def without_content(
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     with ExitStack() as stack:
         if target.type == "cuda":
-            stack.enter_context(fused_dropout())
+            stack.enter_context(composed_as_on_cuda())
             if is_16_bits:
                 stack.enter_context(autocast_of_cuda())
         for mode in (fake_mode, AsKernelsDo(target), guard):

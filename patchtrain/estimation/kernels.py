@@ -104,25 +104,47 @@ class AsKernelsDo(TorchDispatchMode):
         )
 
 
+BEFORE_2_14 = torch.__version__ < "2.14"
+"""Whether this is a torch whose kernels take other memory: those of 2.11 and 2.12 were measured."""
+
+
 @contextmanager
-def fused_dropout() -> Iterator[None]:
-    """Context: dropout runs as one operation and keeps a mask of one byte a value, as on CUDA; on
-    the CPU it keeps the factors.
+def composed_as_on_cuda() -> Iterator[None]:
+    """Context: operations are made of those that they are made of on CUDA, where others are kept
+    for the backward pass than on the CPU.
     """
     library = torch.library.Library("aten", "IMPL")
     try:
         library.impl("dropout", _dropout, "CompositeImplicitAutograd")
+        if BEFORE_2_14:
+            library.impl("group_norm", _group_norm, "CompositeImplicitAutograd")
         yield
     finally:
         library._destroy()
 
 
 def _dropout(values: Tensor, p: float, train: bool) -> Tensor:
+    """One operation, which keeps a mask of one byte a value; on the CPU factors are kept."""
     if 0 < p < 1 and train and values.numel():
         return torch.native_dropout(values, p, True)[0]
     if not train or p == 0 or not values.numel():
         return values
     return values * torch.zeros_like(values)
+
+
+def _group_norm(
+    pixels: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    epsilon: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    """Keeps a copy with channels first, if they are not; on the CPU what it got is kept."""
+    num_images, num_channels = pixels.shape[:2]
+    num_places = pixels.shape[2:].numel()
+    sizes = (num_images, num_channels, num_places, num_groups, epsilon)
+    return torch.native_group_norm(pixels.contiguous(), weight, bias, *sizes)[0]
 
 
 def normed_by_cudnn(pixels: Tensor, weight: Tensor | None) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
 from patchtrain.estimation.attention import backward_scratch, forward_scratch
-from patchtrain.estimation.kernels import normed_by_cudnn
+from patchtrain.estimation.kernels import BEFORE_2_14, normed_by_cudnn
 from patchtrain.estimation.reductions import partial_sums
 
 _ATEN = torch.ops.aten
@@ -123,7 +123,9 @@ def _group_norm_backward(
     wanted: Sequence[bool],
 ) -> list[int]:
     # two sums and a factor for each channel of each image, two factors for each group
-    num_by_channel = 0 if num_places == 1 else 2 if weight is None else 3
+    num_by_channel = 2 if weight is None else 3
+    if num_places == 1:
+        num_by_channel = 2 if BEFORE_2_14 else 0
     by_channel = _FP32_BYTES * num_images * num_channels
     by_group = _FP32_BYTES * num_images * num_groups
     return _copies(gradient, pixels) + num_by_channel * [by_channel] + 2 * [by_group]

@@ -308,6 +308,7 @@ def start():
     from patchtrain.memory.guards import guard_for
 
     assert guard_for(torch.device("cuda"), None).facts.expandable_segments
+    torch.autograd.set_multithreading_enabled(False)  # its threads keep tensors for a while
     gc.freeze()  # makes collecting quick
 
 
