@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import suppress
 
 import torch
@@ -60,8 +61,12 @@ def _why_no_cuda() -> str:
 
 
 def supported_cuda() -> tuple[int, int] | None:
-    """Return the version of CUDA that the driver supports; None without a driver."""
-    with suppress(AttributeError, RuntimeError):
-        number: int = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined, unused-ignore]
-        return (number // 1000, number % 1000 // 10) if number else None
+    """Return the version of CUDA that the driver supports; None without a driver. Asks the driver
+    itself, which makes no context.
+    """
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        number = ctypes.c_int(0)
+        with suppress(OSError, AttributeError):
+            if ctypes.CDLL(name).cuDriverGetVersion(ctypes.byref(number)) == 0 and number.value:
+                return number.value // 1000, number.value % 1000 // 10
     return None

@@ -10,7 +10,8 @@ from typing import Any
 OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 """A check passed; passed, but the user should know; did not pass; could not be judged."""
 
-_PATH = re.compile(r"(?<![\w/])(?:/[\w.@+-]+)+/([\w.@+-]+)")
+_PATH = re.compile(r"(?<![\w/])(?:file://|~[\w.-]*)?(?:/[\w.@+-]+)*/([\w.@+-]+)")
+_FILE = re.compile(r"\w\.[A-Za-z]\w*$")
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,15 @@ def skipped(told: str, **figures: Any) -> Finding:
     return Finding(SKIPPED, told, figures=figures)
 
 
+def _last_part(path: re.Match[str]) -> str:
+    """Return the name of a file; a folder's may be a person's."""
+    return path[1] if _FILE.search(path[1]) else "(folder)"
+
+
 def _without_paths(value: Any) -> Any:
-    """Return `value` with only the last part of each path, which may name people."""
+    """Return `value` with only the name of the file of each path, since paths may name people."""
     if isinstance(value, str):
-        return _PATH.sub(r"\1", value)
+        return _PATH.sub(_last_part, value)
     if isinstance(value, Mapping):
         return {name: _without_paths(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

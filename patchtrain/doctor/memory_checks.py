@@ -9,8 +9,10 @@ import torch
 from patchtrain.config import TrialConfig
 from patchtrain.doctor.finding import Finding, judged, passed, skipped, warned
 from patchtrain.doctor.trials import train, trial
+from patchtrain.memory.driver import Gpu
 from patchtrain.memory.facts import ASSUMED
 from patchtrain.memory.guards import guard_for
+from patchtrain.memory.segments import why_native
 from patchtrain.units import format_bytes
 
 _MIB = 2**20
@@ -18,11 +20,14 @@ _PAGE_BYTES = 20 * _MIB
 """Step in which torch's allocator is expected to grow."""
 _BRIM_ROOM_BYTES = 1024 * _MIB
 _BRIM_BLOCK_BYTES = 11 * _MIB
+_NATIVE = "trials use native segments, which waste a little more"
 _PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def expandable_segments(device: torch.device) -> Finding:
-    """Allocate with growing segments, whatever the platform; torch may crash here."""
+    """Allocate with growing segments, where trials would; torch may crash here."""
+    if reason := why_native(Gpu(device)):
+        return warned(f"not used: {reason}", _NATIVE, expandable_segments=False, page_bytes=0)
     torch.cuda.memory._set_allocator_settings("expandable_segments:True")
     block = torch.empty(_PAGE_BYTES + _MIB, dtype=torch.uint8, device=device)
     segments = torch.cuda.memory_snapshot()
@@ -33,7 +38,7 @@ def expandable_segments(device: torch.device) -> Finding:
     told = f"segments grow in steps of {page_bytes // _MIB} MiB" if grows else "not used by torch"
     figures = {"expandable_segments": grows, "page_bytes": page_bytes}
     if not grows:
-        return warned(told, "trials use native segments, which waste a little more", **figures)
+        return warned(told, _NATIVE, **figures)
     return passed(told, **figures)
 
 

@@ -15,6 +15,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.doctor.finding import Finding, failed, judged, passed, skipped, warned
 from patchtrain.doctor.trials import build_engine, gradients, random_batch, train, trial
 from patchtrain.estimation.predict import estimate
+from patchtrain.memory.driver import Gpu
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.guards import guard_for
 from patchtrain.units import format_bytes
@@ -72,6 +73,9 @@ def auto(device: torch.device) -> Finding:
         patch_microbatch="auto",
         budget=AUTO_BUDGET_BYTES,
     )
+    free_bytes = Gpu(device).free_bytes()
+    if free_bytes is not None and free_bytes < AUTO_BUDGET_BYTES:
+        return skipped(f"only {format_bytes(free_bytes)} of the 4GB are free")
     guard = guard_for(device, config.budget, config.precision)
     chosen = estimate(config, facts=guard.facts)
     chunk = chosen.config.patch_microbatch
@@ -104,10 +108,10 @@ def exact_chunks(device: torch.device) -> Finding:
 
 def overrun(device: torch.device) -> Finding:
     """Have a trial run out of its budget, then train another one in the same process."""
-    ended = _outcome(_tight(device))
+    ended = _outcome(_tight(device), device)
     if ended != "out of memory":
         return failed(f"a trial over its budget ended as: {ended}", _REPORT)
-    after = _outcome(trial(SMALL))
+    after = _outcome(trial(SMALL), device)
     return judged(
         after == "completed", f"stopped; the next trial in this process: {after}", _REPORT
     )
@@ -118,7 +122,7 @@ def two_at_once(device: torch.device) -> Finding:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn) as pool:
         over = pool.submit(_tight_outcome, device)
-        fitting = pool.submit(_outcome, trial(SMALL))
+        fitting = pool.submit(_outcome, trial(SMALL), device)
         ended = (over.result(), fitting.result())
     told = f"over its budget: {ended[0]}; within: {ended[1]}"
     return judged(ended == ("out of memory", "completed"), told, _REPORT)
@@ -156,12 +160,12 @@ def _tight(device: torch.device) -> TrialConfig:
 
 
 def _tight_outcome(device: torch.device) -> str:
-    return _outcome(_tight(device))
+    return _outcome(_tight(device), device)
 
 
-def _outcome(config: TrialConfig) -> str:
+def _outcome(config: TrialConfig, device: torch.device) -> str:
     """Return how training ended: `completed`, `out of memory` or the error."""
-    guard = guard_for(torch.device("cuda"), config.budget, config.precision)
+    guard = guard_for(device, config.budget, config.precision)
     try:
         train(config, guard)
     except BudgetExceeded:

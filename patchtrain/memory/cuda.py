@@ -22,6 +22,7 @@ Knows nothing of training.
 from __future__ import annotations
 
 import gc
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,21 +42,19 @@ from patchtrain.memory.facts import (
     remember,
 )
 from patchtrain.memory.neighbours import Neighbours
-from patchtrain.memory.out_of_memory import (
-    NEXT_TO_NOTHING_BYTES,
-    asked_bytes_of,
-    is_out_of_memory,
-    reason_of,
-)
+from patchtrain.memory.out_of_memory import asked_bytes_of, is_out_of_memory, reason_of
 from patchtrain.memory.precision import check_precision, fp32_precision
 from patchtrain.memory.process import BY_DIFFERENCE, LISTED, UNKNOWN, OwnMemory
-from patchtrain.memory.refusals import check_budget
+from patchtrain.memory.refusals import check_budget, full_device, why_no_room
 from patchtrain.memory.segments import choose_segments, create_context
 from patchtrain.memory.warmup import warm_up
 from patchtrain.memory.watchdog import Sighting, Watchdog
 from patchtrain.units import format_bytes
 
 _REMEDY = "raise budget, or lower batch_size, patch_size or patch_microbatch"
+
+_SETTLE_S = 0.3
+"""How long to wait whether memory turns out to be a neighbour's, where processes are not listed."""
 
 _LEVELS = {LISTED: "watchdog", BY_DIFFERENCE: "device_watch"}
 
@@ -91,7 +90,10 @@ class CudaGuard(MemoryGuard):
         self._neighbours = Neighbours(self._gpu.uuid)
         choose_segments(self._gpu)
         torch.cuda.empty_cache()  # an earlier trial's leftovers do not count against this one
-        self._own = self._measure()
+        try:
+            self._own = self._measure()
+        except torch.OutOfMemoryError as error:
+            raise full_device(self._gpu) from error
         self.facts: GpuFacts = self._found_out()
         self._context_bytes = self._own.context_bytes or self.facts.context_bytes
         self._watchdog: Watchdog | None = None
@@ -288,7 +290,7 @@ class CudaGuard(MemoryGuard):
         """Lower the cap if the context has grown; raise if the process is over the budget and
         giving back cached memory does not help.
         """
-        if self._watchdog is None:
+        if self._watchdog is None or self._has_company():
             return
         outside_bytes = self._watchdog.outside_bytes or 0
         if outside_bytes > self._context_bytes:
@@ -298,13 +300,31 @@ class CudaGuard(MemoryGuard):
         if self._watchdog.over is None or self.budget_bytes is None:
             return
         torch.cuda.empty_cache()
+        if self._own.how == BY_DIFFERENCE:
+            time.sleep(_SETTLE_S)
         try:
             now = self._sighting(exactly=True)
         except DriverError:
+            if self._has_company():
+                return
             now = self._watchdog.over
         if now.process_bytes > self.budget_bytes:
             raise self._overrun(self._watchdog.over)
         self._watchdog.over = None
+
+    def _has_company(self) -> bool:
+        """Return whether others came to a device that was watched as a whole. What was seen of them
+        is forgotten, and the cap is again what the process's own context leaves.
+        """
+        if self._watchdog is None or self._own.how != UNKNOWN:
+            return False
+        self._watchdog.over = None
+        own_bytes = self._own.context_bytes
+        if own_bytes is not None and own_bytes != self._context_bytes:
+            self._context_bytes = own_bytes
+            if self.budget_bytes is not None:
+                self._cap(self.budget_bytes)
+        return True
 
     def _stop_watchdog(self) -> None:
         if self._watchdog is not None:
@@ -345,10 +365,11 @@ class CudaGuard(MemoryGuard):
         held_bytes = self._reserved_bytes() + self._context_bytes
         asked_bytes = asked_bytes_of(error)
         needed_bytes = held_bytes + (asked_bytes or 0)
+        room = why_no_room(self._gpu, self.budget_bytes, needed_bytes, asked_bytes)
         asked = "more than is there" if asked_bytes is None else f"{format_bytes(asked_bytes)} more"
         return BudgetExceeded(
             f"out of memory in {phase}: {self.device} was asked for {asked} with {held_bytes} "
-            f"bytes held, {self._room(needed_bytes, asked_bytes)}; {_REMEDY} ({reason_of(error)})",
+            f"bytes held, {room}; {_REMEDY} ({reason_of(error)})",
             budget_bytes=self.budget_bytes or self._gpu.total_bytes,
             needed_bytes=needed_bytes,
             phase=phase,
@@ -370,14 +391,3 @@ class CudaGuard(MemoryGuard):
             was_refused=self._count_refused() > num_refused,
             free_bytes=self._gpu.free_bytes(),
         )
-
-    def _room(self, needed_bytes: int, asked_bytes: int | None) -> str:
-        """Return, as text, what left no room: the budget or the device."""
-        budget_bytes = self.budget_bytes
-        if budget_bytes is not None and needed_bytes > budget_bytes:
-            over_bytes = needed_bytes - budget_bytes
-            return f"over the budget of {budget_bytes} bytes by {over_bytes}"
-        free_bytes = self._gpu.free_bytes()
-        if budget_bytes is None or (free_bytes or 0) < (asked_bytes or NEXT_TO_NOTHING_BYTES):
-            return f"and the device has {format_bytes(free_bytes)} free besides other processes"
-        return f"and the budget of {budget_bytes} bytes has no room for it in one piece"

@@ -10,9 +10,10 @@ import re
 import torch
 
 _CERTAIN = re.compile(
-    r"CUDA error: out of memory"
+    r"CUDA out of memory\. Tried to allocate"
+    r"|CUDA error: out of memory"
     r"|CUDA driver error: out of memory"
-    r"|CU\w+_STATUS_ALLOC_FAILED"
+    r"|CU\w+_ALLOC_FAILED"
     r"|cudaErrorMemoryAllocation"
     r"|CUDA_ERROR_OUT_OF_MEMORY"
     # torch before 2.14 fails in its report of who holds the memory that ran out
@@ -21,6 +22,7 @@ _CERTAIN = re.compile(
 )
 _AMBIGUOUS = re.compile(
     r"unable to find an engine"
+    r"|No execution plans support the graph"
     r"|CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"
     r"|CU(?:BLAS|DNN)_STATUS_NOT_SUPPORTED"
     r"|INTERNAL ASSERT FAILED.*CUDACachingAllocator",

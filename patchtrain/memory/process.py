@@ -29,6 +29,8 @@ _ROUNDING_BYTES = 2 * _MIB
 _LEAST_CONTEXT_BYTES = 16 * _MIB
 _MOST_CONTEXT_BYTES = 1536 * _MIB
 """A context outside of these is someone else's memory. Eagerly loaded kernels take about 1 GB."""
+_MOST_GROWTH_BYTES = 512 * _MIB
+"""A context grows by less after the warm-up; more is someone else's, who is not listed."""
 _UNEXPLAINED_BYTES = 8 * _MIB
 """The list is asked when used memory differs by more from what is known."""
 _LIST_EVERY_S = 1.5
@@ -157,9 +159,10 @@ class OwnMemory:
         used_bytes = self._gpu.used_bytes()
         if used_bytes is None:
             raise DriverError("NVML no longer tells the memory in use")
-        assert self._others_bytes is not None
+        assert self._others_bytes is not None and self.context_bytes is not None
         held_bytes = used_bytes - self._others_bytes
-        if held_bytes - self._reserved() > _MOST_CONTEXT_BYTES or not self._is_alone():
+        grown_bytes = held_bytes - self._reserved() - self.context_bytes
+        if grown_bytes > _MOST_GROWTH_BYTES or not self._is_alone():
             self.how = UNKNOWN
             raise DriverError("others came to the device")
         return held_bytes

@@ -30,7 +30,7 @@ def choose_segments(gpu: Gpu) -> None:
     Raises:
         ConfigError: the user asked for growing segments where torch would crash.
     """
-    reason = _why_native(gpu)
+    reason = why_native(gpu)
     for name in _VARIABLES:
         value = os.environ.get(name)
         if value is None:
@@ -58,7 +58,7 @@ def create_context(device: torch.device) -> bool | None:
     return _can_grow(device)
 
 
-def _why_native(gpu: Gpu) -> str:
+def why_native(gpu: Gpu) -> str:
     """Return, as text, why segments cannot grow here; empty if they can."""
     if is_wsl():
         return "WSL's driver refuses to map them"

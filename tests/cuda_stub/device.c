@@ -127,8 +127,15 @@ static void give_back(size_t number) {
 /* --- the runtime: the device --- */
 
 cudaError_t cudaGetDeviceCount(int *count) {
+    *count = 0;
+    if (stub_books.driver_cuda < CUDART_VERSION / 1000 * 1000) return cudaErrorInsufficientDriver;
     *count = stub_books.num_devices;
     return stub_books.num_devices ? cudaSuccess : cudaErrorNoDevice;
+}
+
+CUresult cuDriverGetVersion(int *version) {
+    *version = stub_books.driver_cuda;
+    return CUDA_SUCCESS;
 }
 
 cudaError_t cudaGetDevice(int *device) { *device = 0; return cudaSuccess; }

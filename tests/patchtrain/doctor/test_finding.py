@@ -12,6 +12,9 @@ from patchtrain.doctor.finding import failed, judged, passed
     [
         ("cannot open /home/ada/runs/a.so: no such file", "cannot open a.so: no such file"),
         ("File '/root/.venv/lib/python3.11/torch/x.py'", "File 'x.py'"),
+        ("cannot write /home/ada", "cannot write (folder)"),
+        ("cannot write ~ada/runs", "cannot write (folder)"),
+        ("open file:///home/ada/x/y.py", "open y.py"),
         ("1.5/2 of 3 GB; and/or", "1.5/2 of 3 GB; and/or"),
         ("10 ms/batch", "10 ms/batch"),
     ],

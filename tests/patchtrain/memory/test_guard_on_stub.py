@@ -418,9 +418,33 @@ def test_unlisted_a_context_that_grows_is_seen_and_the_budget_holds(stub):
     assert over <= 0 and level == "allocator+device_watch" and is_recorded
 
 
-def test_unlisted_others_that_come_end_the_watch_and_no_trial(stub):
-    over, level, is_recorded = stub.run(growth_unlisted, 3 * GIB, True)
+@pytest.mark.parametrize("num_bytes", [700 * MIB, 900 * MIB, 3 * GIB])
+def test_unlisted_others_that_come_end_the_watch_and_no_trial(stub, num_bytes):
+    over, level, is_recorded = stub.run(growth_unlisted, num_bytes, True)
     assert over <= 0 and level == "allocator" and not is_recorded
+
+
+def others_come_while_memory_is_held(num_bytes):
+    books().own_row = HIDDEN
+    guard = guard_for(DEVICE, BUDGET)
+    cap = limit_bytes()
+
+    def work():
+        kept = block(BUDGET - CONTEXT - 30 * MIB)
+        for change in (num_bytes, -num_bytes) * 3:
+            books().other_bytes += change
+            time.sleep(0.06)
+            with guard.doing("fill"):
+                kept[:1].add_(1)
+
+    told = outcome(guard, work)
+    return [told, guard.cap_level, guard.peak().process_bytes, limit_bytes() - cap]
+
+
+@pytest.mark.parametrize("num_bytes", [600 * MIB, 900 * MIB])
+def test_unlisted_others_that_come_and_go_take_nothing_from_a_trial_that_fits(stub, num_bytes):
+    told = stub.run(others_come_while_memory_is_held, num_bytes)
+    assert told == ["completed", "allocator", None, 0]
 
 
 # --- slices and shared devices ---
@@ -452,6 +476,22 @@ def test_a_part_of_a_device_is_no_more_than_it_is(stub, device, variables, what,
     assert f"cuda:0 has (5.369GB, {what}); lower it" in told
     found = stub.run(held_in_part, BUDGET, variables, device=device)
     assert found == [f"allocator+watchdog+{level}", BUDGET - CONTEXT - PAGE_BYTES]
+
+
+def told_of_an_old_driver():
+    from patchtrain.device import resolve_device
+
+    books().driver_cuda = 11040
+    try:
+        resolve_device("cuda")
+    except ConfigError as error:
+        return str(error)
+    return "not refused"
+
+
+def test_a_driver_too_old_for_this_torch_is_named(stub):
+    told = stub.run(told_of_an_old_driver)
+    assert "NVIDIA's driver supports CUDA 11.4 and torch" in told and "newer driver" in told
 
 
 # --- machines without NVML, WSL, Tegra ---
@@ -531,10 +571,13 @@ CERTAIN = [
     "CUDA driver error: out of memory",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuFFT error: CUFFT_ALLOC_FAILED",
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has",
     'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/c10/cuda/CUDACachingAllocator.cpp":1165, please',
 ]
 AMBIGUOUS = [
     "GET was unable to find an engine to execute this computation",
+    "cuDNN Frontend error: [cudnn_frontend] Error: No execution plans support the graph.",
     "FIND was unable to find an engine to execute this computation",
     "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
     "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
@@ -596,6 +639,8 @@ def test_a_budget_that_others_leave_no_room_for_names_them(stub):
     told = stub.run(refused, 8 * 10**9, "fp32", [[4711, 70 * GIB], [815, 5 * GIB]])
     assert "budget=8GB is more than the 5.369GB that others leave of cuda:0" in told
     assert "process 4711: 75.16GB, process 815: 5.369GB" in told
+    told = stub.run(refused, 8 * 10**9, "fp32", [[4711, 80 * GIB - CONTEXT - MIB]])
+    assert "cuda:0 has no room for CUDA's own context" in told and "process 4711: 85" in told
     told = stub.run(refused, 8 * 10**9, "fp32", [[4711, 75 * GIB]], 1)
     assert "(the driver does not say who)" in told
 
