@@ -51,9 +51,12 @@ def backward_scratch(gradient: Tensor, queries: Tensor, mask: Tensor | None) -> 
     """Return the sizes of the blocks that the kernel takes while it computes the gradients."""
     num, heads, length, features = queries.shape
     num_rows = num * heads
-    lies_by_tokens = gradient.transpose(1, 2).is_contiguous()
-    copies = [] if lies_by_tokens else [gradient.numel() * gradient.element_size()]
-    if _is_flash(queries, mask):
+    is_flash = _is_flash(queries, mask)
+    # flash gives its outputs as its queries lie, and reads gradient and outputs token by token
+    copied = [gradient, torch.empty_like(queries)] if is_flash else [gradient]
+    size = gradient.numel() * gradient.element_size()
+    copies = [size for each in copied if not each.transpose(1, 2).is_contiguous()]
+    if is_flash:
         rows = _FP32_BYTES * num_rows * _up(length, 128)
         return [*copies, rows, rows * _up(features, 32)]
     by_row = _FP32_BYTES * num_rows * length

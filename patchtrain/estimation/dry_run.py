@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -125,7 +125,8 @@ class _DryEngine(Engine):
                     if tensor is not None:
                         tensors[name] = self._fake_mode.from_tensor(tensor)  # type: ignore[assignment]
         network, self._ready = self._ready, None  # type: ignore[assignment]
-        with self._guard.on_host():
+        self._guard.adopt(_as_they_move(network), PARAMETERS)
+        with self._guard.allocating(PARAMETERS):
             lay_out(network, self._layout(), self._target)
         self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
         return network
@@ -142,6 +143,14 @@ class _DryEngine(Engine):
 
     def _to_host(self, outputs: Tensor) -> np.ndarray:
         return _blank(*outputs.shape)
+
+
+def _as_they_move(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the parameters and buffers of `module` in the order in which `Module.to` moves them."""
+    for child in module.children():
+        yield from _as_they_move(child)
+    for tensors in (module._parameters, module._buffers):
+        yield from (tensor for tensor in tensors.values() if tensor is not None)
 
 
 class _KernelMeter(MemoryMeter):

@@ -76,15 +76,20 @@ def written_out(q, k, v):
 
 
 class Attention(nn.Module):
-    def __init__(self, attend):
+    def __init__(self, attend, num_heads=3):
         super().__init__()
         self.attend = attend
+        self.num_heads = num_heads
         self.inner = nn.Linear(96, 3 * 96)
 
     def forward(self, pixels):
         num = len(pixels)
         tokens = pixels.flatten(2).transpose(1, 2)
-        q, k, v = self.inner(tokens).reshape(num, -1, 3, 3, 32).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.inner(tokens)
+            .reshape(num, -1, 3, self.num_heads, 96 // self.num_heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         tokens = self.attend(q, k, v)
         return tokens.transpose(1, 2).reshape(num, 96, *pixels.shape[2:])
 
@@ -170,6 +175,9 @@ LAYERS = {
     "norm of responses": ResponseNorm,
     "attention": lambda: Attention(written_out),
     "fused attention": lambda: Attention(functional.scaled_dot_product_attention),
+    "fused attention of 12 features": lambda: Attention(
+        functional.scaled_dot_product_attention, num_heads=8
+    ),
     "squeeze and excitation": Excited,
     "residual": lambda: Residual(nn.Conv2d(96, 96, 1), nn.BatchNorm2d(96)),
     "pad by reflection": lambda: nn.ReflectionPad2d(0),
