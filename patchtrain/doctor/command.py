@@ -56,7 +56,9 @@ def doctor(device_name: str, *, is_quick: bool, out: Path | None) -> int:
     try:
         gpu = Gpu(resolve_device(device_name))
     except ConfigError as error:
-        _run([check for check in checks if not check.needs_gpu], device_name)
+        findings = _run([check for check in checks if not check.needs_gpu], device_name)
+        file = None if out is None or out.is_dir() else out  # folders are for findings of GPUs
+        _write(file, "no GPU", findings, None, time.perf_counter() - started)
         print(f"no usable GPU: {error}")
         return EXIT_NO_GPU
     free_bytes = gpu.free_bytes()
@@ -73,9 +75,8 @@ def doctor(device_name: str, *, is_quick: bool, out: Path | None) -> int:
     if facts is not None:
         remember(facts)  # the other checks count with it
     findings |= _run(checks[num_measuring:], device_name)
-    if out is not None:
-        path = _write(out, device_name, findings, facts, time.perf_counter() - started)
-        print(f"written: {path}")
+    gpu_name = torch.cuda.get_device_name(gpu.device)
+    _write(out, gpu_name, findings, facts, time.perf_counter() - started)
     return _conclude(findings)
 
 
@@ -129,10 +130,11 @@ def _figures(findings: Findings, name: str) -> Mapping[str, Any]:
 
 
 def _write(
-    out: Path, device_name: str, findings: Findings, facts: GpuFacts | None, seconds: float
-) -> Path:
-    """Write the findings as JSON and return the path of the file."""
-    gpu = torch.cuda.get_device_name(resolve_device(device_name))
+    out: Path | None, gpu: str, findings: Findings, facts: GpuFacts | None, seconds: float
+) -> None:
+    """Write the findings as JSON, if they are wanted in a file, and say where."""
+    if out is None:
+        return
     software = {"driver": driver_version(), "torch": torch.__version__, "patchtrain": __version__}
     content = {
         "gpu": gpu,
@@ -148,4 +150,4 @@ def _write(
         path = out / f"{name}.json"
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
-    return path
+    print(f"written: {path}")

@@ -42,8 +42,8 @@ def platform(device: torch.device) -> Finding:
         return failed(
             f"{told}: a build of torch without CUDA", "install torch from PyPI", **figures
         )
-    if not torch.cuda.is_available():
-        return warned(f"{told}: CUDA sees no device", "see the last line", **figures)
+    if (device.index or 0) >= torch.cuda.device_count():
+        return warned(f"{told}: CUDA sees no {device}", "see the last line", **figures)
     properties = torch.cuda.get_device_properties(device)
     gpu = Gpu(device)
     figures |= {

@@ -19,8 +19,10 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a G
 
 
 @without_gpu
-def test_without_a_gpu_it_checks_what_needs_none_and_says_so(capsys):
-    assert cli.main(["doctor"]) == 2
+def test_without_a_gpu_it_checks_what_needs_none_and_says_so(capsys, tmp_path):
+    assert cli.main(["doctor", "--out", str(tmp_path / "found.json")]) == 2
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["gpu"] == "no GPU" and "data workers" in found["checks"]
     told = capsys.readouterr().out
     assert "platform" in told and "data workers" in told and "context" not in told
     assert "no usable GPU: device='cuda:0' is not there" in told
@@ -75,7 +77,9 @@ def test_too_little_free_memory_judges_nothing(stub, tmp_path):
     done = run_on_stub(tmp_path, script=FULL)
     assert done.returncode == 3, done.stderr
     assert done.stdout.startswith("nothing judged: cuda:0 has 1.") and "3GB" in done.stdout
-    assert run_on_stub(tmp_path, "--device", "cuda:9").returncode == 2
+    done = run_on_stub(tmp_path, "--device", "cuda:9")
+    assert done.returncode == 2 and "failed" not in done.stdout
+    assert "1 CUDA devices found" in done.stdout
 
 
 @pytest.mark.cuda_stub
