@@ -57,7 +57,7 @@ def doctor(device_name: str, *, is_quick: bool, out: Path | None) -> int:
         gpu = Gpu(resolve_device(device_name))
     except ConfigError as error:
         findings = _run([check for check in checks if not check.needs_gpu], device_name)
-        file = None if out is None or out.is_dir() else out  # folders are for findings of GPUs
+        file = None if out is None or out.is_dir() else out  # a folder collects one file per GPU
         _write(file, "no GPU", findings, None, time.perf_counter() - started)
         print(f"no usable GPU: {error}")
         return EXIT_NO_GPU
@@ -132,7 +132,7 @@ def _figures(findings: Findings, name: str) -> Mapping[str, Any]:
 def _write(
     out: Path | None, gpu: str, findings: Findings, facts: GpuFacts | None, seconds: float
 ) -> None:
-    """Write the findings as JSON, if they are wanted in a file, and say where."""
+    """Write the findings to `out` as JSON and print the path; None writes nothing."""
     if out is None:
         return
     software = {"driver": driver_version(), "torch": torch.__version__, "patchtrain": __version__}

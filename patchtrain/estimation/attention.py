@@ -1,5 +1,5 @@
-"""What CUDA's kernels of scaled dot product attention keep for the backward pass, and take for
-themselves.
+"""Memory of CUDA's fused attention kernels: what they save for the backward pass, and what they use
+internally.
 
 In fp32, or with a mask, torch chooses its memory-efficient kernels; in 16 bits those of
 FlashAttention. Blocks are those of torch's `ATen/native/transformers/cuda` (torch 2.11 to 2.15) on
@@ -15,11 +15,12 @@ import math
 import torch
 from torch import Tensor
 
+from patchtrain.memory.meter import BLOCK_BYTES, rounded
+
 _FP32_BYTES = 4
-_BLOCK_BYTES = 512
 _ALWAYS_KEEPS_NUMBERS = torch.__version__ >= "2.14"
 _NUM_PROCESSORS = (28, 38, 46, 58, 72, 80, 84, 108, 114, 128, 132, 142, 148, 170, 188)
-"""Of GPUs from an RTX 3060 to a B200. On which the trial runs is not known here."""
+"""Of GPUs from an RTX 3060 to a B200; the trial may run on any of them."""
 
 
 def kept_bytes(queries: Tensor, mask: Tensor | None) -> int:
@@ -30,7 +31,7 @@ def kept_bytes(queries: Tensor, mask: Tensor | None) -> int:
     is_flash = _is_flash(queries, mask)
     rows = length if is_flash else _up(length, 32)
     num_numbers = 2 if is_flash or _ALWAYS_KEEPS_NUMBERS else 0
-    return _up(_FP32_BYTES * num * heads * rows, _BLOCK_BYTES) + num_numbers * _BLOCK_BYTES
+    return rounded(_FP32_BYTES * num * heads * rows) + num_numbers * BLOCK_BYTES
 
 
 def forward_scratch(queries: Tensor, keys: Tensor, mask: Tensor | None) -> list[int]:

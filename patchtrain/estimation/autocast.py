@@ -194,7 +194,7 @@ def _in_fp32(op: Kernel) -> Kernel:
 
 
 _FROM_FP16 = {"softmax.int": torch._softmax, "log_softmax.int": torch._log_softmax}
-"""Operations whose kernels on CUDA read fp16 and give fp32, without a copy of what they read."""
+"""CUDA runs these on fp16 directly and returns fp32; it makes no fp32 copy of the input."""
 
 
 def _with_fp32_result(op: Any) -> Kernel:

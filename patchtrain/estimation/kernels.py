@@ -2,7 +2,7 @@
 
 Statistics of norms are in fp32 for any inputs, and values and gradients are laid out as the kernels
 of the device lay them out. For norms this saves time too: torch takes long to work out their fake
-results. Knows nothing of what kernels take for themselves, see `estimation.scratch`.
+results. Memory that kernels use internally is in `estimation.scratch`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class AsKernelsDo(TorchDispatchMode):
         super().__init__()
         self._on_cuda = target.type == "cuda"
         self._fixed = torch.contiguous_format if self._on_cuda else torch.preserve_format
-        """Layout of what group norm gives, and of batch norm's gradient from running statistics:
-        on CUDA with channels first, whatever they get."""
+        """Layout of group norm's output, and of batch norm's input gradient in evaluation mode.
+        On CUDA it is channels first for any input."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -105,7 +105,7 @@ class AsKernelsDo(TorchDispatchMode):
 
 
 BEFORE_2_14 = torch.__version__ < "2.14"
-"""Whether this is a torch whose kernels take other memory: those of 2.11 and 2.12 were measured."""
+"""Some kernels of older torch need different memory; measured with 2.11 and 2.12."""
 
 
 @contextmanager
