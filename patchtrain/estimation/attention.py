@@ -1,9 +1,9 @@
-"""Memory of CUDA's fused attention kernels: what they save for the backward pass, and what they use
-internally.
+"""`attend`: attention as torch composes it on CUDA, and the memory that CUDA's kernels for it take.
 
-In fp32, or with a mask, torch chooses its memory-efficient kernels; in 16 bits those of
-FlashAttention. Blocks are those of torch's `ATen/native/transformers/cuda` (torch 2.11 to 2.15) on
-GPUs from compute capability 8.0 on.
+torch takes FlashAttention for 16 bits without a mask, memory-efficient attention for the rest that
+it fits, and else matrix products. Rules and blocks are those of torch's `ATen/native/transformers`
+(torch 2.11 to 2.15) on GPUs from compute capability 8.0 on. cuDNN has an attention too, of whose
+memory nothing is known; trials do without it, see `memory.cuda`.
 
 Shapes: B inputs, H heads, N queries, M keys, D features of a head.
 """
@@ -11,66 +11,219 @@ Shapes: B inputs, H heads, N queries, M keys, D features of a head.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from patchtrain.memory.meter import BLOCK_BYTES, rounded
-
+_ATEN = torch.ops.aten
 _FP32_BYTES = 4
+_INT64_BYTES = 8
+_HALVES = (torch.float16, torch.bfloat16)
 _ALWAYS_KEEPS_NUMBERS = torch.__version__ >= "2.14"
 _NUM_PROCESSORS = (28, 38, 46, 58, 72, 80, 84, 108, 114, 128, 132, 142, 148, 170, 188)
 """Of GPUs from an RTX 3060 to a B200; the trial may run on any of them."""
+_MOST_FEATURES_OF_FLASH = 256
+_MOST_FEATURES_IN_REGISTERS = 128
+_FEATURES_AT_ONCE = 8
+"""FlashAttention, and any kernel in 16 bits, takes the features of a head by so many."""
+_SHIFTS_AT_ONCE = 8
+"""Rows of a mask start at multiples of so many values."""
 
 
-def kept_bytes(queries: Tensor, mask: Tensor | None) -> int:
-    """Return the bytes of the sums that attention on `queries` [B, H, N, D] keeps, and of the two
-    numbers that its dropout would be drawn with, each rounded up to a block.
+def attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Return [B, H, N, D]: `scaled_dot_product_attention`, of the operations that it is made of on
+    CUDA.
     """
-    num, heads, length = queries.shape[:3]
-    is_flash = _is_flash(queries, mask)
-    rows = length if is_flash else _up(length, 32)
-    num_numbers = 2 if is_flash or _ALWAYS_KEEPS_NUMBERS else 0
-    return rounded(_FP32_BYTES * num * heads * rows) + num_numbers * BLOCK_BYTES
+    inputs = (queries, keys, values)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.where(attn_mask, 0.0, torch.empty((), dtype=queries.dtype))
+    if attn_mask is None and _fits_flash(inputs, is_causal):
+        return _flash(inputs, dropout_p, is_causal, scale)
+    if _fits_efficient(inputs):
+        is_trained = torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
+        if attn_mask is not None:
+            attn_mask = _aligned(attn_mask, queries, keys)
+        own = (attn_mask, is_trained, dropout_p, is_causal)
+        return _ATEN._scaled_dot_product_efficient_attention(*inputs, *own, scale=scale)[0]
+    own = (attn_mask, dropout_p, is_causal, None)
+    named = {"scale": scale, "enable_gqa": enable_gqa}
+    return _ATEN._scaled_dot_product_attention_math(*inputs, *own, **named)[0]
 
 
-def forward_scratch(queries: Tensor, keys: Tensor, mask: Tensor | None) -> list[int]:
-    """Return the sizes of the blocks that the kernel takes while it computes the outputs."""
+def _fits_flash(inputs: Sequence[Tensor], is_causal: bool) -> bool:
+    queries, keys, values = inputs
+    return (
+        _fits_any_kernel(inputs)
+        and queries.dtype in _HALVES
+        and queries.shape[-1] == values.shape[-1] <= _MOST_FEATURES_OF_FLASH
+        and not (is_causal and queries.shape[2] != keys.shape[2])
+    )
+
+
+def _fits_efficient(inputs: Sequence[Tensor]) -> bool:
+    queries, keys, values = inputs
+    at_once = _FEATURES_AT_ONCE if queries.dtype in _HALVES else _FEATURES_AT_ONCE // 2
+    return (
+        _fits_any_kernel(inputs)
+        and queries.dtype in (*_HALVES, torch.float32)
+        and queries.shape[1] == keys.shape[1] == values.shape[1]
+        and not any(each.shape[-1] % at_once for each in inputs)
+    )
+
+
+def _fits_any_kernel(inputs: Sequence[Tensor]) -> bool:
+    queries, keys, values = inputs
+    return (
+        all(each.dim() == 4 and each.numel() and each.stride(-1) == 1 for each in inputs)
+        and queries.shape[0] == keys.shape[0] == values.shape[0]
+        and queries.shape[-1] == keys.shape[-1]
+    )
+
+
+def _flash(
+    inputs: Sequence[Tensor], dropout_p: float, is_causal: bool, scale: float | None
+) -> Tensor:
+    num_features = inputs[0].shape[-1]
+    missing = -num_features % _FEATURES_AT_ONCE
+    if missing:
+        inputs = [functional.pad(each, (0, missing)) for each in inputs]
+    own = (dropout_p, is_causal, False)
+    scale = num_features**-0.5 if scale is None else scale
+    outputs = _ATEN._scaled_dot_product_flash_attention(*inputs, *own, scale=scale)[0]
+    return outputs[..., :num_features] if missing else outputs
+
+
+def _aligned(mask: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+    """Return `mask` for each head [B, H, N, M], copied if its rows do not start as they must."""
+    starts = mask.stride()[:-1]
+    if mask.stride(-1) != 1 or any(start % _SHIFTS_AT_ONCE for start in starts):
+        num = mask.shape[-1]
+        mask = functional.pad(mask, (0, _SHIFTS_AT_ONCE - num % _SHIFTS_AT_ONCE))[..., :num]
+    return mask.expand(*queries.shape[:3], keys.shape[2])
+
+
+def with_drawn_numbers(func: Any, args: Sequence[Any], results: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the `results` of a fused kernel with the two numbers that its dropout starts from.
+
+    They are kept for the backward pass, each in a block of its own, mostly without dropout too.
+    """
+    place = AT_DRAWN_NUMBERS[func]
+    has_block = func is _FLASH or _numbers_are_on_cuda(*args)
+    numbers = [torch.empty(int(has_block), dtype=torch.int64) for _ in range(2)]
+    return (*results[:place], *numbers, *results[place + 2 :])
+
+
+def _numbers_are_on_cuda(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    is_trained: bool,
+    dropout_p: float = 0.0,
+    *_: Any,
+) -> bool:
+    return _ALWAYS_KEEPS_NUMBERS and dropout_p == 0
+
+
+_FLASH = _ATEN._scaled_dot_product_flash_attention.default
+_EFFICIENT = _ATEN._scaled_dot_product_efficient_attention.default
+AT_DRAWN_NUMBERS = {_FLASH: 6, _EFFICIENT: 2}
+"""Fused kernel -> the place of the first of its two numbers among its results."""
+
+
+def flash_scratch(
+    queries: Tensor, keys: Tensor, values: Tensor, dropout_p: float = 0.0, *_: Any, **__: Any
+) -> list[int]:
+    """Return the sizes of the blocks that FlashAttention takes while it computes the outputs."""
     num, heads, length, features = queries.shape
-    if not _is_flash(queries, mask):
-        return []
     columns = 256 if features <= 64 else 128 if features <= 128 else 64
     by_rows, by_columns = num * heads * _blocks(length, 64), _blocks(keys.shape[2], columns)
     num_splits = max(_splits(by_rows, by_columns, 2 * number) for number in _NUM_PROCESSORS)
+    if dropout_p > 0:
+        return [_INT64_BYTES]
     if num_splits == 1:
         return []
     rows = _FP32_BYTES * num_splits * num * heads * length
     return [rows, rows * _up(features, 32)]
 
 
-def backward_scratch(gradient: Tensor, queries: Tensor, mask: Tensor | None) -> list[int]:
-    """Return the sizes of the blocks that the kernel takes while it computes the gradients."""
+def flash_backward_scratch(
+    gradient: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    outputs: Tensor,
+    *_: Any,
+    **__: Any,
+) -> list[int]:
+    """Return the sizes of the blocks that FlashAttention takes while it computes the gradients."""
     num, heads, length, features = queries.shape
-    num_rows = num * heads
-    is_flash = _is_flash(queries, mask)
-    # flash gives its outputs as its queries lie, and reads gradient and outputs token by token
-    copied = [gradient, torch.empty_like(queries)] if is_flash else [gradient]
-    size = gradient.numel() * gradient.element_size()
-    copies = [size for each in copied if not each.transpose(1, 2).is_contiguous()]
-    if is_flash:
-        rows = _FP32_BYTES * num_rows * _up(length, 128)
-        return [*copies, rows, rows * _up(features, 32)]
-    by_row = _FP32_BYTES * num_rows * length
-    block, width = (64, 64) if features <= 64 else (128, _up(features, 128))
-    rows = _up(length, block)
-    own = num_rows * (_FP32_BYTES * rows * width + 16 * _blocks(rows, 64))
-    product = queries.numel() * _FP32_BYTES
+    rows = _FP32_BYTES * num * heads * _up(length, 128)
+    return [*_copies_by_token(gradient, outputs), rows, rows * _up(features, 32)]
+
+
+def efficient_scratch(
+    queries: Tensor, keys: Tensor, values: Tensor, *_: Any, **__: Any
+) -> list[int]:
+    """Return the sizes of the blocks that memory-efficient attention takes while it computes the
+    outputs.
+    """
+    fits_registers = values.shape[-1] <= _MOST_FEATURES_IN_REGISTERS
+    if queries.dtype == torch.float32 or fits_registers:
+        return []
+    return [_FP32_BYTES * math.prod(queries.shape[:3]) * values.shape[-1]]
+
+
+def efficient_backward_scratch(
+    gradient: Tensor, queries: Tensor, keys: Tensor, values: Tensor, *_: Any, **__: Any
+) -> list[int]:
+    """Return the sizes of the blocks that memory-efficient attention takes while it computes the
+    gradients.
+    """
+    num_rows = math.prod(queries.shape[:3])
+    by_row = _FP32_BYTES * num_rows
+    own = math.prod(queries.shape[:2]) * _by_head(queries, keys, values)
+    copies = _copies_by_token(gradient)
+    if queries.dtype in _HALVES:
+        return [*copies, by_row, own]
+    product = _FP32_BYTES * num_rows * values.shape[-1]
     # the product is gone when the kernel starts
     return [*copies, by_row, max(own, product + by_row)]
 
 
-def _is_flash(queries: Tensor, mask: Tensor | None) -> bool:
-    return mask is None and queries.dtype in (torch.float16, torch.bfloat16)
+def _by_head(queries: Tensor, keys: Tensor, values: Tensor) -> int:
+    """Return the bytes in which gradients of a head add up before they are written."""
+    num, heads, length, features = queries.shape
+    is_half = queries.dtype in _HALVES
+    fits_registers = features <= _MOST_FEATURES_IN_REGISTERS
+    rows = 64 if features <= 64 else 128
+    columns = 128 if is_half and features > 64 and fits_registers else 64
+    num_blocks = _blocks(length, rows) * _blocks(features, columns)
+    of_queries = num_blocks * (_FP32_BYTES * rows * columns + 16)
+    if not is_half or fits_registers:
+        return of_queries
+    num_splits = max(1, min(_blocks(keys.shape[2], 64), 200 // (num * heads)))
+    width = _up(features, rows) + _up(values.shape[-1], rows)
+    return of_queries + num_splits * _FP32_BYTES * 64 * width
+
+
+def _copies_by_token(*tensors: Tensor) -> list[int]:
+    """Return the bytes of the copies of [B, H, N, D] that do not lie token by token."""
+    other = [each for each in tensors if not each.transpose(1, 2).is_contiguous()]
+    return [each.numel() * each.element_size() for each in other]
 
 
 def _splits(num_row_blocks: int, num_column_blocks: int, slots: int) -> int:

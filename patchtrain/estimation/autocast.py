@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 Kernel = Callable[..., Any]
 
@@ -80,9 +79,6 @@ _ALIKE = frozenset(
 """Operations that the CPU casts to 16 bits too; its own rules stay, with their memory of weights
 that are cast already."""
 
-_ATTENTION = "scaled_dot_product_attention"
-_FEATURES_AT_ONCE = 8
-
 _CPU, _CUDA = "AutocastCPU", "AutocastCUDA"
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -114,7 +110,6 @@ def _kernels() -> dict[str, Kernel]:
     """Return what to put in the place of the CPU's rules: operation -> kernel."""
     on_cuda, on_cpu = names_with_rules(_CUDA), names_with_rules(_CPU)
     rules: dict[str, Kernel] = {name: _in_lower(_op(name)) for name in LOWER if name in on_cuda}
-    rules[_ATTENTION] = _in_lower_in_eights(_op(_ATTENTION))
     rules |= {name: _in_fp32(_op(name)) for name in FP32 if name in on_cuda}
     rules |= {name: _with_fp32_result(_op(name)) for name in FP32_RESULT if name in on_cuda}
     rules |= {
@@ -155,33 +150,6 @@ def _in_lower(op: Kernel) -> Kernel:
     def kernel(*args: Any, **kwargs: Any) -> Any:
         dtype = torch.get_autocast_dtype("cpu")
         return _without_autocast(op, _cast(args, dtype), kwargs)
-
-    return kernel
-
-
-def _in_lower_in_eights(op: Kernel) -> Kernel:
-    """Attention also pads the features of a head to a multiple of 8, as FlashAttention needs it."""
-
-    def kernel(
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        *,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        inputs = _cast((queries, keys, values), torch.get_autocast_dtype("cpu"))
-        num_features = queries.shape[-1]
-        missing = -num_features % _FEATURES_AT_ONCE if attn_mask is None else 0
-        if missing:
-            scale = num_features**-0.5 if scale is None else scale
-            inputs = tuple(functional.pad(each, (0, missing)) for each in inputs)
-        named = {"scale": scale, "enable_gqa": enable_gqa}
-        outputs = _without_autocast(op, (*inputs, attn_mask, dropout_p, is_causal), named)
-        return outputs[..., :num_features] if missing else outputs
 
     return kernel
 

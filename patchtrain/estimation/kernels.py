@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from patchtrain.estimation.attention import kept_bytes
+from patchtrain.estimation.attention import AT_DRAWN_NUMBERS, attend, with_drawn_numbers
 
 _ATEN = torch.ops.aten
 _AT_WEIGHT_AND_MASK = {
@@ -61,9 +61,8 @@ class AsKernelsDo(TorchDispatchMode):
         if func in _AT_WEIGHT_AND_MASK:
             return self._gradients_of_norm(func, args)
         result = func(*args, **(kwargs or {}))
-        if self._on_cuda and func is _ATEN._scaled_dot_product_flash_attention_for_cpu.default:
-            kept = kept_bytes(args[0], (kwargs or {}).get("attn_mask"))
-            return result[0], torch.empty(kept // 4, dtype=torch.float32)
+        if func in AT_DRAWN_NUMBERS:
+            return with_drawn_numbers(func, args, result)
         if self._on_cuda and func is _ATEN.native_dropout.default:
             return torch.empty_like(args[0]), torch.empty_like(args[0], dtype=torch.bool)
         if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
@@ -116,6 +115,7 @@ def composed_as_on_cuda() -> Iterator[None]:
     library = torch.library.Library("aten", "IMPL")
     try:
         library.impl("dropout", _dropout, "CompositeImplicitAutograd")
+        library.impl("scaled_dot_product_attention", attend, "CompositeImplicitAutograd")
         if BEFORE_2_14:
             library.impl("group_norm", _group_norm, "CompositeImplicitAutograd")
         yield

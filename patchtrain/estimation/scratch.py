@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
-from patchtrain.estimation.attention import backward_scratch, forward_scratch
+from patchtrain.estimation.attention import (
+    efficient_backward_scratch,
+    efficient_scratch,
+    flash_backward_scratch,
+    flash_scratch,
+)
 from patchtrain.estimation.kernels import BEFORE_2_14, normed_by_cudnn
 from patchtrain.estimation.reductions import partial_sums
 
@@ -136,6 +141,11 @@ def _softmax_backward(gradient: Tensor, outputs: Tensor, *_: Any) -> list[int]:
     return [product, *_copies(outputs)]
 
 
+def _safe_softmax(values: Tensor, dim: int, *_: Any, **__: Any) -> list[int]:
+    # which values are masked, which rows are wholly masked, and a zero
+    return [values.numel(), values.numel() // values.shape[dim], _FP32_BYTES]
+
+
 def _cumulated(values: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> list[int]:
     dtype = dtype or values.dtype
     num_copies = (dtype != values.dtype) + (not values.is_contiguous())
@@ -174,22 +184,13 @@ def _index_put(
     return 4 * [_INT64_BYTES * num] + [buffer]
 
 
-def _attention(
-    queries: Tensor, keys: Tensor, *_: Any, attn_mask: Tensor | None = None, **__: Any
-) -> list[int]:
-    return forward_scratch(queries, keys, attn_mask)
-
-
-def _attention_backward(
-    gradient: Tensor, queries: Tensor, *_: Any, attn_mask: Tensor | None = None, **__: Any
-) -> list[int]:
-    return backward_scratch(gradient, queries, attn_mask)
-
-
 _RULES: dict[Any, Callable[..., list[int]]] = {
     _ATEN._log_softmax.default: _first,
-    _ATEN._scaled_dot_product_flash_attention_for_cpu.default: _attention,
-    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward.default: _attention_backward,
+    _ATEN._safe_softmax.default: _safe_softmax,
+    _ATEN._scaled_dot_product_efficient_attention.default: efficient_scratch,
+    _ATEN._scaled_dot_product_efficient_attention_backward.default: efficient_backward_scratch,
+    _ATEN._scaled_dot_product_flash_attention.default: flash_scratch,
+    _ATEN._scaled_dot_product_flash_attention_backward.default: flash_backward_scratch,
     _ATEN._softmax.default: _first,
     _ATEN._softmax_backward_data.default: _softmax_backward,
     _ATEN.adaptive_max_pool2d.default: _first,

@@ -30,6 +30,7 @@ from dataclasses import replace
 from types import TracebackType
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.driver import DriverError, Gpu, driver_version
@@ -52,6 +53,9 @@ from patchtrain.memory.watchdog import Sighting, Watchdog
 from patchtrain.units import format_bytes
 
 _REMEDY = "raise budget, or lower batch_size, patch_size or patch_microbatch"
+
+_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""All but cuDNN's, which takes a workspace that no estimate knows."""
 
 _SETTLE_S = 0.3
 """How long to wait whether memory turns out to be a neighbour's, where processes are not listed."""
@@ -115,6 +119,7 @@ class CudaGuard(MemoryGuard):
     def __enter__(self) -> MemoryGuard:
         self._num_refused = self._count_refused()
         self._entered.enter_context(fp32_precision(self._precision))
+        self._entered.enter_context(sdpa_kernel(_ATTENTION))
         if self._attributing:
             super().__enter__()
             self._metering = True

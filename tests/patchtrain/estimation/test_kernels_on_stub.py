@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import itertools
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -229,13 +230,71 @@ def layout_of(pixels):
 COUNTED_HIGHER = ["rms norm"]
 """Layers whose fused kernels the dry run does not know: it counts what they are made of."""
 
+
+def shift_of_heads(num, heads, length):
+    return torch.empty(1, heads, length, length, requires_grad=True)
+
+
+MASKS = {
+    "no mask": lambda num, heads, length: None,
+    "learned for each head": shift_of_heads,
+    "learned and padded": lambda *sizes: functional.pad(shift_of_heads(*sizes), (0, 3))[..., :-3],
+    "of all inputs": lambda num, heads, length: torch.empty(num, heads, length, length),
+    "of all heads": lambda num, heads, length: torch.empty(length, length),
+    "of keys": lambda num, heads, length: torch.ones(num, 1, 1, length, dtype=torch.bool),
+}
+
+
+class Case(NamedTuple):
+    """A fused attention: two inputs of `heads` heads of `length` tokens."""
+
+    heads: int
+    length: int
+    features: int
+    precision: str
+    gradient_by_tokens: bool = False
+    inputs_by_tokens: bool = True
+    mask: str = "no mask"
+    dropout: float = 0
+    causal: bool = False
+    num_keys: int | None = None
+
+
 ATTENTIONS = [
-    (2, heads, length, features, precision, by_tokens)
-    for heads in (3, 64)
-    for length in (1, 65, 197, 1024)
-    for features in (32, 64, 96, 128)
-    for precision in PRECISIONS
-    for by_tokens in (False, True)
+    *itertools.starmap(
+        Case,
+        itertools.product(
+            (3, 64), (1, 65, 197, 1024), (32, 64, 96, 128), PRECISIONS, (False, True)
+        ),
+    ),
+    *itertools.starmap(
+        Case,
+        itertools.product(
+            (3,), (1, 64, 197), (6, 12, 36, 64, 192, 264), PRECISIONS, (True,), (False, True)
+        ),
+    ),
+    *itertools.starmap(
+        Case,
+        itertools.product(
+            (3,),
+            (49, 64, 197),
+            (12, 32, 36, 72, 128, 192),
+            PRECISIONS,
+            (False,),
+            (True,),
+            list(MASKS)[1:],
+        ),
+    ),
+    *(
+        Case(3, length, 32, precision, mask=mask, dropout=dropout, causal=causal, num_keys=num_keys)
+        for length in (49, 256)
+        for precision in PRECISIONS
+        for mask in ("no mask", "learned for each head")
+        for dropout in (0, 0.1)
+        for causal in (False, True)
+        for num_keys in (None, 32)
+        if mask == "no mask" or not (causal or num_keys)
+    ),
 ]
 
 
@@ -266,20 +325,41 @@ def steps(name, alone, precision, layout, side, device):
     yield layout_of(pixels.grad)
 
 
-def attention_steps(num, heads, length, features, precision, by_tokens, device):
+def attention_steps(case, device):
     """The same for fused attention, without layouts."""
-    dtype = PRECISIONS[precision] or torch.float32
-    parts = torch.empty(num, length, 3, heads, features, device=device, dtype=dtype)
-    inputs = [part.detach().requires_grad_() for part in parts.permute(2, 0, 3, 1, 4)]
-    gradient = torch.empty(num, heads, length, features, device=device, dtype=dtype)
-    if by_tokens:
-        gradient = gradient.transpose(1, 2).contiguous().transpose(1, 2)
+    num, dtype = 2, PRECISIONS[case.precision] or torch.float32
+    num_keys = case.num_keys or case.length
+    with torch.device(device):
+        inputs = [
+            by_heads(num, case.heads, length, case.features, dtype, case.inputs_by_tokens)
+            for length in (case.length, num_keys, num_keys)
+        ]
+        mask = MASKS[case.mask](num, case.heads, case.length)
+        gradient = by_heads(
+            num, case.heads, case.length, case.features, dtype, case.gradient_by_tokens
+        )
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(dtype)
+    learned = [each.requires_grad_() for each in inputs]
+    learned += [mask] if mask is not None and mask.requires_grad else []
     yield []
-    outputs = functional.scaled_dot_product_attention(*inputs)
+    outputs = functional.scaled_dot_product_attention(*inputs, mask, case.dropout, case.causal)
     yield []
-    gradients = torch.autograd.grad(outputs, inputs, gradient)
+    gradients = torch.autograd.grad(outputs, learned, gradient)
     yield []
     del gradients
+
+
+def is_split(case):
+    """Whether the number of processors of a GPU decides what its kernel takes."""
+    return case.precision != "fp32" and case.mask == "no mask" and case.dropout == 0
+
+
+def by_heads(num, heads, length, features, dtype, by_tokens):
+    """Return values [num, heads, length, features], token by token in memory or head by head."""
+    if by_tokens:
+        return torch.empty(num, length, heads, features, dtype=dtype).transpose(1, 2)
+    return torch.empty(num, heads, length, features, dtype=dtype)
 
 
 def held(made):
@@ -346,19 +426,23 @@ def test_layers_that_are_counted_higher_take_no_more(stub):
 def attentions_held():
     start()
     num_processors = torch.cuda.get_device_properties(0).multi_processor_count
-    return num_processors, [held(attention_steps(*case, "cuda")) for case in ATTENTIONS]
+    return num_processors, [held(attention_steps(case, "cuda")) for case in ATTENTIONS]
 
 
 def test_fused_attention_takes_what_is_counted(stub, monkeypatch):
     num_processors, expected = stub.run(attentions_held, limit_s=200)
-    most = [counted(attention_steps(*case, "cpu"), case[4]) for case in ATTENTIONS]
+    splits = [is_split(case) for case in ATTENTIONS]
+    most = [
+        counted(attention_steps(case, "cpu"), case.precision)
+        for case in itertools.compress(ATTENTIONS, splits)
+    ]
     monkeypatch.setattr(attention, "_NUM_PROCESSORS", (num_processors,))
     wrong = [
         f"{case}: counted {found}, held {wanted}"
         for case, wanted in zip(ATTENTIONS, expected, strict=True)
-        if (found := counted(attention_steps(*case, "cpu"), case[4])) != wanted
+        if (found := counted(attention_steps(case, "cpu"), case.precision)) != wanted
     ]
     assert not wrong, "\n".join(wrong)
     # on a GPU of which the number of processors is not known
-    for counts, wanted in zip(most, expected, strict=True):
+    for counts, wanted in zip(most, itertools.compress(expected, splits), strict=True):
         assert all(count >= taken for count, taken in zip(counts, wanted, strict=True))
