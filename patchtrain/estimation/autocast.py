@@ -10,7 +10,7 @@ the place of the CPU's own, and taken out again. The names are those of torch's
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -148,10 +148,35 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 def _in_lower(op: Kernel) -> Kernel:
     def kernel(*args: Any, **kwargs: Any) -> Any:
-        dtype = torch.get_autocast_dtype("cpu")
-        return _without_autocast(op, _cast(args, dtype), kwargs)
+        return _without_autocast(op, _lowered(args, torch.get_autocast_dtype("cpu")), kwargs)
 
     return kernel
+
+
+_lowered_weights: dict[int, tuple[Tensor, Tensor]] = {}
+"""Identity of a weight -> it, and it in 16 bits: autocast keeps those until its context ends."""
+
+
+@contextmanager
+def forgetting_weights(autocast: AbstractContextManager[object]) -> Iterator[None]:
+    """Context: `autocast`, at whose end weights in 16 bits are forgotten."""
+    try:
+        with autocast:
+            yield
+    finally:
+        _lowered_weights.clear()
+
+
+def _lowered(value: Any, dtype: torch.dtype) -> Any:
+    """Return `value` with its tensors cast to 16 bits, each weight only once."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_lowered(item, dtype) for item in value)
+    is_weight = isinstance(value, Tensor) and value.is_leaf and value.requires_grad
+    if not is_weight or value.dtype != torch.float32 or value._is_view():
+        return _cast(value, dtype)
+    if id(value) not in _lowered_weights:
+        _lowered_weights[id(value)] = value, _cast(value, dtype)
+    return _lowered_weights[id(value)][1]
 
 
 def _in_fp32(op: Kernel) -> Kernel:

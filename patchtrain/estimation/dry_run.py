@@ -8,7 +8,7 @@ all but those that find something new in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
-from patchtrain.estimation.autocast import autocast_of_cuda
+from patchtrain.estimation.autocast import autocast_of_cuda, forgetting_weights
 from patchtrain.estimation.kernels import AsKernelsDo, composed_as_on_cuda
 from patchtrain.estimation.scratch import scratch_of
 from patchtrain.grid.patches import PatchGrid
@@ -130,6 +130,9 @@ class _DryEngine(Engine):
             lay_out(network, self._layout(), self._target)
         self._guard.adopt([*network.parameters(), *network.buffers()], PARAMETERS)
         return network
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return forgetting_weights(super()._autocast())
 
     def _layout(self) -> torch.memory_format:
         return memory_layout(self._config, self._target)

@@ -25,11 +25,22 @@ _AT_WEIGHT_AND_MASK = {
 """Where the weight and the mask of wanted outputs stand among the arguments."""
 
 _PLANAR_ON_CUDA = (
+    _ATEN.glu_backward.default,
     _ATEN.pixel_shuffle.default,
     _ATEN.pixel_unshuffle.default,
     _ATEN.reflection_pad2d.default,
 )
 """Operations whose results CUDA lays out with channels first, whatever they get."""
+
+_LIKE_THE_GRADIENT = (
+    _ATEN.elu_backward.default,
+    _ATEN.hardsigmoid_backward.default,
+    _ATEN.hardswish_backward.default,
+    _ATEN.hardtanh_backward.default,
+    _ATEN.log_sigmoid_backward.default,
+    _ATEN.softplus_backward.default,
+)
+"""Operations that CUDA's kernels lay out like their first argument, if it fills its memory."""
 
 _KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)
 """Operations whose kernels lay out their result like their input."""
@@ -68,6 +79,12 @@ class AsKernelsDo(TorchDispatchMode):
         if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
             output, *statistics = result
             return output, *(value.to(torch.float32) for value in statistics)
+        if self._on_cuda and func is _ATEN.log_sigmoid_forward.default:
+            return result[0], torch.empty(0)
+        if self._on_cuda and func is _ATEN.native_layer_norm_backward.default:
+            return _contiguous(result[0]), *result[1:]
+        if self._on_cuda and func in _LIKE_THE_GRADIENT and _fills_its_memory(args[0]):
+            return torch.empty_like(args[0])
         if self._on_cuda and func in _PLANAR_ON_CUDA:
             return torch.empty_like(result, memory_format=torch.contiguous_format)
         if torch.Tag.pointwise in func.tags and isinstance(result, Tensor):
@@ -185,6 +202,17 @@ def _normalised_like(pixels: Tensor) -> Tensor:
     """
     layout = torch.contiguous_format if pixels.is_contiguous() else torch.preserve_format
     return torch.empty_like(pixels, memory_format=layout)
+
+
+def _fills_its_memory(values: Tensor) -> bool:
+    extents = zip(values.shape, values.stride(), strict=True)
+    return 0 not in values.stride() and values.numel() == 1 + sum(
+        (size - 1) * stride for size, stride in extents
+    )
+
+
+def _contiguous(values: Tensor | None) -> Tensor | None:
+    return None if values is None else torch.empty_like(values, memory_format=torch.contiguous_format)
 
 
 def _two_of_fp32(*shape: int) -> tuple[Tensor, Tensor]:

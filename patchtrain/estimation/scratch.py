@@ -23,6 +23,7 @@ from patchtrain.estimation.attention import (
 )
 from patchtrain.estimation.kernels import BEFORE_2_14, normed_by_cudnn
 from patchtrain.estimation.reductions import partial_sums
+from patchtrain.memory.meter import rounded
 
 _ATEN = torch.ops.aten
 _PLANAR, _TOGETHER = torch.contiguous_format, torch.channels_last
@@ -59,8 +60,14 @@ def _convolution_backward(
 ) -> list[int]:
     copies = _copies(gradient, pixels, weight, layout=_layout(pixels, weight))
     wants_bias = rest[-1][2]
-    dims = [0, *range(2, gradient.dim())]
-    return copies + (partial_sums(gradient, dims) if wants_bias else [])
+    if not wants_bias:
+        return copies
+    sums = partial_sums(gradient, [0, *range(2, gradient.dim())])
+    bias_bytes = rounded(gradient.shape[1] * gradient.element_size())
+    if sum(copies) <= sum(sums) + bias_bytes:
+        return sums
+    copies[-1] -= bias_bytes  # the copies are gone when the bias's gradient comes
+    return copies
 
 
 def _layout(pixels: Tensor, weight: Tensor) -> torch.memory_format:
@@ -90,7 +97,10 @@ def _batch_norm_backward(
         return []  # one kernel for everything
     deviations = [] if saved_deviation.numel() else [by_channel]
     sums = 2 * [by_channel] if sums_up and by_rows else []
-    return deviations + (sums if wanted[0] or _lies_by_rows(gradient) else [])
+    gradient_by_rows = _lies_by_rows(gradient)
+    lie_apart = by_rows and not gradient_by_rows
+    one = [_FP32_BYTES] if weight is None and wanted[0] and lie_apart else []
+    return deviations + (sums if wanted[0] or gradient_by_rows else []) + one
 
 
 def _lies_by_rows(pixels: Tensor) -> bool:
@@ -98,6 +108,10 @@ def _lies_by_rows(pixels: Tensor) -> bool:
     if pixels.dim() == 4 and pixels.is_contiguous(memory_format=_TOGETHER):
         return True
     return pixels.is_contiguous() and pixels.stride(1) == 1
+
+
+def _max_pool_backward(gradient: Tensor, pixels: Tensor, *rest: Any) -> list[int]:
+    return _copies(gradient, rest[-1], layout=suggest_memory_format(pixels))
 
 
 def _group_norm(
@@ -202,6 +216,7 @@ _RULES: dict[Any, Callable[..., list[int]]] = {
     _ATEN.index_put.default: _index_put,
     _ATEN.index_put_.default: _index_put,
     _ATEN.linalg_vector_norm.default: _vector_norm,
+    _ATEN.max_pool2d_with_indices_backward.default: _max_pool_backward,
     _ATEN.mean.dim: _sum,
     _ATEN.native_batch_norm_backward.default: _batch_norm_backward,
     _ATEN.native_group_norm.default: _group_norm,

@@ -125,8 +125,9 @@ def _convolution_backward(
                 like.shape, dtype=gradient.dtype, device=like.device, memory_format=layout
             )
             _called("convolution_backward", *kept)
+    del kept
     if wanted[2]:
-        results[2] = kept[0].sum((0, 2, 3))
+        results[2] = gradient.sum((0, 2, 3))
     return tuple(results)
 
 

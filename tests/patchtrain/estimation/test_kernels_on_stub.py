@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from patchtrain.estimation import attention
+from patchtrain.estimation.autocast import forgetting_weights
 from patchtrain.estimation.dry_run import TracingGuard, without_content
 from patchtrain.memory.meter import MemoryMeter
 from patchtrain.models import lay_out
@@ -131,6 +131,7 @@ LAYERS = {
     "batch norm": lambda: nn.BatchNorm2d(96),
     "frozen batch norm": lambda: Frozen(96).train(),
     "batch norm without weights": lambda: nn.BatchNorm2d(96, affine=False),
+    "frozen batch norm without weights": lambda: Frozen(96, affine=False).train(),
     "two batch norms": lambda: nn.Sequential(nn.BatchNorm2d(96), nn.ReLU(), nn.BatchNorm2d(96)),
     "batch norm then pool": lambda: nn.Sequential(nn.BatchNorm2d(96), nn.AdaptiveAvgPool2d(1)),
     "group norm": lambda: nn.GroupNorm(32, 96),
@@ -155,6 +156,14 @@ LAYERS = {
     "tanh": lambda: nn.Tanh(),
     "softplus": lambda: nn.Softplus(),
     "relu6": lambda: nn.ReLU6(),
+    "celu": lambda: nn.CELU(),
+    "selu": lambda: nn.SELU(),
+    "soft sign": lambda: nn.Softsign(),
+    "soft shrink": lambda: nn.Softshrink(),
+    "hard shrink": lambda: nn.Hardshrink(),
+    "tanh shrink": lambda: nn.Tanhshrink(),
+    "log sigmoid": lambda: nn.LogSigmoid(),
+    "gated": lambda: nn.GLU(1),
     "max pool": lambda: nn.MaxPool2d(3, 2, padding=1),
     "average pool": lambda: nn.AvgPool2d(3, 2, padding=1),
     "adaptive pool to 1": lambda: nn.AdaptiveAvgPool2d(1),
@@ -199,6 +208,7 @@ LAYERS = {
     "stacked": lambda: Applied(lambda pixels: torch.stack([pixels, pixels.relu()])),
     "split": lambda: Applied(lambda pixels: torch.mul(*pixels.chunk(2, 1))),
     "chosen": lambda: Applied(lambda pixels: pixels[:, torch.arange(8, device=pixels.device)]),
+    "variance and mean": lambda: Applied(lambda pixels: torch.add(*torch.var_mean(pixels, 1))),
     "square": lambda: Applied(lambda pixels: pixels**2),
     "exponential": lambda: Applied(lambda pixels: pixels.exp()),
     "root": lambda: Applied(lambda pixels: pixels.sqrt()),
@@ -206,6 +216,13 @@ LAYERS = {
     "rolled": lambda: Applied(lambda pixels: pixels.roll(1, 2)),
     "cumulated": lambda: Applied(lambda pixels: pixels.cumsum(1)),
 }
+
+
+class Mean(nn.Module):
+    """The mean of each map, whose gradients lie with channels first; others pass."""
+
+    def forward(self, pixels):
+        return functional.adaptive_avg_pool2d(pixels, 1) if pixels.dim() == 4 else pixels
 
 
 class Last(nn.Module):
@@ -298,31 +315,56 @@ ATTENTIONS = [
 ]
 
 
-def between(name):
-    """A layer between two convolutions: what precedes and follows decides layouts."""
-    return nn.Sequential(nn.Conv2d(96, 96, 3, padding=1), LAYERS[name](), Last())
+def placed(name, place):
+    """A layer alone, or after a convolution and before another or a mean: what precedes and follows
+    decides layouts.
+    """
+    if place == "alone":
+        return LAYERS[name]()
+    last = Mean() if place == "last" else Last()
+    return nn.Sequential(nn.Conv2d(96, 96, 3, padding=1), LAYERS[name](), last)
 
 
 def cases(names):
-    between = itertools.product((False,), PRECISIONS)
-    for name, (alone, precision) in itertools.product(names, [(True, "fp32"), *between]):
-        for layout, side in itertools.product((PLANAR, TOGETHER), (1, 16)):
-            yield name, alone, precision, layout, side
+    places = [
+        ("alone", "fp32", (1, 16)),
+        *(("between", precision, (1, 16)) for precision in PRECISIONS),
+        *(("last", precision, (16,)) for precision in ("fp32", "bf16")),
+    ]
+    for name, (place, precision, sides) in itertools.product(names, places):
+        for layout, side in itertools.product((PLANAR, TOGETHER), sides):
+            yield name, place, precision, layout, side
 
 
-def steps(name, alone, precision, layout, side, device):
+def steps(name, place, precision, layout, side, device):
     """Build a layer, run it forward and backward, and yield after each how results are laid out."""
     with torch.device(device):
-        network = LAYERS[name]() if alone else between(name)
+        network = placed(name, place)
     lay_out(network, layout, torch.device("cuda"))
     pixels = batch(side, layout, device).requires_grad_()
     yield layout_of(pixels)
     dtype = PRECISIONS[precision]
-    with nullcontext() if dtype is None else torch.autocast(device, dtype):
-        outputs = network(pixels)
+    arrived = []
+    with forgetting_weights(torch.autocast(device, dtype, enabled=dtype is not None)):
+        outputs = network(pixels) if place == "alone" else watched(network, pixels, arrived)
     yield layout_of(outputs)
     outputs.backward(torch.empty_like(outputs))
-    yield layout_of(pixels.grad)
+    yield [*layout_of(pixels.grad), *arrived]
+
+
+def watched(network, pixels, arrived):
+    """Return what `network` of three layers gives; how gradients of the second lie, arrives."""
+    for layer in network:
+        pixels = layer(pixels)
+        arrived.append(places_of(pixels))
+        pixels.register_hook(lambda gradient: arrived.append(places_of(gradient)))
+    return pixels
+
+
+def places_of(values):
+    """Return how far apart neighbours of each axis lie."""
+    sizes = zip(values.shape, values.stride(), strict=True)
+    return [stride if size > 1 else None for size, stride in sizes]
 
 
 def attention_steps(case, device):
