@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from patchtrain.estimation.rounding import round_up
 from patchtrain.memory.meter import BLOCK_BYTES
 
 # Legend: sizes and addresses are counted in BLOCK_BYTES; `end` is the first address after a block.
@@ -123,17 +124,13 @@ def _listed(numbers: Sequence[int] | NDArray[np.integer]) -> Sequence[int]:
     return numbers.tolist() if isinstance(numbers, np.ndarray) else numbers
 
 
-def _round_up(size: int, step: int) -> int:
-    return -(-size // step) * step
-
-
 def _segment_size(size: int) -> int:
     """Return how much a request of `size` asks of the device when no free block serves it."""
     if size <= _LARGEST_SMALL:
         return _SMALL_SEGMENT
     if size < _SMALLEST_OWN_SEGMENT:
         return _LARGE_SEGMENT
-    return _round_up(size, _OWN_SEGMENT_STEP)
+    return round_up(size, _OWN_SEGMENT_STEP)
 
 
 class _Pool(ABC):
@@ -250,7 +247,7 @@ class _ExpandablePool(_Pool):
         for key in list(self._by_size):
             start = key & _ADDRESS_MASK
             end = self._end_of[start]
-            first, last = _round_up(start, self._page), end // self._page * self._page
+            first, last = round_up(start, self._page), end // self._page * self._page
             if first < last:
                 self._remove(start, end)
                 if start < first:
@@ -292,7 +289,7 @@ class _ExpandablePool(_Pool):
     def _map(self, start: int, wanted_end: int) -> int:
         """Map the pages of a hole up to `wanted_end` and return where the mapped ones end."""
         hole_end = self._hole_end.pop(start)
-        end = min(_round_up(wanted_end, self._page), hole_end)
+        end = min(round_up(wanted_end, self._page), hole_end)
         if end < hole_end:
             self._hole_end[end] = hole_end
         self.reserved += end - start

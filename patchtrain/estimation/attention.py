@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from patchtrain.estimation.rounding import divide_up, round_up
+from patchtrain.estimation.versions import BEFORE_2_14
+
 _ATEN = torch.ops.aten
 _FP32_BYTES = 4
 _INT64_BYTES = 8
 _HALVES = (torch.float16, torch.bfloat16)
-_ALWAYS_KEEPS_NUMBERS = torch.__version__ >= "2.14"
 _NUM_PROCESSORS = (28, 38, 46, 58, 72, 80, 84, 108, 114, 128, 132, 142, 148, 170, 188)
 """Of GPUs from an RTX 3060 to a B200; the trial may run on any of them."""
 _MOST_FEATURES_OF_FLASH = 256
@@ -56,11 +58,12 @@ def attend(
         is_trained = torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
         if attn_mask is not None:
             attn_mask = _aligned(attn_mask, queries, keys)
-        own = (attn_mask, is_trained, dropout_p, is_causal)
-        return _ATEN._scaled_dot_product_efficient_attention(*inputs, *own, scale=scale)[0]
-    own = (attn_mask, dropout_p, is_causal, None)
-    named = {"scale": scale, "enable_gqa": enable_gqa}
-    return _ATEN._scaled_dot_product_attention_math(*inputs, *own, **named)[0]
+        return _ATEN._scaled_dot_product_efficient_attention(
+            *inputs, attn_mask, is_trained, dropout_p, is_causal, scale=scale
+        )[0]
+    return _ATEN._scaled_dot_product_attention_math(
+        *inputs, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa
+    )[0]
 
 
 def _fits_flash(inputs: Sequence[Tensor], is_causal: bool) -> bool:
@@ -100,9 +103,10 @@ def _flash(
     missing = -num_features % _FEATURES_AT_ONCE
     if missing:
         inputs = [functional.pad(each, (0, missing)) for each in inputs]
-    own = (dropout_p, is_causal, False)
     scale = num_features**-0.5 if scale is None else scale
-    outputs = _ATEN._scaled_dot_product_flash_attention(*inputs, *own, scale=scale)[0]
+    outputs = _ATEN._scaled_dot_product_flash_attention(
+        *inputs, dropout_p, is_causal, False, scale=scale
+    )[0]
     return outputs[..., :num_features] if missing else outputs
 
 
@@ -115,18 +119,19 @@ def _aligned(mask: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
     return mask.expand(*queries.shape[:3], keys.shape[2])
 
 
-def with_drawn_numbers(func: Any, args: Sequence[Any], results: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the `results` of a fused kernel with the two numbers that its dropout starts from.
-
-    They are kept for the backward pass, each in a block of its own, mostly without dropout too.
+def flash_results(results: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the `results` of FlashAttention without content, with the two numbers that its dropout
+    starts from; they are kept for the backward pass, without dropout too.
     """
-    place = AT_DRAWN_NUMBERS[func]
-    has_block = func is _FLASH or _numbers_are_on_cuda(*args)
-    numbers = [torch.empty(int(has_block), dtype=torch.int64) for _ in range(2)]
-    return (*results[:place], *numbers, *results[place + 2 :])
+    return *results[:6], *_two_numbers(1), *results[8:]
 
 
-def _numbers_are_on_cuda(
+def efficient_results(results: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the same for memory-efficient attention, whose numbers of dropout are on the host."""
+    return *results[:2], *_two_numbers(int(_keeps_numbers(*args)))
+
+
+def _keeps_numbers(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -135,13 +140,11 @@ def _numbers_are_on_cuda(
     dropout_p: float = 0.0,
     *_: Any,
 ) -> bool:
-    return _ALWAYS_KEEPS_NUMBERS and dropout_p == 0
+    return not BEFORE_2_14 and dropout_p == 0
 
 
-_FLASH = _ATEN._scaled_dot_product_flash_attention.default
-_EFFICIENT = _ATEN._scaled_dot_product_efficient_attention.default
-AT_DRAWN_NUMBERS = {_FLASH: 6, _EFFICIENT: 2}
-"""Fused kernel -> the place of the first of its two numbers among its results."""
+def _two_numbers(num_values: int) -> list[Tensor]:
+    return [torch.empty(num_values, dtype=torch.int64) for _ in range(2)]
 
 
 def flash_scratch(
@@ -150,14 +153,14 @@ def flash_scratch(
     """Return the sizes of the blocks that FlashAttention takes while it computes the outputs."""
     num, heads, length, features = queries.shape
     columns = 256 if features <= 64 else 128 if features <= 128 else 64
-    by_rows, by_columns = num * heads * _blocks(length, 64), _blocks(keys.shape[2], columns)
+    by_rows, by_columns = num * heads * divide_up(length, 64), divide_up(keys.shape[2], columns)
     num_splits = max(_splits(by_rows, by_columns, 2 * number) for number in _NUM_PROCESSORS)
     if dropout_p > 0:
         return [_INT64_BYTES]
     if num_splits == 1:
         return []
     rows = _FP32_BYTES * num_splits * num * heads * length
-    return [rows, rows * _up(features, 32)]
+    return [rows, rows * round_up(features, 32)]
 
 
 def flash_backward_scratch(
@@ -171,8 +174,8 @@ def flash_backward_scratch(
 ) -> list[int]:
     """Return the sizes of the blocks that FlashAttention takes while it computes the gradients."""
     num, heads, length, features = queries.shape
-    rows = _FP32_BYTES * num * heads * _up(length, 128)
-    return [*_copies_by_token(gradient, outputs), rows, rows * _up(features, 32)]
+    rows = _FP32_BYTES * num * heads * round_up(length, 128)
+    return [*_copies_by_token(gradient, outputs), rows, rows * round_up(features, 32)]
 
 
 def efficient_scratch(
@@ -211,12 +214,12 @@ def _by_head(queries: Tensor, keys: Tensor, values: Tensor) -> int:
     fits_registers = features <= _MOST_FEATURES_IN_REGISTERS
     rows = 64 if features <= 64 else 128
     columns = 128 if is_half and features > 64 and fits_registers else 64
-    num_blocks = _blocks(length, rows) * _blocks(features, columns)
+    num_blocks = divide_up(length, rows) * divide_up(features, columns)
     of_queries = num_blocks * (_FP32_BYTES * rows * columns + 16)
     if not is_half or fits_registers:
         return of_queries
-    num_splits = max(1, min(_blocks(keys.shape[2], 64), 200 // (num * heads)))
-    width = _up(features, rows) + _up(values.shape[-1], rows)
+    num_splits = max(1, min(divide_up(keys.shape[2], 64), 200 // (num * heads)))
+    width = round_up(features, rows) + round_up(values.shape[-1], rows)
     return of_queries + num_splits * _FP32_BYTES * 64 * width
 
 
@@ -234,18 +237,10 @@ def _splits(num_row_blocks: int, num_column_blocks: int, slots: int) -> int:
         return 1
     busy = {}
     for splits in range(1, min(128, slots, num_column_blocks) + 1):
-        per_split = _blocks(num_column_blocks, splits)
-        if splits > 1 and per_split == _blocks(num_column_blocks, splits - 1):
+        per_split = divide_up(num_column_blocks, splits)
+        if splits > 1 and per_split == divide_up(num_column_blocks, splits - 1):
             continue
         waves = num_row_blocks * splits / slots
         busy[splits] = waves / math.ceil(waves)
     best = max(busy.values())
     return next(splits for splits, share in busy.items() if share >= 0.85 * best)
-
-
-def _blocks(number: int, of: int) -> int:
-    return -(-number // of)
-
-
-def _up(number: int, to: int) -> int:
-    return _blocks(number, to) * to

@@ -22,7 +22,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
 from patchtrain.estimation.autocast import autocast_of_cuda, forgetting_weights
 from patchtrain.estimation.kernels import AsKernelsDo, composed_as_on_cuda
-from patchtrain.estimation.scratch import scratch_of
+from patchtrain.estimation.scratch import scratch_of, scratch_of_bias
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import PARAMETERS, MemoryMeter
@@ -52,6 +52,8 @@ def shortened(config: TrialConfig) -> TrialConfig:
 
 _LIFT = torch.ops.aten.lift_fresh.default
 """Makes a tensor of a number, on the host."""
+_CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
+"""Sums up the gradient of the bias when the other two are there."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,19 @@ class _KernelMeter(MemoryMeter):
             with self.on_host():
                 return super().__torch_dispatch__(func, types, args, kwargs)
         # held until the result is there: most are copies that it is computed from
-        scratch = [torch.empty(n, dtype=torch.uint8) for n in scratch_of(func, args, kwargs or {})]
-        for block in scratch:
-            self._see(block)
-        return super().__torch_dispatch__(func, types, args, kwargs)
+        scratch = self._held(scratch_of(func, args, kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if func is _CONVOLUTION_BACKWARD and result[2] is not None:
+            self._see_all(result[:2])
+            scratch.clear()
+            scratch = self._held(scratch_of_bias(*args))
+        self._see_all(result)
+        return result
+
+    def _held(self, sizes: Sequence[int]) -> list[Tensor]:
+        blocks = [torch.empty(size, dtype=torch.uint8) for size in sizes]
+        self._see_all(blocks)
+        return blocks
 
 
 class TracingGuard(MemoryGuard):

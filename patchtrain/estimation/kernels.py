@@ -7,7 +7,7 @@ results. Memory that kernels use internally is in `estimation.scratch`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from patchtrain.estimation.attention import AT_DRAWN_NUMBERS, attend, with_drawn_numbers
+from patchtrain.estimation.attention import attend, efficient_results, flash_results
+from patchtrain.estimation.versions import BEFORE_2_14
 
 _ATEN = torch.ops.aten
 _AT_WEIGHT_AND_MASK = {
@@ -23,24 +24,6 @@ _AT_WEIGHT_AND_MASK = {
     _ATEN.native_group_norm_backward.default: (4, 9),
 }
 """Where the weight and the mask of wanted outputs stand among the arguments."""
-
-_PLANAR_ON_CUDA = (
-    _ATEN.glu_backward.default,
-    _ATEN.pixel_shuffle.default,
-    _ATEN.pixel_unshuffle.default,
-    _ATEN.reflection_pad2d.default,
-)
-"""Operations whose results CUDA lays out with channels first, whatever they get."""
-
-_LIKE_THE_GRADIENT = (
-    _ATEN.elu_backward.default,
-    _ATEN.hardsigmoid_backward.default,
-    _ATEN.hardswish_backward.default,
-    _ATEN.hardtanh_backward.default,
-    _ATEN.log_sigmoid_backward.default,
-    _ATEN.softplus_backward.default,
-)
-"""Operations that CUDA's kernels lay out like their first argument, if it fills its memory."""
 
 _KEEP_THE_LAYOUT = (_ATEN.clone.default, _ATEN.hardtanh.default)
 """Operations whose kernels lay out their result like their input."""
@@ -55,6 +38,7 @@ class AsKernelsDo(TorchDispatchMode):
         self._fixed = torch.contiguous_format if self._on_cuda else torch.preserve_format
         """Layout of group norm's output, and of batch norm's input gradient in evaluation mode.
         On CUDA it is channels first for any input."""
+        self._corrections = _CORRECTIONS if self._on_cuda else {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -72,21 +56,12 @@ class AsKernelsDo(TorchDispatchMode):
         if func in _AT_WEIGHT_AND_MASK:
             return self._gradients_of_norm(func, args)
         result = func(*args, **(kwargs or {}))
-        if func in AT_DRAWN_NUMBERS:
-            return with_drawn_numbers(func, args, result)
-        if self._on_cuda and func is _ATEN.native_dropout.default:
-            return torch.empty_like(args[0]), torch.empty_like(args[0], dtype=torch.bool)
         if func is _ATEN.native_layer_norm.default and args[0].element_size() < 4:
             output, *statistics = result
             return output, *(value.to(torch.float32) for value in statistics)
-        if self._on_cuda and func is _ATEN.log_sigmoid_forward.default:
-            return result[0], torch.empty(0)
-        if self._on_cuda and func is _ATEN.native_layer_norm_backward.default:
-            return _contiguous(result[0]), *result[1:]
-        if self._on_cuda and func in _LIKE_THE_GRADIENT and _fills_its_memory(args[0]):
-            return torch.empty_like(args[0])
-        if self._on_cuda and func in _PLANAR_ON_CUDA:
-            return torch.empty_like(result, memory_format=torch.contiguous_format)
+        correct = self._corrections.get(func)
+        if correct is not None:
+            return correct(result, args)
         if torch.Tag.pointwise in func.tags and isinstance(result, Tensor):
             return _as_pointwise(result, func, args)
         return result
@@ -118,10 +93,6 @@ class AsKernelsDo(TorchDispatchMode):
         return tuple(
             r if wanted else None for r, wanted in zip(results, args[at_mask], strict=True)
         )
-
-
-BEFORE_2_14 = torch.__version__ < "2.14"
-"""Some kernels of older torch need different memory; measured with 2.11 and 2.12."""
 
 
 @contextmanager
@@ -211,8 +182,45 @@ def _fills_its_memory(values: Tensor) -> bool:
     )
 
 
-def _contiguous(values: Tensor | None) -> Tensor | None:
-    return None if values is None else torch.empty_like(values, memory_format=torch.contiguous_format)
+def _planar(result: Tensor, args: Sequence[Any]) -> Tensor:
+    return torch.empty_like(result, memory_format=torch.contiguous_format)
+
+
+def _like_the_gradient(result: Tensor, args: Sequence[Any]) -> Tensor:
+    return torch.empty_like(args[0]) if _fills_its_memory(args[0]) else result
+
+
+def _layer_norm_backward(results: Sequence[Tensor | None], args: Sequence[Any]) -> tuple[Any, ...]:
+    first, *others = results
+    return None if first is None else _planar(first, args), *others
+
+
+def _log_sigmoid(results: Sequence[Tensor], args: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    return results[0], torch.empty(0)  # the CPU keeps exponentials
+
+
+def _dropped(results: Sequence[Tensor], args: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(args[0]), torch.empty_like(args[0], dtype=torch.bool)
+
+
+_CORRECTIONS: dict[Any, Callable[[Any, Sequence[Any]], Any]] = {
+    _ATEN._scaled_dot_product_efficient_attention.default: efficient_results,
+    _ATEN._scaled_dot_product_flash_attention.default: flash_results,
+    _ATEN.elu_backward.default: _like_the_gradient,
+    _ATEN.glu_backward.default: _planar,
+    _ATEN.hardsigmoid_backward.default: _like_the_gradient,
+    _ATEN.hardswish_backward.default: _like_the_gradient,
+    _ATEN.hardtanh_backward.default: _like_the_gradient,
+    _ATEN.log_sigmoid_backward.default: _like_the_gradient,
+    _ATEN.log_sigmoid_forward.default: _log_sigmoid,
+    _ATEN.native_dropout.default: _dropped,
+    _ATEN.native_layer_norm_backward.default: _layer_norm_backward,
+    _ATEN.pixel_shuffle.default: _planar,
+    _ATEN.pixel_unshuffle.default: _planar,
+    _ATEN.reflection_pad2d.default: _planar,
+    _ATEN.softplus_backward.default: _like_the_gradient,
+}
+"""Operation -> what makes of its result without content, and its arguments, that on CUDA."""
 
 
 def _two_of_fp32(*shape: int) -> tuple[Tensor, Tensor]:

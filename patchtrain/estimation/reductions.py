@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from patchtrain.estimation.rounding import divide_up
+
 _ACCUMULATED_BYTES = 4
 _MAX_THREADS = 512
 _WARP = 32
@@ -55,18 +57,18 @@ def partial_sums(values: Tensor, dims: Sequence[int] | None) -> list[int]:
             width //= vector
     across, down = _block(width, height, vector)
     step_in, step_out = (across, 1) if along_inputs else (1, across)
-    each = _div_up(num_inputs, step_in)
+    each = divide_up(num_inputs, step_in)
     is_split_down = each >= down * _MIN_VALUES or each >= _MAX_VALUES
     if is_split_down:
-        each = _div_up(num_inputs, step_in * down)
+        each = divide_up(num_inputs, step_in * down)
     else:
         step_out *= down
-    grid = _div_up(num_outputs // vector, step_out)
+    grid = divide_up(num_outputs // vector, step_out)
     target = _NUM_PROCESSORS * (_THREADS_OF_PROCESSOR // (across * down))
     if not is_split_down or each < _MAX_VALUES or grid > target:
         return []
-    by_load = min(_div_up(target, grid), _div_up(each, _MIN_VALUES))
-    num_blocks = max(by_load, _div_up(each, _MAX_VALUES))
+    by_load = min(divide_up(target, grid), divide_up(each, _MIN_VALUES))
+    num_blocks = max(by_load, divide_up(each, _MAX_VALUES))
     if num_blocks <= 1:
         return []
     size = _ACCUMULATED_BYTES * num_outputs * num_blocks
@@ -124,7 +126,3 @@ def _product(axes: Sequence[_Axis]) -> int:
     for axis in axes:
         product *= axis.size
     return product
-
-
-def _div_up(number: int, by: int) -> int:
-    return -(-number // by)

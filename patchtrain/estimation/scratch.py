@@ -21,9 +21,10 @@ from patchtrain.estimation.attention import (
     flash_backward_scratch,
     flash_scratch,
 )
-from patchtrain.estimation.kernels import BEFORE_2_14, normed_by_cudnn
+from patchtrain.estimation.kernels import normed_by_cudnn
 from patchtrain.estimation.reductions import partial_sums
-from patchtrain.memory.meter import rounded
+from patchtrain.estimation.rounding import divide_up, round_up
+from patchtrain.estimation.versions import BEFORE_2_14
 
 _ATEN = torch.ops.aten
 _PLANAR, _TOGETHER = torch.contiguous_format, torch.channels_last
@@ -35,6 +36,11 @@ def scratch_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> lis
     """Return the sizes in bytes of the blocks that the kernel of `func` takes for itself."""
     rule = _RULES.get(func)
     return [] if rule is None else rule(*args, **kwargs)
+
+
+def scratch_of_bias(gradient: Tensor, *_: Any) -> list[int]:
+    """Return the sizes of the blocks in which a convolution sums up the gradient of its bias."""
+    return partial_sums(gradient, [0, *range(2, gradient.dim())])
 
 
 def _copies(*tensors: Tensor, layout: torch.memory_format = _PLANAR) -> list[int]:
@@ -55,19 +61,8 @@ def _convolution(pixels: Tensor, weight: Tensor, *_: Any) -> list[int]:
     return _copies(pixels, weight, layout=_layout(pixels, weight))
 
 
-def _convolution_backward(
-    gradient: Tensor, pixels: Tensor, weight: Tensor, *rest: Any
-) -> list[int]:
-    copies = _copies(gradient, pixels, weight, layout=_layout(pixels, weight))
-    wants_bias = rest[-1][2]
-    if not wants_bias:
-        return copies
-    sums = partial_sums(gradient, [0, *range(2, gradient.dim())])
-    bias_bytes = rounded(gradient.shape[1] * gradient.element_size())
-    if sum(copies) <= sum(sums) + bias_bytes:
-        return sums
-    copies[-1] -= bias_bytes  # the copies are gone when the bias's gradient comes
-    return copies
+def _convolution_backward(gradient: Tensor, pixels: Tensor, weight: Tensor, *_: Any) -> list[int]:
+    return _copies(gradient, pixels, weight, layout=_layout(pixels, weight))
 
 
 def _layout(pixels: Tensor, weight: Tensor) -> torch.memory_format:
@@ -179,7 +174,7 @@ def _vector_norm(
     return partial_sums(values, dims)
 
 
-_SORTED_AT_ONCE = 2048
+_SORTED_AT_ONCE = 2304
 
 
 def _index_put(
@@ -194,8 +189,15 @@ def _index_put(
     # places that may repeat are sorted first
     shapes = [index.shape for index in indices if index is not None]
     num = math.prod(torch.broadcast_shapes(*shapes))
-    buffer = 1 if num <= _SORTED_AT_ONCE else math.ceil(16.272 * num) + 6144
-    return 4 * [_INT64_BYTES * num] + [buffer]
+    return 4 * [_INT64_BYTES * num] + [_sorting_bytes(num)]
+
+
+def _sorting_bytes(num: int) -> int:
+    """Return the bytes in which CUB sorts `num` pairs of int64, on compute capability 8."""
+    if num <= _SORTED_AT_ONCE:
+        return 1
+    pairs = 2 * round_up(_INT64_BYTES * num, 256)
+    return pairs + 1024 * divide_up(num, 3840) + 4607
 
 
 _RULES: dict[Any, Callable[..., list[int]]] = {

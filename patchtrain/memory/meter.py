@@ -104,12 +104,7 @@ class MemoryMeter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self._see(result)
-        elif isinstance(result, (tuple, list)):
-            for item in result:
-                if isinstance(item, torch.Tensor):
-                    self._see(item)
+        self._see_all(result)
         return result
 
     @contextmanager
@@ -163,6 +158,14 @@ class MemoryMeter(TorchDispatchMode):
         """Start a new peak from what is live now."""
         self.peak_bytes = 0
         self._note_peak()
+
+    def _see_all(self, result: Any) -> None:
+        if isinstance(result, torch.Tensor):
+            self._see(result)
+        elif isinstance(result, (tuple, list)):
+            for item in result:
+                if isinstance(item, torch.Tensor):
+                    self._see(item)
 
     def _see(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
