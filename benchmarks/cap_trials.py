@@ -63,8 +63,10 @@ def _drawn(draw: random.Random, *, fits: bool) -> dict[str, Any]:
         "precision": draw.choice(_PRECISIONS),
         "share": draw.uniform(1.0, 1.3) if fits else draw.uniform(0.4, 0.95),
         "growth_bytes": draw.choice((0, 0, 50 * MIB, 200 * MIB, 400 * MIB)),
-        # beside others a process that is not listed cannot be told from them
-        "neighbour_bytes": 0 if listed == "not listed" else draw.choice((0, 500 * MIB, 9000 * MIB)),
+        # where processes are not listed, a small one cannot be told from the growing context
+        "neighbour_bytes": draw.choice(
+            (0, 9000 * MIB) if listed == "not listed" else (0, 500 * MIB, 9000 * MIB)
+        ),
         "sampling_rate": draw.choice((0.1, 0.25, 0.5)),
         "batch_size": draw.choice((2, 4)),
     }

@@ -50,6 +50,31 @@ _SWIN: Settings = {
     "image_size": 896,
     "patch_size": 224,
 }
+_FAMILIES = (
+    "maxvit_tiny_tf_224",
+    "coatnet_0_rw_224",
+    "swinv2_tiny_window8_256",
+    "beitv2_base_patch16_224",
+    "xcit_nano_12_p16_224",
+    "levit_128s",
+    "edgenext_xx_small",
+    "efficientformerv2_s0",
+    "pvt_v2_b0",
+    "poolformer_s12",
+    "mvitv2_tiny",
+    "focalnet_tiny_srf",
+    "hrnet_w18_small",
+    "mobilevit_xxs",
+    "resnest14d",
+    "nfnet_l0",
+    "inception_v3",
+    "ghostnet_100",
+    "mixer_s32_224",
+    "gmlp_s16_224",
+    "hiera_tiny_224",
+    "repvit_m0_9",
+)
+"""Networks of timm, each of another kind."""
 _OTHERS: Sequence[Settings] = (
     {"backbone": "resnet18", "method": "downsampled", "precision": "bf16"},
     {"backbone": "resnet50", "method": "full", "precision": "fp16", "channels_last": True},
@@ -73,7 +98,7 @@ _OTHERS: Sequence[Settings] = (
 
 
 def stub_configurations(seed: int) -> list[TrialConfig]:
-    """Return at least 80 configurations; what no list says of the first 66 is drawn with `seed`."""
+    """Return over 100 configurations; what no list says of the first 66 is drawn with `seed`."""
     draw = random.Random(seed)
     drawn = [
         TrialConfig.from_mapping(
@@ -89,7 +114,24 @@ def stub_configurations(seed: int) -> list[TrialConfig]:
         for precision in ("fp32", "bf16", "fp16")
         for together in (False, True)
     ]
-    return drawn + [TrialConfig.from_mapping({**_SHARED, **settings}) for settings in _OTHERS]
+    families = [_family(number, name) for number, name in enumerate(_FAMILIES)]
+    return drawn + [
+        TrialConfig.from_mapping({**_SHARED, **settings}) for settings in (*_OTHERS, *families)
+    ]
+
+
+def _family(number: int, name: str) -> Settings:
+    """Return settings of a network of timm; precisions, layouts and chunks take turns."""
+    side_px = 256 if name.endswith("256") else 224
+    return {
+        "backbone": name,
+        "aggregator": "small_cnn",
+        "image_size": 4 * side_px,
+        "patch_size": side_px,
+        "precision": ("bf16", "fp32", "fp16")[number % 3],
+        "channels_last": number % 2 == 1,
+        "patch_microbatch": ("none", 2)[number // 2 % 2],
+    }
 
 
 def _drawn(draw: random.Random, network: Settings) -> Settings:

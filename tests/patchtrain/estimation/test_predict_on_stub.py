@@ -75,3 +75,21 @@ def test_tensors_and_reserved_bytes_are_predicted(stub, settings, native):
     assert abs(tensors / allocated - 1) <= tolerance
     assert reserved <= most <= max(1.05 * reserved, reserved + 40 * MIB)
     assert process is None or process <= needed
+
+
+VIT = {"backbone": "vit_tiny_patch16_224", "image_size": 448, "patch_size": 224}
+SWIN = {**VIT, "backbone": "swin_tiny_patch4_window7_224"}
+
+
+@pytest.mark.parametrize("network", [VIT, SWIN], ids=["vit", "swin"])
+@pytest.mark.parametrize("compute_major", [8, 9])
+def test_attention_is_predicted_also_where_torch_would_take_cudnn(stub, network, compute_major):
+    """On compute capability 9.0 torch prefers cuDNN's attention, of whose memory nothing is
+    known; here that would fail, too.
+    """
+    settings = {**network, "precision": "bf16", "aggregator": "small_cnn"}
+    tensors, allocated, most, reserved, *_ = stub.run(
+        held_and_predicted, settings, device={"compute_major": compute_major}, limit_s=120
+    )
+    assert tensors == allocated
+    assert reserved <= most <= reserved + 40 * MIB
