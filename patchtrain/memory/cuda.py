@@ -229,7 +229,9 @@ class CudaGuard(MemoryGuard):
             own.measure(used_bytes)
             self._neighbours.join()
         if own.context_bytes is None:  # made by an earlier guard, which saw it appear
-            return _measured.get(index, own)
+            own = _measured.get(index, own)
+            own.warmed_up()
+            return own
         _measured[index] = own
         return own
 

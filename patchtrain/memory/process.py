@@ -83,6 +83,15 @@ class OwnMemory:
             self.how, self.context_bytes = BY_DIFFERENCE, appeared_bytes
             self._others_bytes = used_before_bytes
 
+    def warmed_up(self) -> None:
+        """Count what another warm-up has loaded as context, where the device is watched as a
+        whole.
+        """
+        if self.how != BY_DIFFERENCE or self.context_bytes is None:
+            return
+        with suppress(DriverError):
+            self.context_bytes = max(self.context_bytes, self._alone_bytes() - self._reserved())
+
     def held_bytes(self, *, exactly: bool = False) -> int | None:
         """Return what this process holds; None if unknown.
 

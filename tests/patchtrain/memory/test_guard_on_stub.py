@@ -398,6 +398,22 @@ def test_a_neighbour_that_starts_meanwhile_is_not_taken_for_the_context(
     assert taken_off == (known_bytes or ASSUMED.context_bytes)
 
 
+def later_warm_up(own_row, grown_bytes):
+    """A guard for fp32, and one for bf16, whose kernels take more."""
+    books().own_row = own_row
+    first = guard_for(DEVICE, BUDGET).facts.context_bytes
+    books().context_bytes += grown_bytes
+    second = guard_for(DEVICE, BUDGET, "bf16")
+    return [first, second.facts.context_bytes, second.cap_level, limit_bytes()]
+
+
+@pytest.mark.parametrize("own_row", [OWN_PID, HOST_PID, HIDDEN, ZERO])
+def test_what_the_warm_up_of_another_precision_loads_belongs_to_the_context(stub, own_row):
+    first, second, level, limit = stub.run(later_warm_up, own_row, 90 * MIB)
+    assert first == CONTEXT and second == CONTEXT + 90 * MIB
+    assert limit == BUDGET - second - PAGE_BYTES and "unknown" not in level
+
+
 def growth_unlisted(by_bytes, for_others):
     books().own_row = HIDDEN
     guard = guard_for(DEVICE, BUDGET)
