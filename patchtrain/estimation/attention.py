@@ -127,7 +127,7 @@ def flash_results(results: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...
 
 
 def efficient_results(results: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the same for memory-efficient attention, whose numbers of dropout are on the host."""
+    """Return the same for memory-efficient attention; with dropout its numbers are on the host."""
     return *results[:2], *_two_numbers(int(_keeps_numbers(*args)))
 
 
@@ -151,12 +151,12 @@ def flash_scratch(
     queries: Tensor, keys: Tensor, values: Tensor, dropout_p: float = 0.0, *_: Any, **__: Any
 ) -> list[int]:
     """Return the sizes of the blocks that FlashAttention takes while it computes the outputs."""
+    if dropout_p > 0:
+        return [_INT64_BYTES]
     num, heads, length, features = queries.shape
     columns = 256 if features <= 64 else 128 if features <= 128 else 64
     by_rows, by_columns = num * heads * divide_up(length, 64), divide_up(keys.shape[2], columns)
     num_splits = max(_splits(by_rows, by_columns, 2 * number) for number in _NUM_PROCESSORS)
-    if dropout_p > 0:
-        return [_INT64_BYTES]
     if num_splits == 1:
         return []
     rows = _FP32_BYTES * num_splits * num * heads * length
