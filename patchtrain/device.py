@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from contextlib import suppress
 
 import torch
 
 from patchtrain.errors import ConfigError
+
+_HIGHEST_NUMBER = 127
 
 
 def target_device(name: str) -> torch.device:
@@ -19,13 +22,12 @@ def target_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,9})?", name):
         raise ConfigError(f"device={name!r} is not supported; use auto, cpu, cuda or cuda:N")
-    return device
+    number = int(name.partition(":")[2] or 0)
+    if number > _HIGHEST_NUMBER:  # torch would take it for another
+        raise ConfigError(f"device={name!r}: torch numbers no more than {_HIGHEST_NUMBER + 1} GPUs")
+    return torch.device(name)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -32,14 +33,34 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse to put a file where something else is, such as a device or a folder.
+
+    Raises:
+        ConfigError: names `--out` and the path.
+    """
+    if _is_something_else(path):
+        raise ConfigError(f"--out {path}: is there and is no ordinary file; give another path")
+
+
+def _is_something_else(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
 class atomic_path:
-    """Context: a temporary file next to `path` that replaces it if the block raises no error."""
+    """Context: a temporary file next to `path` that replaces it if the block raises no error.
+
+    Raises:
+        FileExistsError: a device, a folder or the like is at `path`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
     def __enter__(self) -> Path:
+        if _is_something_else(self._path):
+            raise FileExistsError(errno.EEXIST, "is there and is no ordinary file", str(self._path))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return self._temporary
 

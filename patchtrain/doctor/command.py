@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +25,18 @@ from patchtrain.doctor.checks import CHECKS, Check
 from patchtrain.doctor.finding import FAILED, SKIPPED, Finding
 from patchtrain.doctor.runner import run_check
 from patchtrain.errors import ConfigError
-from patchtrain.files import atomic_path, check_writable
+from patchtrain.files import atomic_path, check_replaceable, check_writable
 from patchtrain.memory.driver import Gpu, driver_version, facts_of
-from patchtrain.memory.facts import ASSUMED, GpuFacts, remember
+from patchtrain.memory.facts import ASSUMED, PAGE_BYTES, GpuFacts, remember
 from patchtrain.units import format_bytes
 
 EXIT_GOOD, EXIT_FAILED, EXIT_NO_GPU, EXIT_NO_ROOM = range(4)
 
 NEEDED_FREE_BYTES = 3 * 10**9
 """The checks need this much of the GPU; `auto` is checked where 4 GB are free as well."""
+
+_ASKING_S = 60
+"""Longest time for a process to say how much memory is free."""
 
 Findings = dict[str, Finding]
 """By the name of the check."""
@@ -51,6 +57,8 @@ def doctor(device_name: str, *, is_quick: bool, out: Path | None) -> int:
         raise ConfigError(f"--device {device_name!r} is no GPU; use cuda or cuda:N")
     if out is not None:
         check_writable(out if out.is_dir() else out.parent)
+        if not out.is_dir():
+            check_replaceable(out)
     started = time.perf_counter()
     checks = [check for check in CHECKS if check.is_quick or not is_quick]
     try:
@@ -61,7 +69,7 @@ def doctor(device_name: str, *, is_quick: bool, out: Path | None) -> int:
         _write(file, "no GPU", findings, None, time.perf_counter() - started)
         print(f"no usable GPU: {error}")
         return EXIT_NO_GPU
-    free_bytes = gpu.free_bytes()
+    free_bytes = _free_bytes(gpu)
     if free_bytes is not None and free_bytes < NEEDED_FREE_BYTES:
         print(
             f"nothing judged: {device_name} has {format_bytes(free_bytes)} free of "
@@ -78,6 +86,22 @@ def doctor(device_name: str, *, is_quick: bool, out: Path | None) -> int:
     gpu_name = torch.cuda.get_device_name(gpu.device)
     _write(out, gpu_name, findings, facts, time.perf_counter() - started)
     return _conclude(findings)
+
+
+def _free_bytes(gpu: Gpu) -> int | None:
+    """Return what the GPU has left; None if nobody says. This process makes no context, which would
+    stand in the way of the checks.
+    """
+    unused_bytes = gpu.unused_bytes()
+    if unused_bytes is not None:
+        return unused_bytes
+    asked = f"import torch; print(torch.cuda.mem_get_info({gpu.device.index or 0})[0])"
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [sys.executable, "-c", asked], capture_output=True, text=True, timeout=_ASKING_S
+        )
+        return int(done.stdout)
+    return None
 
 
 def _run(checks: Sequence[Check], device_name: str) -> Findings:
@@ -118,8 +142,10 @@ def _facts(device_name: str, findings: Findings) -> GpuFacts | None:
         driver=driver_version(),
         torch=str(torch.__version__),
         total_bytes=properties.total_memory,
-        context_bytes=measured["context_bytes"],
+        context_bytes=max(measured["by_precision"].values()),
+        context_by_precision=measured["by_precision"],
         workspace_bytes=workspace,
+        page_bytes=segments.get("page_bytes") or PAGE_BYTES,
         expandable_segments=segments.get("expandable_segments", False),
         lists_process=measured["lists_process"],
     )

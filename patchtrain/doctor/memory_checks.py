@@ -57,13 +57,12 @@ def context(device: torch.device) -> Finding:
                 "run on a GPU that no one else uses, or where the driver lists processes",
                 is_measured=False,
             )
-        found[precision] = guard.facts.context_bytes
+        found[precision] = guard.facts.context_by_precision[precision]
         level = "listed by the driver" if guard.facts.lists_process else "by difference"
         guard.release()
     told = ", ".join(f"{name} {format_bytes(size)}" for name, size in found.items())
     return passed(
         f"after a warm-up: {told} ({level})",
-        context_bytes=max(found.values()),
         by_precision=found,
         lists_process=level == "listed by the driver",
         is_measured=True,

@@ -17,6 +17,7 @@ from patchtrain.doctor.trials import build_engine, gradients, random_batch, trai
 from patchtrain.estimation.predict import estimate
 from patchtrain.memory.driver import Gpu
 from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain.memory.facts import ASSUMED
 from patchtrain.memory.guards import guard_for
 from patchtrain.units import format_bytes
 
@@ -58,6 +59,9 @@ def prediction(name: str, device: torch.device) -> Finding:
     if peak.process_bytes is not None and peak.process_bytes > predicted.needed_bytes:
         over = format_bytes(peak.process_bytes - predicted.needed_bytes)
         return failed(f"the process held {over} more than needed_bytes", _REPORT, **figures)
+    is_assumed = guard.facts is None or guard.facts.workspace_bytes == ASSUMED.workspace_bytes
+    if is_assumed:  # nobody has measured the workspace yet
+        more_bytes += ASSUMED.workspace_bytes
     if most > max(factor * held, held + more_bytes):
         return warned(f"{told}: a loose prediction", "budgets will be used less", **figures)
     return passed(told, **figures)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchtrain.estimation.rounding import round_up
+from patchtrain.memory.facts import PAGE_BYTES
 from patchtrain.memory.meter import BLOCK_BYTES
 
 # Legend: sizes and addresses are counted in BLOCK_BYTES; `end` is the first address after a block.
@@ -62,6 +63,7 @@ def simulate(
     num_bytes: Sequence[int] | NDArray[np.integer],
     *,
     expandable_segments: bool = True,
+    page_bytes: int = PAGE_BYTES,
     limit_bytes: int | None = None,
 ) -> AllocatorPeak:
     """Replay a trace and return its peaks.
@@ -78,6 +80,7 @@ def simulate(
         block_ids: names of blocks; a freed name can be used again.
         num_bytes: bytes asked for; any negative number frees.
         expandable_segments: torch's setting of that name; False is its native mode.
+        page_bytes: step in which a segment for large blocks grows.
         limit_bytes: what `torch.cuda.set_per_process_memory_fraction` allows; None sets no limit.
 
     Raises:
@@ -90,7 +93,8 @@ def simulate(
             f"len(num_bytes)={len(sizes)} differs from len(block_ids)={len(names)}; "
             "give both for every event"
         )
-    allocator = _Allocator(expandable_segments, limit_bytes)
+    pages = page_bytes // BLOCK_BYTES if expandable_segments else None
+    allocator = _Allocator(pages, limit_bytes)
     fits = _replay(allocator, names, sizes)
     return AllocatorPeak(
         allocated_bytes=allocator.most_allocated * BLOCK_BYTES,
@@ -301,13 +305,17 @@ _Block = tuple[_Pool, int, int]
 
 
 class _Allocator:
-    """The two pools, and the limit on what they hold together."""
+    """The two pools, and the limit on what they hold together.
 
-    def __init__(self, expandable_segments: bool, limit_bytes: int | None) -> None:
+    Args:
+        page: step in which the large pool's segment grows; None: it makes new ones.
+    """
+
+    def __init__(self, page: int | None, limit_bytes: int | None) -> None:
         self._limit = None if limit_bytes is None else limit_bytes // BLOCK_BYTES
-        if expandable_segments:
+        if page is not None:
             self._small: _Pool = _ExpandablePool(_SMALL_SEGMENT)
-            self._large: _Pool = _ExpandablePool(_LARGE_SEGMENT)
+            self._large: _Pool = _ExpandablePool(page)
         else:
             self._small = _NativePool(largest_unsplit_rest=0)
             self._large = _NativePool(_LARGEST_UNSPLIT_REST)

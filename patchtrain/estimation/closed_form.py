@@ -50,31 +50,45 @@ class Member:
 
 
 def member_of(
-    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int
+    config: TrialConfig,
+    num_classes: int,
+    target: torch.device,
+    num_validated: int,
+    *,
+    with_gaps: bool = False,
 ) -> Member:
-    """Return the family of `config`, whose chunk is not `auto`, and its place in the family."""
-    short = shortened(config)
+    """Return the family of `config`, whose chunk is not `auto`, and its place in the family. With
+    gaps each is a family of its own: the size of a first, smaller chunk follows no closed form.
+    """
+    short = shortened(config, with_gaps=with_gaps)
     values = {name: getattr(short, name) for name in memory_settings() if name not in _VARIABLES}
     variables, passes = _variables_and_passes(config, num_validated)
     described = [values, passes, num_classes, target.type, num_validated, _versions()]
+    described += [variables] if with_gaps else []
     name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
     return Member(name, variables)
 
 
 def trace_of(
-    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
+    config: TrialConfig,
+    num_classes: int,
+    target: torch.device,
+    num_validated: int | None = None,
+    *,
+    with_gaps: bool = False,
 ) -> tuple[Trace, str]:
     """Return what `config` allocates and frees, and where that came from: `cache` (it was run
     before), `closed form` or `dry run`.
 
     Args:
         num_validated: images of a validation batch; None: `config.batch_size`.
+        with_gaps: see `dry_run`.
 
     Raises:
         ConfigError: the network cannot be built or trained.
     """
     num_validated = num_validated or config.batch_size
-    member = member_of(config, num_classes, target, num_validated)
+    member = member_of(config, num_classes, target, num_validated, with_gaps=with_gaps)
     # the user's own code may change under the same name: nothing about it is kept on disk, and in
     # memory only as long as its module is not loaded again
     own = catalog.own_parts(config)
@@ -87,7 +101,7 @@ def trace_of(
     if known is not None:
         return known
     try:
-        trace = dry_run(config, num_classes, target, num_validated)
+        trace = dry_run(config, num_classes, target, num_validated, with_gaps=with_gaps)
     except Exception as error:
         check_network(config)  # raises an error that says what is wrong
         if own and not isinstance(error, ConfigError):

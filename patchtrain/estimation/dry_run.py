@@ -33,8 +33,11 @@ from patchtrain.step.encoder import Part
 from patchtrain.tasks import build_network, parts_of
 
 
-def shortened(config: TrialConfig) -> TrialConfig:
+def shortened(config: TrialConfig, *, with_gaps: bool = False) -> TrialConfig:
     """Return `config` with the fewest inner iterations that show everything that happens in memory.
+
+    Args:
+        with_gaps: a second iteration too, which finds the gaps that the first has left.
 
     The first batch must end after an optimizer step, and the second must find in memory everything
     that a batch can find: gradients left by the batch before, if any can be, and by the iteration
@@ -42,7 +45,7 @@ def shortened(config: TrialConfig) -> TrialConfig:
     """
     iterations = config.inner_iterations if config.samples_patches else 1
     if config.accumulation_steps == 1:
-        wanted, accumulation = 1, 1
+        wanted, accumulation = min(iterations, 1 + with_gaps), 1
     elif iterations % config.accumulation_steps == 0:
         wanted, accumulation = 2, 2
     else:
@@ -114,10 +117,12 @@ class _DryEngine(Engine):
         network: Network,
         fake_mode: FakeTensorMode,
         target: torch.device,
+        with_gaps: bool,
     ) -> None:
         self._ready = network
         self._fake_mode = fake_mode
         self._target = target
+        self._with_gaps = with_gaps
         super().__init__(config, num_classes, guard, batches_per_epoch=1, epochs=1)
 
     def _build_network(self, num_classes: int) -> Network:
@@ -141,7 +146,8 @@ class _DryEngine(Engine):
 
     def _representative(self, parts: Sequence[Part], /) -> Sequence[Part]:
         # the first finds no gradients in memory; the second does, as do all after it
-        return parts[-2:]
+        first = parts[:-2][: int(self._with_gaps)]  # may be smaller, and leaves other gaps
+        return [*first, *parts[-2:]]
 
     def _read_loss(self, loss: Tensor) -> float:
         return 0.0
@@ -207,26 +213,35 @@ class _NoRandomFills(TorchDispatchMode):
 
 
 def dry_run(
-    config: TrialConfig, num_classes: int, target: torch.device, num_validated: int | None = None
+    config: TrialConfig,
+    num_classes: int,
+    target: torch.device,
+    num_validated: int | None = None,
+    *,
+    with_gaps: bool = False,
 ) -> Trace:
     """Return what training and validation of `config` allocate and free.
 
     Args:
         target: the device to train on, which need not be there.
         num_validated: images of a validation batch; None: `config.batch_size`.
+        with_gaps: run what decides where gaps are between blocks too. It does not change what
+            tensors hold, but what an allocator holds that cannot grow its segments.
 
     Raises:
         ConfigError: the network cannot be built or trained.
     """
-    config = shortened(replace(config, weights="none", budget=None, device="cpu"))
+    config = replace(config, weights="none", budget=None, device="cpu")
+    config = shortened(config, with_gaps=with_gaps)
     num_validated = num_validated or config.batch_size
     parts_of(config).check_names(config)  # imports the user's own modules outside of any mode
     # on CUDA what the first batch leaves decides where the allocator finds room later
     num_first = config.batch_size if target.type == "cuda" else 1
     try:
-        return _run(config, num_classes, target, num_first, num_validated)
+        return _run(config, num_classes, target, num_first, num_validated, with_gaps)
     except ValueError:  # batch norm over a batch of pooled values needs two images
-        return _run(config, num_classes, target, min(2, config.batch_size), num_validated)
+        num_first = min(2, config.batch_size)
+        return _run(config, num_classes, target, num_first, num_validated, with_gaps)
 
 
 def _run(
@@ -235,6 +250,7 @@ def _run(
     target: torch.device,
     num_first: int,
     num_validated: int,
+    with_gaps: bool,
 ) -> Trace:
     """Run a batch of `num_first` images, to create the optimizer's state, then a whole batch and a
     validation batch. If a batch is one iteration, run as many batches as a step takes.
@@ -244,7 +260,7 @@ def _run(
         with _NoRandomFills():
             network = build_network(config, num_classes).train()
         with without_content(target, guard, is_16_bits=config.is_16_bits) as fake_mode:
-            engine = _DryEngine(config, num_classes, guard, network, fake_mode, target)
+            engine = _DryEngine(config, num_classes, guard, network, fake_mode, target, with_gaps)
             del network
             generator = torch.Generator()
             first = ShapeBatch.blank(num_first, config)

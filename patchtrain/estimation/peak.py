@@ -15,7 +15,7 @@ import torch
 
 from patchtrain.config import TrialConfig
 from patchtrain.estimation.allocator import AllocatorPeak, simulate
-from patchtrain.memory.facts import PAGE_BYTES, GpuFacts, allocator_limit_bytes
+from patchtrain.memory.facts import GpuFacts
 from patchtrain.memory.meter import BLOCK_BYTES, CATEGORIES
 from patchtrain.memory.trace import Trace, TracePeak
 
@@ -73,7 +73,7 @@ class Estimate:
         """What torch's CUDA allocator will hold at most, cached blocks and gaps included; on CUDA
         with a page for the gaps that repeats leave, which the estimate leaves out.
         """
-        page_bytes = 0 if self.device == "cpu" else PAGE_BYTES
+        page_bytes = 0 if self.device == "cpu" else self.facts.page_bytes
         return self._simulated(None).reserved_bytes + page_bytes
 
     @cached_property
@@ -84,9 +84,8 @@ class Estimate:
         if self.device == "cpu":
             return self.predicted_peak_bytes
         _, num_bytes = self._requests()
-        room_bytes = max(max(num_bytes) + 2 * 2**20, PAGE_BYTES)
-        if self.facts.expandable_segments:
-            room_bytes += PAGE_BYTES  # by which the allocator's limit is lower, see its function
+        room_bytes = max(max(num_bytes) + 2 * 2**20, self.facts.page_bytes)
+        room_bytes += self.facts.growth_bytes  # by which the allocator's limit is lower
         return self.predicted_reserved_bytes + room_bytes + self.facts.context_bytes
 
     def fits(self, budget_bytes: int) -> bool:
@@ -95,11 +94,7 @@ class Estimate:
         """
         if self.device == "cpu" or self.needed_bytes <= budget_bytes:
             return self.needed_bytes <= budget_bytes
-        limit_bytes = allocator_limit_bytes(
-            budget_bytes,
-            self.facts.context_bytes,
-            expandable_segments=self.facts.expandable_segments,
-        )
+        limit_bytes = self.facts.allocator_limit_bytes(budget_bytes, self.facts.context_bytes)
         return limit_bytes > 0 and self._simulated(limit_bytes).fits
 
     def to_json(self) -> dict[str, Any]:
@@ -140,6 +135,7 @@ class Estimate:
         return simulate(
             *self._requests(),
             expandable_segments=self.facts.expandable_segments,
+            page_bytes=self.facts.page_bytes,
             limit_bytes=limit_bytes,
         )
 

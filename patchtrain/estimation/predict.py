@@ -37,7 +37,10 @@ def estimate(
     facts = facts or facts_of(target)
     if config.patch_microbatch == "auto":
         config = _with_largest_chunk(config, num_validated, facts)
-    trace, source = trace_of(config, num_classes(config), target, num_validated)
+    with_gaps = target.type == "cuda" and not facts.expandable_segments
+    trace, source = trace_of(
+        config, num_classes(config), target, num_validated, with_gaps=with_gaps
+    )
     return Estimate(config, source, time.perf_counter() - started, facts, trace, target)
 
 

@@ -147,7 +147,9 @@ def _group_norm_backward(
 
 def _softmax_backward(gradient: Tensor, outputs: Tensor, *_: Any) -> list[int]:
     product = outputs.numel() * max(gradient.element_size(), outputs.element_size())
-    return [product, *_copies(outputs)]
+    # the product lies like the gradient
+    copies = [] if gradient.is_contiguous() else [product]
+    return [product, *copies, *_copies(outputs)]
 
 
 def _safe_softmax(values: Tensor, dim: int, *_: Any, **__: Any) -> list[int]:
@@ -202,6 +204,7 @@ def _sorting_bytes(num: int) -> int:
 
 _RULES: dict[Any, Callable[..., list[int]]] = {
     _ATEN._log_softmax.default: _first,
+    _ATEN._log_softmax_backward_data.default: _first_two,
     _ATEN._safe_softmax.default: _safe_softmax,
     _ATEN._scaled_dot_product_efficient_attention.default: efficient_scratch,
     _ATEN._scaled_dot_product_efficient_attention_backward.default: efficient_backward_scratch,

@@ -38,7 +38,6 @@ from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.facts import (
     ASSUMED,
     GpuFacts,
-    allocator_limit_bytes,
     recall,
     remember,
 )
@@ -113,6 +112,8 @@ class CudaGuard(MemoryGuard):
             )
             self._cap(budget_bytes)
         self._num_refused = self._count_refused()
+        self._judged: BaseException | None = None
+        """An error of a phase that did not mean that memory ran out."""
         self.cap_level = self._level()
         self.start_peak()
 
@@ -140,7 +141,7 @@ class CudaGuard(MemoryGuard):
         self._stop_watchdog()
         if error is None:
             self._check()
-        elif self._is_out_of_memory(error, self._num_refused):
+        elif error is not self._judged and self._is_out_of_memory(error, self._num_refused):
             raise self._as_budget_exceeded(error) from error
 
     @contextmanager
@@ -158,8 +159,9 @@ class CudaGuard(MemoryGuard):
             try:
                 yield
             except RuntimeError as error:
-                if self._is_out_of_memory(error, num_refused):
+                if error is not self._judged and self._is_out_of_memory(error, num_refused):
                     raise self._as_budget_exceeded(error) from error
+                self._judged = error  # an earlier phase's refusal says nothing about it
                 raise
         self._check()
 
@@ -253,16 +255,15 @@ class CudaGuard(MemoryGuard):
             name=self._gpu.name,
             driver=driver,
             torch=version,
-            context_bytes=context_bytes,
+            context_by_precision={**found.context_by_precision, self._precision: context_bytes},
         )
+        found = replace(found, context_bytes=max(found.context_by_precision.values()))
         if found != known:
             remember(found)
         return found
 
     def _cap(self, budget_bytes: int) -> None:
-        limit_bytes = allocator_limit_bytes(
-            budget_bytes, self._context_bytes, expandable_segments=bool(self.expandable_segments)
-        )
+        limit_bytes = self.facts.allocator_limit_bytes(budget_bytes, self._context_bytes)
         fraction = limit_bytes / self._gpu.cuda_total_bytes
         torch.cuda.set_per_process_memory_fraction(fraction, self.device)
 

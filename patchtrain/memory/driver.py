@@ -109,8 +109,13 @@ class Gpu:
         memory = self._memory()
         return None if memory is None else int(memory.used)
 
+    def unused_bytes(self) -> int | None:
+        """Return what no process holds, by NVML; None without it."""
+        memory = self._memory()
+        return None if memory is None else int(memory.free)
+
     def free_bytes(self) -> int | None:
-        """Return what CUDA could still give to this process."""
+        """Return what CUDA could still give to this process; makes a context."""
         with suppress(RuntimeError):
             return torch.cuda.mem_get_info(self._index)[0]
         return None

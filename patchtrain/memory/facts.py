@@ -18,7 +18,7 @@ from patchtrain.cache import cache_dir
 from patchtrain.files import atomic_path
 
 PAGE_BYTES = 20 * 2**20
-"""Step in which torch's allocator grows an expandable segment for large blocks."""
+"""Step in which torch's allocator grows a segment for large blocks, where nobody measured it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,14 @@ class GpuFacts:
     total_bytes: int | None
     """Memory that CUDA reports; None in the assumption."""
     context_bytes: int
-    """Held outside torch's allocator after a warm-up: CUDA's context, kernels, libraries."""
+    """Held outside torch's allocator after a warm-up: CUDA's context, kernels, libraries. The most
+    of all precisions."""
+    context_by_precision: Mapping[str, int]
+    """The same for each precision, as it was last measured."""
     workspace_bytes: int
     """Scratch memory of cuBLAS and cuDNN, which torch's allocator serves."""
+    page_bytes: int
+    """Step in which torch's allocator grows a segment for large blocks, if it can."""
     expandable_segments: bool
     """Whether torch's allocator can grow its segments there."""
     lists_process: bool
@@ -44,6 +49,19 @@ class GpuFacts:
     def is_measured(self) -> bool:
         """Whether this was measured on a device and is not the assumption."""
         return bool(self.name)
+
+    @property
+    def growth_bytes(self) -> int:
+        """Step in which torch's allocator grows a segment for large blocks; 0 if it cannot."""
+        return self.page_bytes if self.expandable_segments else 0
+
+    def allocator_limit_bytes(self, budget_bytes: int, context_bytes: int) -> int:
+        """Return the limit for torch's allocator with which the whole process keeps to the budget.
+
+        torch compares with its limit before it rounds up to whole pages, so a growing segment may
+        pass the limit by part of a page.
+        """
+        return max(0, budget_bytes - context_bytes - self.growth_bytes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON values."""
@@ -55,7 +73,11 @@ class GpuFacts:
         if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(cls)}:
             return None
         facts = cls(**values)
-        sizes = (facts.context_bytes, facts.workspace_bytes, facts.total_bytes or 0)
+        if not isinstance(facts.context_by_precision, Mapping):
+            return None
+        contexts = facts.context_by_precision.values()
+        sizes = (facts.context_bytes, facts.workspace_bytes, facts.page_bytes, *contexts)
+        sizes += (facts.total_bytes or 0,)
         texts = (facts.name, facts.driver, facts.torch)
         flags = (facts.expandable_segments, facts.lists_process)
         is_whole = (
@@ -72,24 +94,14 @@ ASSUMED = GpuFacts(
     torch="",
     total_bytes=None,
     context_bytes=600 * 2**20,
+    context_by_precision={},
     workspace_bytes=96 * 2**20,
+    page_bytes=PAGE_BYTES,
     expandable_segments=True,
     lists_process=True,
 )
 """What is assumed of a GPU that nobody has measured: 600 MiB of context; 96 MiB of workspace, for
 cuBLAS (32 MiB on Hopper, less before) and the convolutions."""
-
-
-def allocator_limit_bytes(
-    budget_bytes: int, context_bytes: int, *, expandable_segments: bool
-) -> int:
-    """Return the limit for torch's allocator with which the whole process keeps to the budget.
-
-    torch compares with its limit before it rounds up to whole pages, so an expandable segment may
-    pass the limit by part of a page.
-    """
-    page_bytes = PAGE_BYTES if expandable_segments else 0
-    return max(0, budget_bytes - context_bytes - page_bytes)
 
 
 def worst(found: Sequence[GpuFacts]) -> GpuFacts:
@@ -104,6 +116,7 @@ def worst(found: Sequence[GpuFacts]) -> GpuFacts:
         most,
         total_bytes=min(sizes, default=None),
         workspace_bytes=max(facts.workspace_bytes for facts in found),
+        page_bytes=max(facts.page_bytes for facts in found),
         expandable_segments=all(facts.expandable_segments for facts in found),
         lists_process=all(facts.lists_process for facts in found),
     )

@@ -31,8 +31,7 @@ class Neighbours:
     def join(self) -> None:
         """Add this process, if the folder can be written."""
         with suppress(OSError):
-            self._folder.mkdir(exist_ok=True)
-            self._folder.chmod(_FOR_ALL)
+            self._make_folder()
         with suppress(OSError):
             (self._folder / str(os.getpid())).touch()
 
@@ -52,8 +51,8 @@ class Neighbours:
     def turn(self) -> Iterator[bool]:
         """Context: no other process measures; the value is whether that is sure."""
         try:
-            self._folder.mkdir(exist_ok=True)
-            handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+            self._make_folder()
+            handle = _opened(self._folder / "lock")
         except OSError:
             yield False
             return
@@ -61,6 +60,22 @@ class Neighbours:
             yield _locked(handle)
         finally:
             os.close(handle)  # which gives the lock back
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # another user's, who has done it
+            self._folder.chmod(_FOR_ALL)
+
+
+def _opened(lock: Path) -> int:
+    """Open a file that all users can lock, whoever made it and whatever the mask of new files."""
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return os.open(lock, os.O_RDONLY)
+    with suppress(PermissionError):
+        os.fchmod(handle, 0o666)
+    return handle
 
 
 def _locked(handle: int) -> bool:

@@ -13,22 +13,24 @@ _CERTAIN = re.compile(
     r"CUDA out of memory\. Tried to allocate"
     r"|CUDA error: out of memory"
     r"|CUDA driver error: out of memory"
-    r"|CU\w+_ALLOC_FAILED"
+    r"|CU\w+_(?:ALLOC|ALLOCATION)_FAILED"
     r"|cudaErrorMemoryAllocation"
     r"|CUDA_ERROR_OUT_OF_MEMORY"
     # torch before 2.14 fails in its report of who holds the memory that ran out
     r"|NVML_SUCCESS == .*INTERNAL ASSERT FAILED.*CUDACachingAllocator",
     re.DOTALL,
 )
-_AMBIGUOUS = re.compile(
+_NO_START = re.compile(
     r"unable to find an engine"
-    r"|No execution plans support the graph"
-    r"|CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"
-    r"|CU(?:BLAS|DNN)_STATUS_NOT_SUPPORTED"
+    r"|Unable to find a valid cuDNN algorithm"
+    r"|No (?:valid )?execution plans"
+    r"|CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR)"
     r"|INTERNAL ASSERT FAILED.*CUDACachingAllocator",
-    re.DOTALL,
+    re.IGNORECASE | re.DOTALL,
 )
-"""What libraries say when they were refused memory, and when something else went wrong."""
+"""What libraries say when they could not start, for lack of memory or for another reason."""
+_FAILURE = re.compile(r"CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_(?:EXECUTION_FAILED|NOT_SUPPORTED)")
+"""What is said when a request was refused, and when something else went wrong."""
 
 _ASKED = re.compile(r"(?:Tried to allocate|Requested size:) ([\d.]+) (bytes|KiB|MiB|GiB)")
 _UNIT_BYTES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -51,8 +53,10 @@ def is_out_of_memory(error: BaseException, *, was_refused: bool, free_bytes: int
     text = str(error)
     if _CERTAIN.search(text):
         return True
+    if was_refused and _FAILURE.search(text):
+        return True
     is_full = free_bytes is not None and free_bytes < NEXT_TO_NOTHING_BYTES
-    return bool(_AMBIGUOUS.search(text)) and (was_refused or is_full)
+    return bool(_NO_START.search(text)) and (was_refused or is_full)
 
 
 def asked_bytes_of(error: BaseException) -> int | None:

@@ -18,6 +18,7 @@ from patchtrain.memory.platform import is_tegra, is_wsl
 
 _VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 """torch reads its allocator's settings from these; which hides the other differs by version."""
+_OFF = "PYTORCH_NO_CUDA_MEMORY_CACHING"
 _GROWING = "expandable_segments:True"
 _NATIVE = "expandable_segments:False"
 
@@ -28,20 +29,24 @@ def choose_segments(gpu: Gpu) -> None:
     What the user has set stays.
 
     Raises:
-        ConfigError: the user asked for growing segments where torch would crash.
+        ConfigError: the user asked for growing segments where torch would crash, or turned the
+            allocator off.
     """
+    if os.environ.get(_OFF) is not None:
+        raise ConfigError(
+            f"{_OFF}={os.environ[_OFF]!r} turns off torch's allocator, which counts memory and "
+            "holds the budget; unset it"
+        )
     reason = why_native(gpu)
-    for name in _VARIABLES:
-        value = os.environ.get(name)
-        if value is None:
-            continue
+    given = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    for name, value in given.items():
         if reason and _GROWING.lower() in value.replace(" ", "").lower():
             raise ConfigError(
                 f"{name}={value!r}: expandable_segments would crash torch here, as {reason}; "
                 "take it out"
             )
-        return
-    _set(_NATIVE if reason else _GROWING)
+    if not given:
+        _set(_NATIVE if reason else _GROWING)
 
 
 def create_context(device: torch.device) -> bool | None:

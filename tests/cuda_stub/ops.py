@@ -127,7 +127,7 @@ def _convolution_backward(
             _called("convolution_backward", *kept)
     del kept
     if wanted[2]:
-        results[2] = gradient.sum((0, 2, 3))
+        results[2] = gradient.sum([0, *range(2, gradient.dim())])
     return tuple(results)
 
 

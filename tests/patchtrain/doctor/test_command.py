@@ -76,7 +76,7 @@ FULL = "from cuda_stub.books import BOOKS\nBOOKS.other_bytes = BOOKS.total_bytes
 def test_too_little_free_memory_judges_nothing(stub, tmp_path):
     done = run_on_stub(tmp_path, script=FULL)
     assert done.returncode == 3, done.stderr
-    assert done.stdout.startswith("nothing judged: cuda:0 has 1.") and "3GB" in done.stdout
+    assert done.stdout.startswith("nothing judged: cuda:0 has 2.147GB") and "3GB" in done.stdout
     done = run_on_stub(tmp_path, "--device", "cuda:9")
     assert done.returncode == 2 and "failed" not in done.stdout
     assert "1 CUDA devices found" in done.stdout

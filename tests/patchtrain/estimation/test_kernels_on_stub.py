@@ -95,6 +95,19 @@ class Attention(nn.Module):
         return tokens.transpose(1, 2).reshape(num, 96, *pixels.shape[2:])
 
 
+class TalkingHeads(Attention):
+    """Attention whose heads are mixed before and after the softmax, as CaiT has it."""
+
+    def __init__(self):
+        super().__init__(self._talk, num_heads=4)
+        self.before, self.after = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def _talk(self, q, k, v):
+        shares = self.before((q @ k.transpose(-2, -1)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        shares = self.after(shares.softmax(-1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return shares @ v
+
+
 class OverChannels(nn.Module):
     """A layer over the last axis, at each pixel."""
 
@@ -188,6 +201,7 @@ LAYERS = {
     "fused attention of 12 features": lambda: Attention(
         functional.scaled_dot_product_attention, num_heads=8
     ),
+    "talking heads": TalkingHeads,
     "squeeze and excitation": Excited,
     "residual": lambda: Residual(nn.Conv2d(96, 96, 1), nn.BatchNorm2d(96)),
     "pad by reflection": lambda: nn.ReflectionPad2d(0),
