@@ -234,6 +234,8 @@ def test_progress_is_reported_after_each_batch():
     [
         ({"device": "tpu"}, "device='tpu' is not supported"),
         ({"device": "cuda:99"}, "device='cuda:99' is not there"),
+        ({"device": "cuda:256"}, "device='cuda:256': torch numbers no more than 128 GPUs"),
+        ({"device": "cuda:-1"}, "device='cuda:-1' is not supported"),
         ({"backbone": "nope"}, "backbone='nope' is not a network"),
     ],
 )

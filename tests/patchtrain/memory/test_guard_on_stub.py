@@ -16,6 +16,7 @@ import torch
 from cuda_stub.server import Failed
 
 from patchtrain.errors import ConfigError
+from patchtrain.memory.cuda import _measured
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.facts import ASSUMED, PAGE_BYTES, recall, remember
 from patchtrain.memory.guards import guard_for
@@ -414,6 +415,21 @@ def test_what_the_warm_up_of_another_precision_loads_belongs_to_the_context(stub
     assert limit == BUDGET - second - PAGE_BYTES and "unknown" not in level
 
 
+def contexts_by_precision():
+    guard_for(DEVICE, BUDGET, "bf16")
+    books().context_bytes -= 100 * MIB  # as another process finds it that loads less
+    _measured.clear()
+    facts = guard_for(DEVICE, BUDGET).facts
+    return [facts.context_bytes, dict(facts.context_by_precision), limit_bytes()]
+
+
+def test_the_context_of_each_precision_is_kept_and_the_most_counts(stub):
+    most, by_precision, limit = stub.run(contexts_by_precision)
+    assert by_precision == {"bf16": CONTEXT, "fp32": CONTEXT - 100 * MIB}
+    assert most == CONTEXT
+    assert limit == BUDGET - by_precision["fp32"] - PAGE_BYTES  # a trial counts with its own
+
+
 def growth_unlisted(by_bytes, for_others):
     books().own_row = HIDDEN
     guard = guard_for(DEVICE, BUDGET)
@@ -547,8 +563,8 @@ def test_where_segments_cannot_grow_they_are_native(stub, device, platform):
     assert (told, grows) == ("completed", [False, False])
 
 
-def with_settings(name, value):
-    os.environ[name] = value
+def with_settings(variables):
+    os.environ.update(variables)
     try:
         guard = guard_for(DEVICE, BUDGET)
     except ConfigError as error:
@@ -558,11 +574,22 @@ def with_settings(name, value):
 
 @pytest.mark.parametrize("name", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
 def test_what_the_user_set_stays_unless_torch_would_crash(stub, name):
-    assert stub.run(with_settings, name, "max_split_size_mb:64") is False
+    assert stub.run(with_settings, {name: "max_split_size_mb:64"}) is False
     crashing = {"nvml_status": 9}
-    told = stub.run(with_settings, name, "expandable_segments:True", device=crashing)
+    growing = {name: "expandable_segments:True"}
+    told = stub.run(with_settings, growing, device=crashing)
     assert told.startswith(f"{name}='expandable_segments:True': expandable_segments would crash")
     assert "take it out" in told
+    harmless = {"PYTORCH_ALLOC_CONF": "max_split_size_mb:64", **growing}
+    if len(harmless) == 2:
+        told = stub.run(with_settings, harmless, device=crashing)
+        assert told.startswith(f"{name}='expandable_segments:True': expandable_segments would")
+
+
+def test_an_allocator_that_is_turned_off_is_refused(stub):
+    told = stub.run(with_settings, {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
+    assert "PYTORCH_NO_CUDA_MEMORY_CACHING='1' turns off torch's allocator" in told
+    assert told.endswith("unset it")
 
 
 # --- what libraries say when memory runs out ---
@@ -587,6 +614,7 @@ CERTAIN = [
     "CUDA driver error: out of memory",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     "cuFFT error: CUFFT_ALLOC_FAILED",
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has",
     'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/c10/cuda/CUDACachingAllocator.cpp":1165, please',
@@ -595,6 +623,8 @@ AMBIGUOUS = [
     "GET was unable to find an engine to execute this computation",
     "cuDNN Frontend error: [cudnn_frontend] Error: No execution plans support the graph.",
     "FIND was unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm to run convolution",
+    "No valid execution plans built.",
     "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
     "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
     "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
@@ -613,6 +643,32 @@ def test_what_may_mean_something_else_counts_if_memory_was_refused(stub, text):
     assert stub.run(library_says, text, 5 * GIB, None).startswith("BudgetExceeded: out of memory")
     assert stub.run(library_says, text, 0, 20 * MIB).startswith("BudgetExceeded: out of memory")
     assert stub.run(library_says, text, 0, None) == f"RuntimeError: {text}"
+
+
+FAILURES = [
+    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasGemmEx`",
+]
+
+
+@pytest.mark.parametrize("text", FAILURES)
+def test_a_failure_counts_only_if_memory_was_refused_in_the_same_phase(stub, text):
+    assert stub.run(library_says, text, 5 * GIB, None).startswith("BudgetExceeded: out of memory")
+    assert stub.run(library_says, text, 0, 20 * MIB) == f"RuntimeError: {text}"
+    assert stub.run(fails_later, text) == f"RuntimeError: {text}"
+
+
+def fails_later(text):
+    """A phase gets over a refusal, and a later one fails for another reason."""
+    guard = guard_for(DEVICE, BUDGET)
+    try:
+        with guard:
+            with guard.doing("fill"), suppress(torch.OutOfMemoryError):
+                block(5 * GIB)
+            with guard.doing("inner_iteration"), guard.doing("head"):
+                raise RuntimeError(text)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def test_other_errors_pass(stub):

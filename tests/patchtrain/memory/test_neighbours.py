@@ -78,3 +78,15 @@ def test_a_folder_that_cannot_be_made_is_no_error(folder, monkeypatch):
     assert mine.others() == []
     with mine.turn() as is_sure:
         assert not is_sure
+
+
+def test_the_lock_is_for_all_users(folder):
+    before = os.umask(0o077)
+    try:
+        with Neighbours("gpu").turn() as is_sure:
+            assert is_sure
+    finally:
+        os.umask(before)
+    lock = folder / "patchtrain-gpu-gpu" / "lock"
+    assert lock.stat().st_mode & 0o777 == 0o666
+    assert lock.parent.stat().st_mode & 0o777 == 0o777
