@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -317,3 +319,26 @@ def test_weights_need_not_be_there():
 
 def test_a_budget_is_not_enforced():
     assert predicted(tiny(method="downsampled", budget=1)).num_bytes > 1
+
+
+TRUNCATED = """
+import sys, torch
+from torch import nn
+from patchtrain.estimation import dry_run
+weight = torch.full((1000,), 1e9)  # as memory can be that was used before
+with dry_run._NoRandomFills():
+    if sys.argv[1] == "quickly":
+        with dry_run._without_truncation():
+            nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+    else:
+        nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+print(weight.abs().max().item() < 1)
+"""
+
+
+@pytest.mark.parametrize(("how", "is_drawn"), [("quickly", False), ("slowly", True)])
+def test_weights_that_are_drawn_until_they_suit_end(how, is_drawn):
+    """Nothing is drawn in a dry run, so that what does not suit would never change."""
+    words = [sys.executable, "-c", TRUNCATED, how]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == str(is_drawn), done.stderr
