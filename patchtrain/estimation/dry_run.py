@@ -36,12 +36,12 @@ from patchtrain.tasks import build_network, parts_of
 def shortened(config: TrialConfig, *, with_gaps: bool = False) -> TrialConfig:
     """Return `config` with the fewest inner iterations that show everything that happens in memory.
 
-    Args:
-        with_gaps: a second iteration too, which finds the gaps that the first has left.
-
     The first batch must end after an optimizer step, and the second must find in memory everything
     that a batch can find: gradients left by the batch before, if any can be, and by the iteration
     before.
+
+    Args:
+        with_gaps: a second iteration too, which finds the gaps that the first has left.
     """
     iterations = config.inner_iterations if config.samples_patches else 1
     if config.accumulation_steps == 1:
@@ -204,8 +204,8 @@ class TracingGuard(MemoryGuard):
 class _NoRandomFills(TorchDispatchMode):
     """Skips drawing the random numbers of new weights, which takes time and memory.
 
-    Who asks for the same numbers twice in a row may be drawing until they suit: the second time
-    they are drawn.
+    Some code draws again and again until it likes the numbers, and would never stop here. So if the
+    same shape is asked for twice in a row, the second time it really is drawn.
     """
 
     def __init__(self) -> None:
@@ -224,8 +224,8 @@ class _NoRandomFills(TorchDispatchMode):
 
 @contextmanager
 def _without_truncation() -> Iterator[None]:
-    """Context: torch leaves weights from a truncated normal distribution as they are; from 2.14 on
-    it would draw until no value is out of bounds.
+    """Context: `trunc_normal_` does nothing. From torch 2.14 on it draws again until every value is
+    within bounds.
     """
     name = "_no_grad_trunc_normal_"
     before = getattr(nn.init, name, None)

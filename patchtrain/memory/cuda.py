@@ -35,12 +35,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.driver import DriverError, Gpu, driver_version
 from patchtrain.memory.exceeded import BudgetExceeded
-from patchtrain.memory.facts import (
-    ASSUMED,
-    GpuFacts,
-    recall,
-    remember,
-)
+from patchtrain.memory.facts import ASSUMED, GpuFacts, recall, remember
 from patchtrain.memory.neighbours import Neighbours
 from patchtrain.memory.out_of_memory import asked_bytes_of, is_out_of_memory, reason_of
 from patchtrain.memory.precision import check_precision, fp32_precision

@@ -68,7 +68,7 @@ class Neighbours:
 
 
 def _opened(lock: Path) -> int:
-    """Open a file that all users can lock, whoever made it and whatever the mask of new files."""
+    """Open the lock file so that every user can lock it, no matter who created it."""
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:
