@@ -339,13 +339,15 @@ def placed(name, place):
     return nn.Sequential(nn.Conv2d(96, 96, 3, padding=1), LAYERS[name](), last)
 
 
-def cases(names):
-    places = [
-        ("alone", "fp32", (1, 16)),
-        *(("between", precision, (1, 16)) for precision in PRECISIONS),
-        *(("last", precision, (16,)) for precision in ("fp32", "bf16")),
-    ]
-    for name, (place, precision, sides) in itertools.product(names, places):
+PLACES = {
+    "alone": [("fp32", (1, 16))],
+    "between": [(precision, (1, 16)) for precision in PRECISIONS],
+    "last": [(precision, (16,)) for precision in ("fp32", "bf16")],
+}
+
+
+def cases(names, place):
+    for name, (precision, sides) in itertools.product(names, PLACES[place]):
         for layout, side in itertools.product((PLANAR, TOGETHER), sides):
             yield name, place, precision, layout, side
 
@@ -456,46 +458,52 @@ def start():
     gc.freeze()  # makes collecting quick
 
 
-def layers_held(names):
+def layers_held(names, place):
     start()
-    return [held(steps(*case, "cuda")) for case in cases(names)]
+    return [held(steps(*case, "cuda")) for case in cases(names, place)]
 
 
-def test_layers_take_what_is_counted(stub):
+@pytest.mark.parametrize(
+    "place", ["alone", pytest.param("between", marks=pytest.mark.slow), "last"]
+)
+def test_layers_take_what_is_counted(stub, place):
     names = [name for name in LAYERS if name not in COUNTED_HIGHER]
-    expected = stub.run(layers_held, names, limit_s=200)
+    expected = stub.run(layers_held, names, place, limit_s=200)
     wrong = [
         f"{case}: counted {found}, held {wanted}"
-        for case, wanted in zip(cases(names), expected, strict=True)
+        for case, wanted in zip(cases(names, place), expected, strict=True)
         if (found := counted(steps(*case, "cpu"), case[2])) != wanted
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def test_layers_that_are_counted_higher_take_no_more(stub):
-    expected = stub.run(layers_held, COUNTED_HIGHER, limit_s=200)
-    for case, wanted in zip(cases(COUNTED_HIGHER), expected, strict=True):
+@pytest.mark.parametrize("place", PLACES)
+def test_layers_that_are_counted_higher_take_no_more(stub, place):
+    expected = stub.run(layers_held, COUNTED_HIGHER, place, limit_s=200)
+    for case, wanted in zip(cases(COUNTED_HIGHER, place), expected, strict=True):
         found = counted(steps(*case, "cpu"), case[2])
         assert all(most >= taken for most, taken in zip(found, wanted, strict=True)), case
 
 
-def attentions_held():
+def attentions_held(step):
     start()
     num_processors = torch.cuda.get_device_properties(0).multi_processor_count
-    return num_processors, [held(attention_steps(case, "cuda")) for case in ATTENTIONS]
+    return num_processors, [held(attention_steps(case, "cuda")) for case in ATTENTIONS[::step]]
 
 
-def test_fused_attention_takes_what_is_counted(stub, monkeypatch):
-    num_processors, expected = stub.run(attentions_held, limit_s=200)
-    splits = [is_split(case) for case in ATTENTIONS]
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_fused_attention_takes_what_is_counted(stub, monkeypatch, step):
+    num_processors, expected = stub.run(attentions_held, step, limit_s=200)
+    attentions = ATTENTIONS[::step]
+    splits = [is_split(case) for case in attentions]
     most = [
         counted(attention_steps(case, "cpu"), case.precision)
-        for case in itertools.compress(ATTENTIONS, splits)
+        for case in itertools.compress(attentions, splits)
     ]
     monkeypatch.setattr(attention, "_NUM_PROCESSORS", (num_processors,))
     wrong = [
         f"{case}: counted {found}, held {wanted}"
-        for case, wanted in zip(ATTENTIONS, expected, strict=True)
+        for case, wanted in zip(attentions, expected, strict=True)
         if (found := counted(attention_steps(case, "cpu"), case.precision)) != wanted
     ]
     assert not wrong, "\n".join(wrong)
