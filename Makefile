@@ -19,11 +19,14 @@ $(STAMP): pyproject.toml
 sweep: $(STAMP) ## run the PANDA sweep on bundled sample slides, then write its report
 	$(RUN)/python sweeps/panda_budget.py $(ARGS)
 
+# what starts Ray stays in one process and takes longest, so tests keep their order: it starts early
+PARALLEL := --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
+
 test: $(STAMP) ## run the tests, JOBS=2 at a time
-	$(RUN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+	$(RUN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take minutes: every part under its contract suite
-	$(RUN)/python -m pytest -m slow --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+	$(RUN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
 gpu: $(STAMP) ## check this machine's GPU and run the tests that need one, then keep what was found
 	mkdir -p benchmarks/results/doctor
