@@ -24,7 +24,7 @@ from patchtrain.estimation.versions import BEFORE_2_14
 _ATEN = torch.ops.aten
 _FP32_BYTES = 4
 _INT64_BYTES = 8
-_HALVES = (torch.float16, torch.bfloat16)
+HALVES = (torch.float16, torch.bfloat16)
 _NUM_PROCESSORS = (28, 38, 46, 58, 72, 80, 84, 108, 114, 128, 132, 142, 148, 170, 188)
 """Of GPUs from an RTX 3060 to a B200; the trial may run on any of them."""
 _MOST_FEATURES_OF_FLASH = 256
@@ -70,7 +70,7 @@ def _fits_flash(inputs: Sequence[Tensor], is_causal: bool) -> bool:
     queries, keys, values = inputs
     return (
         _fits_any_kernel(inputs)
-        and queries.dtype in _HALVES
+        and queries.dtype in HALVES
         and queries.shape[-1] == values.shape[-1] <= _MOST_FEATURES_OF_FLASH
         and not (is_causal and queries.shape[2] != keys.shape[2])
     )
@@ -78,10 +78,10 @@ def _fits_flash(inputs: Sequence[Tensor], is_causal: bool) -> bool:
 
 def _fits_efficient(inputs: Sequence[Tensor]) -> bool:
     queries, keys, values = inputs
-    at_once = _FEATURES_AT_ONCE if queries.dtype in _HALVES else _FEATURES_AT_ONCE // 2
+    at_once = _FEATURES_AT_ONCE if queries.dtype in HALVES else _FEATURES_AT_ONCE // 2
     return (
         _fits_any_kernel(inputs)
-        and queries.dtype in (*_HALVES, torch.float32)
+        and queries.dtype in (*HALVES, torch.float32)
         and queries.shape[1] == keys.shape[1] == values.shape[1]
         and not any(each.shape[-1] % at_once for each in inputs)
     )
@@ -200,7 +200,7 @@ def efficient_backward_scratch(
     by_row = _FP32_BYTES * num_rows
     own = math.prod(queries.shape[:2]) * _by_head(queries, keys, values)
     copies = _copies_by_token(gradient)
-    if queries.dtype in _HALVES:
+    if queries.dtype in HALVES:
         return [*copies, by_row, own]
     product = _FP32_BYTES * num_rows * values.shape[-1]
     # the product is gone when the kernel starts
@@ -210,7 +210,7 @@ def efficient_backward_scratch(
 def _by_head(queries: Tensor, keys: Tensor, values: Tensor) -> int:
     """Return the bytes in which gradients of a head add up before they are written."""
     num, heads, length, features = queries.shape
-    is_half = queries.dtype in _HALVES
+    is_half = queries.dtype in HALVES
     fits_registers = features <= _MOST_FEATURES_IN_REGISTERS
     rows = 64 if features <= 64 else 128
     columns = 128 if is_half and features > 64 and fits_registers else 64

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchtrain.estimation.attention import HALVES
+
 Kernel = Callable[..., Any]
 
 
@@ -80,7 +82,6 @@ _ALIKE = frozenset(
 that are cast already."""
 
 _CPU, _CUDA = "AutocastCPU", "AutocastCUDA"
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 @contextmanager
@@ -229,7 +230,7 @@ def _in_widest(op: Kernel) -> Kernel:
     def kernel(*args: Any, **kwargs: Any) -> Any:
         types = [value.dtype for value in _tensors(args) if _is_cast(value)]
         widest = torch.get_autocast_dtype("cpu")
-        if any(dtype not in _HALVES for dtype in types):
+        if any(dtype not in HALVES for dtype in types):
             widest = torch.float32
         return _without_autocast(op, _cast(args, widest), kwargs)
 
