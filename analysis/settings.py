@@ -24,6 +24,7 @@ SETTINGS: Mapping[str, str] = {
     "num_sampled": "Sampled patches",
     "inner_iterations": "Inner iter.",
     "fusion": "Fusion",
+    "global_pass": "Global pass",
     "norm": "Norm",
     "precision": "Precision",
     "batch_size": "Batch",

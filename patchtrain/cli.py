@@ -126,6 +126,18 @@ def _add_sample_data(commands: Any) -> None:
         metavar="DIR",
         help="coco-mosaic only: build the mosaics from the images in this folder",
     )
+    sample.add_argument(
+        "--mnist-dir",
+        type=Path,
+        metavar="DIR",
+        help="ultramnist only: take the digits from MNIST's four idx files in this folder",
+    )
+    sample.add_argument(
+        "--num-classes",
+        type=int,
+        help="ultramnist only: sums of 0 to this less 1, 28 (default) or 10 (PatchGD's variant)",
+    )
+    sample.add_argument("--jobs", type=int, metavar="N", help="ultramnist only: processes")
     sample.set_defaults(run=_sample_data)
 
 
@@ -215,6 +227,9 @@ def _sample_data(arguments: argparse.Namespace) -> int:
         image_size=arguments.image_size,
         seed=arguments.seed,
         data_dir=arguments.data,
+        mnist_dir=arguments.mnist_dir,
+        num_classes=arguments.num_classes,
+        jobs=arguments.jobs,
     )
 
 

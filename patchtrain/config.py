@@ -35,6 +35,7 @@ from patchtrain.settings import (
 from patchtrain.units import parse_budget
 
 Fusion = Literal["add", "concat"]
+GlobalPass = Literal["joint", "filled"]
 Layout = Literal["tile", "stack"]
 AreaRanges = Literal["coco", "soda"]
 Norm = Literal["batch", "frozen", "group"]
@@ -44,6 +45,7 @@ OptimizerKernel = Literal["auto", "fused", "foreach", "loop"]
 AUGMENTATIONS = ("flip", "rotate", "colour")
 
 _MICROBATCH = "use auto, none or the number of patches at once, e.g. 8"
+_SCALE = "use none, or the number that the scale starts from, e.g. 0"
 _AUGMENT = f"use none, or some of {', '.join(AUGMENTATIONS)} separated by commas"
 
 _NO_MEMORY: dict[str, Any] = {"affects_memory": False}
@@ -68,6 +70,11 @@ def _with_underscores(dataset: Any) -> Any:
 def _check_microbatch(name: str, value: int | str) -> None:
     if not (value in ("auto", "none") if isinstance(value, str) else 1 <= value <= MAX_INTEGER):
         raise ConfigError(f"{name}={value!r} is not accepted; {_MICROBATCH}")
+
+
+def _check_scale(name: str, value: float | str) -> None:
+    if not (value == "none" if isinstance(value, str) else math.isfinite(value)):
+        raise ConfigError(f"{name}={value!r} is not accepted; {_SCALE}")
 
 
 def _check_head(name: str, value: str) -> None:
@@ -100,10 +107,11 @@ class TrialConfig:
         parse=_with_underscores,
         wanted=f"use one of {', '.join(catalog.DATASETS)}",
     )
-    """`panda`: grades of slides; `drive`: retina vessels; `aerial`: land use seen from above;
-    `image_masks`: any folder of images and folder of masks; `coco`: objects in COCO's layout;
-    `coco_mosaic`: the same, 36 images on a canvas of 4096 px; `soda`: SODA-D, small objects seen
-    while driving; `tju`: TJU-DHD's pedestrians in traffic."""
+    """`panda`: grades of slides; `ultramnist`: sums of digits of very different sizes; `drive`:
+    retina vessels; `aerial`: land use seen from above; `image_masks`: any folder of images and
+    folder of masks; `coco`: objects in COCO's layout; `coco_mosaic`: the same, 36 images on a
+    canvas of 4096 px; `soda`: SODA-D, small objects seen while driving; `tju`: TJU-DHD's
+    pedestrians in traffic."""
 
     data_dir: str | None = setting(None, parse=_as_text, **_NO_MEMORY)
     """Folder of the data set in its published layout. None: small generated sample data, which is
@@ -138,7 +146,8 @@ class TrialConfig:
 
     num_classes: int | None = setting(None, **_NO_MEMORY)
     """Classes of `image_masks`, background included (None: 2), or categories of `coco` and
-    `coco_mosaic` (None: COCO's 80), or of `tju` (None: 1). Other data sets have a fixed number."""
+    `coco_mosaic` (None: COCO's 80), or of `tju` (None: 1), or sums of `ultramnist` (None: 28).
+    Other data sets have a fixed number."""
 
     mosaic_seed: int = setting(0, whole(0), **_NO_MEMORY)
     """Seed that decides which images share a mosaic of `coco_mosaic`."""
@@ -186,6 +195,26 @@ class TrialConfig:
     )
     """How the global feature joins the latent block (`local_global` only). The paper: add for
     classification, concat for segmentation."""
+
+    fusion_scale: float | Literal["none"] = setting(
+        "none",
+        _check_scale,
+        parse=_or_none,
+        wanted=_SCALE,
+        search=Search(role=Role.SCIENTIFIC, values=("none", 0.0)),
+    )
+    """A number: the global feature is multiplied by one number per channel, which is learned and
+    starts as this, so that training can turn the global patch down (`local_global` only). `none`:
+    as in the paper."""
+
+    global_pass: GlobalPass = setting(
+        "joint",
+        search=Search(role=Role.SCIENTIFIC, values=("joint", "filled")),
+        earlier="joint",
+    )
+    """When the global patch runs (`local_global` only): `joint`, in each inner iteration with the
+    sampled patches and with gradient, as the paper's text has it; `filled`, once per batch with the
+    fill of Z, without gradient, which takes less memory and time."""
 
     layout: Layout = setting("tile")
     """How Z is laid out in detection: `tile`, the maps of all patches side by side; `stack`, the
@@ -439,9 +468,17 @@ class TrialConfig:
         return max(1, math.floor(self.sampling_rate * self.num_patches + 1e-9))
 
     @property
+    def trains_on_global(self) -> bool:
+        """Whether the global patch runs in each inner iteration, with gradient."""
+        facts = self.method_facts
+        if not (facts.has_global and facts.global_is_input):
+            return False
+        return self.global_pass == "joint" or "global_pass" not in facts.reads
+
+    @property
     def inputs_per_image(self) -> int:
         """Inputs of the backbone per image and inner iteration: sampled patches and global one."""
-        return self.num_sampled + self.method_facts.has_global if self.samples_patches else 1
+        return self.num_sampled + self.trains_on_global if self.samples_patches else 1
 
     @property
     def inputs_per_group(self) -> int:
@@ -463,9 +500,14 @@ class TrialConfig:
         path: str | Path,
         overrides: Sequence[str] = (),
         changes: Mapping[str, Any] | None = None,
+        *,
+        dumped: bool = False,
     ) -> TrialConfig:
         """Return the configuration in the YAML file `path`, with `key=value` overrides and then
         `changes` on top.
+
+        Args:
+            dumped: whether `dump` wrote it, so that a setting which it lacks did not exist then.
 
         Raises:
             ConfigError: no such file, not YAML, or see `from_mapping`.
@@ -485,6 +527,8 @@ class TrialConfig:
             values = {}
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: holds no `key: value` lines; write one per line")
+        if dumped:
+            values = {**earlier_settings(), **values}
         return cls.from_mapping({**values, **parse_overrides(overrides), **(changes or {})})
 
     def with_absolute_paths(self) -> TrialConfig:
@@ -572,6 +616,15 @@ def checked_setting(name: str, value: Any) -> Any:
     checked = converted(TrialConfig, name, value)
     check_value(TrialConfig, name, checked)
     return checked
+
+
+def earlier_settings() -> dict[str, Any]:
+    """Return the values of newer settings in trials of the time before these existed, where they
+    may differ from today's defaults.
+    """
+    names = (field.name for field in dataclasses.fields(TrialConfig))
+    values = {name: facts_of(TrialConfig, name).earlier for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def memory_settings() -> tuple[str, ...]:

@@ -21,11 +21,12 @@ from torch import Tensor
 from patchtrain.config import TrialConfig
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.memory.meter import GRADIENTS, OPTIMIZER, PARAMETERS
-from patchtrain.methods import MethodTools, build_method
+from patchtrain.methods import Influence, MethodTools, build_method
 from patchtrain.models import Network, lay_out, memory_layout
 from patchtrain.step.batch import DeviceFeeder, HostBatch
 from patchtrain.step.encoder import Encoder, Part
 from patchtrain.step.optimizer import LossScaler, build_optimizer
+from patchtrain.step.randomness import seed_from
 from patchtrain.step.schedule import learning_rate_at
 from patchtrain.tasks import ReaderTools, build_network, parts_of
 
@@ -75,6 +76,8 @@ class Engine:
         self._num_steps = epochs * math.ceil(iterations_per_epoch / config.accumulation_steps)
         self._accumulated = 0
         self.steps_done = 0
+        self.influence: Influence | None = None
+        """What the global patch did to the last batch that was watched."""
 
     _feeder_type: type[DeviceFeeder] = DeviceFeeder
     # `estimation.dry_run` overrides this and several methods below
@@ -90,17 +93,24 @@ class Engine:
         """Parameters of backbone and head together."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
-    def train_batch(self, batch: HostBatch, generator: torch.Generator) -> float:
+    def train_batch(
+        self, batch: HostBatch, generator: torch.Generator, *, watched: bool = False
+    ) -> float:
         """Train on `batch` and return its mean loss over the inner iterations.
 
         Args:
             generator: on the host; draws which patches are sampled and seeds dropout.
+            watched: whether to measure what the global patch does, see `influence`. The batch must
+                be the first of an epoch.
 
         Raises:
             BudgetExceeded: more memory than the budget.
             LossNotFinite: the loss is infinite or not a number.
         """
+        seed_from(generator)
         self._method.start(batch)
+        if watched:
+            self._watch(generator)
         total = 0.0
         for _ in range(self._method.iterations_per_batch):
             with self._guard.doing("inner_iteration"):
@@ -153,6 +163,13 @@ class Engine:
             self._guard.adopt(tensors, OPTIMIZER)
         self._scaler.load_state_dict(state["scaler"])
         self.steps_done = state["steps_done"]
+
+    def _watch(self, generator: torch.Generator) -> None:
+        assert not self._accumulated, "gradients of an earlier batch would be lost"
+        # takes no more than an inner iteration does, so estimates leave it out
+        with self._guard.recording(False), self._guard.doing("inner_iteration"):
+            self.influence = self._method.influence(generator, self._scaled)
+        self._guard.give_back()
 
     def _step(self) -> None:
         for group in self.optimizer.param_groups:

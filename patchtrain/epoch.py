@@ -80,7 +80,8 @@ class EpochRunner:
         total, images_done = 0.0, 0
         for number, batch in enumerate(fetched(batches, self._guard), 1):
             with self._recording(number <= _RECORDED_BATCHES):
-                total += self._engine.train_batch(batch, generator) * len(batch)
+                loss = self._engine.train_batch(batch, generator, watched=number == 1)
+            total += loss * len(batch)
             images_done += len(batch)
             speed = images_done / (time.perf_counter() - started)
             self._report(number, num_batches, speed, loss=total / images_done)

@@ -179,6 +179,11 @@ class EpochRecord:
     train_time_s: float
     validation_time_s: float
     images_per_s: float
+    global_gradient_share: float | None = None
+    """Share of the backbone's gradient, 0 to 1, that came from the global patch in the first inner
+    iteration of the epoch; None for methods without one."""
+    global_size: float | None = None
+    """Size (root mean square) of the global features then, as a multiple of the latent block's."""
 
     def to_row(self) -> dict[str, Any]:
         """Return the epoch as one flat row of `epochs.parquet`."""

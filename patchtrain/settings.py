@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -34,6 +35,8 @@ class SettingFacts:
     """How a sweep varies it; None: no sweep does."""
     affects_memory: bool = True
     """Whether it can change what a training step allocates."""
+    earlier: Any = None
+    """The value that trials had before the setting existed, if it is not always the default."""
     is_placement: bool = False
     """Whether it says where a trial runs rather than what it does: such settings may change when a
     trial is resumed."""
@@ -141,6 +144,9 @@ def from_record(config_type: type, name: str, value: Any) -> Any:
         return value
     if bool in members and value in ("true", "false"):
         return value == "true"
+    if float in members:
+        with suppress(ValueError):
+            return float(value)
     return int(value) if int in members and value.isdecimal() else value
 
 

@@ -293,6 +293,7 @@ class Trainer:
         return _Epoch(train_loss, metrics, trained - started, time.perf_counter() - trained)
 
     def _epoch_record(self, engine: Engine, done: _Epoch, peak: Peak) -> EpochRecord:
+        influence = engine.influence
         return EpochRecord(
             trial_id=self.trial_id,
             epoch=self.epochs_done,
@@ -307,6 +308,8 @@ class Trainer:
             train_time_s=done.train_time_s,
             validation_time_s=done.validation_time_s,
             images_per_s=len(self.data.train) / done.train_time_s,
+            global_gradient_share=influence.gradient_share if influence else None,
+            global_size=influence.size if influence else None,
         )
 
     # --- the record ---

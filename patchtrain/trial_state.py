@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
-from patchtrain.config import TrialConfig
+from patchtrain.config import TrialConfig, earlier_settings
 from patchtrain.datasets import ImageData
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
@@ -79,7 +79,8 @@ def load_trial(folder: Path, config: TrialConfig, data: ImageData) -> SavedTrial
         ConfigError: it belongs to another configuration or to other classes.
     """
     content = load_state(folder)
-    config.check_resumes(TrialConfig.from_mapping(content["config"]), folder)
+    saved = TrialConfig.from_mapping({**earlier_settings(), **content["config"]})
+    config.check_resumes(saved, folder)
     _check_classes(content, data, folder)
     weights, optimizer = load_weights(folder), load_optimizer(folder)
     return SavedTrial(weights, {**content, "optimizer": optimizer}, TrialState.from_json(content))

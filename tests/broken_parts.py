@@ -82,7 +82,7 @@ class TrainsInPredict(Mirrored):
 
     def predict(self, batch):
         with torch.no_grad():
-            for parameter in self._encoder._backbone.parameters():
+            for parameter in self._encoder.backbone.parameters():
                 parameter.add_(0.1)
         return super().predict(batch)
 

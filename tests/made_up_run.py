@@ -193,6 +193,8 @@ def _epochs(trial: TrialRecord, random: Any) -> list[dict[str, Any]]:
             train_time_s=1.0,
             validation_time_s=0.5,
             images_per_s=10.0,
+            global_gradient_share=None if trial.method == "patchgd" else 0.3 + 0.4 / epoch,
+            global_size=None if trial.method == "patchgd" else 1.5,
         ).to_row()
         for epoch in range(1, trial.epochs_done + 1)
     ]

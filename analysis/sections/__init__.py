@@ -18,6 +18,7 @@ ORDER = (
     "importance",
     "marginals",
     "fusion",
+    "influence",
     "memory",
     "waste",
     "curves",

@@ -12,12 +12,23 @@ _MAX_CLASSES = 255
 
 _MAX_CATEGORIES = 10_000
 
+NUM_SUMS = (28, 10)
+"""UltraMNIST's sums of 0 to 27, and the variant of PatchGD's code."""
+
 
 def _check_num_mask_classes(config: Config) -> None:
     if config.num_classes is not None and not 2 <= config.num_classes <= _MAX_CLASSES:
         raise ConfigError(
             f"num_classes={config.num_classes} must be 2 (background and one class) to "
             f"{_MAX_CLASSES}; count the values that a pixel of a mask can have"
+        )
+
+
+def _check_num_sums(config: Config) -> None:
+    if config.num_classes not in (None, *NUM_SUMS):
+        raise ConfigError(
+            f"num_classes={config.num_classes} is not accepted by dataset=ultramnist; use "
+            f"{' or '.join(map(str, NUM_SUMS))}"
         )
 
 
@@ -32,6 +43,12 @@ DATASETS: Mapping[str, DatasetFacts] = {
     "panda": DatasetFacts(
         implementation="patchtrain.datasets.panda:Panda",
         task="classification",
+    ),
+    "ultramnist": DatasetFacts(
+        implementation="patchtrain.datasets.ultramnist:UltraMnist",
+        task="classification",
+        reads=("num_classes",),
+        check=_check_num_sums,
     ),
     "drive": DatasetFacts(
         implementation="patchtrain.datasets.drive:Drive",

@@ -74,6 +74,8 @@ class MethodFacts:
     """Whether it keeps a latent block of all patches, which an aggregator reads."""
     has_global: bool = False
     """Whether the whole image, resized to a patch, joins the latent block by `fusion`."""
+    global_is_input: bool = True
+    """Whether the whole image can be an input of its own in each inner iteration."""
     may_overlap: bool = False
     """Whether it predicts patch by patch, so that patches may overlap in detection."""
     reads: tuple[str, ...] = ()

@@ -9,6 +9,11 @@ from patchtrain.catalog.facts import MethodFacts
 GRID_SETTINGS = ("patch_size", "sampling_rate", "inner_iterations")
 """Read by every method that samples patches."""
 
+_PUBLISHED_DETECTION = (
+    "is the authors' code, whose detector learns on a backbone that stays random; use "
+    "method=local_global"
+)
+
 METHODS: Mapping[str, MethodFacts] = {
     "local_global": MethodFacts(
         implementation="patchtrain.methods.local_global:LocalGlobal",
@@ -16,7 +21,7 @@ METHODS: Mapping[str, MethodFacts] = {
         samples_patches=True,
         has_latent=True,
         has_global=True,
-        reads=(*GRID_SETTINGS, "aggregator", "layout", "fusion"),
+        reads=(*GRID_SETTINGS, "aggregator", "layout", "fusion", "fusion_scale", "global_pass"),
     ),
     "patchgd": MethodFacts(
         implementation="patchtrain.methods.patchgd:PatchGd",
@@ -24,6 +29,24 @@ METHODS: Mapping[str, MethodFacts] = {
         samples_patches=True,
         has_latent=True,
         reads=(*GRID_SETTINGS, "aggregator", "layout"),
+    ),
+    "published": MethodFacts(
+        implementation="patchtrain.methods.published:Published",
+        input_side="patch_size",
+        samples_patches=True,
+        has_latent=True,
+        has_global=True,
+        global_is_input=False,
+        reads=(*GRID_SETTINGS, "aggregator", "fusion", "fusion_scale"),
+        refuses={"detection": _PUBLISHED_DETECTION},
+    ),
+    "published_patchgd": MethodFacts(
+        implementation="patchtrain.methods.published:PublishedPatchGd",
+        input_side="patch_size",
+        samples_patches=True,
+        has_latent=True,
+        reads=(*GRID_SETTINGS, "aggregator"),
+        refuses={"detection": _PUBLISHED_DETECTION},
     ),
     "tiled": MethodFacts(
         implementation="patchtrain.methods.tiled:Tiled",

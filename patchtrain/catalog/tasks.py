@@ -48,6 +48,7 @@ TASKS: Mapping[str, TaskFacts] = {
             "backbone": "unet",
             "aggregator": "conv1x1",
             "fusion": "concat",
+            "global_pass": "filled",
             "learning_rate": 1e-4,
         },
         reads=("encoder", "latent_channels"),

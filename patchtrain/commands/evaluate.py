@@ -110,7 +110,7 @@ def _measured_config(
                 f"--set {name}: the saved weights fix it; only {', '.join(FREE_SETTINGS)} may be "
                 "set"
             )
-    config = TrialConfig.load(folder / "config.yaml", changes=settings)
+    config = TrialConfig.load(folder / "config.yaml", changes=settings, dumped=True)
     # `weights` names what training started from, not what is measured
     config = replace(config, weights="none")
     if data_dir is not None:

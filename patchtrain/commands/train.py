@@ -190,7 +190,7 @@ def _check_unchanged(config: TrialConfig, out: Path) -> None:
         return
     if not (out / "config.yaml").is_file():
         raise ConfigError(f"--resume: {out} holds no trial (no config.yaml); give another --out")
-    config.check_resumes(TrialConfig.load(out / "config.yaml"), out)
+    config.check_resumes(TrialConfig.load(out / "config.yaml", dumped=True), out)
 
 
 def _start_out(trainer: Trainer, out: Path) -> None:

@@ -15,7 +15,7 @@ from patchtrain.memory.exceeded import BudgetExceeded
 
 KNOBS = (
     "sampling_rate", "batch_size", "patch_size", "image_size", "patch_microbatch", "precision",
-    "fusion", "method", "optimizer_kernel",
+    "fusion", "global_pass", "method", "optimizer_kernel",
 )  # fmt: skip
 """Settings that may lower the peak; those that lower it equally are listed in this order."""
 
@@ -166,6 +166,8 @@ def _lower_values(config: TrialConfig, name: str) -> Iterator[Any]:
         yield "bf16"
     elif name == "fusion" and config.fusion == "concat" and config.method_facts.has_global:
         yield "add"
+    elif name == "global_pass" and config.trains_on_global:
+        yield "filled"
     elif name == "method" and config.method_facts.leaner is not None:
         yield config.method_facts.leaner
     elif name == "optimizer_kernel" and config.optimizer_kernel in ("foreach", "loop"):

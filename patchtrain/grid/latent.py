@@ -49,6 +49,15 @@ class LatentBlock:
         """Put the values of `features` [B, k, F] at `positions` [B, k] of the grid."""
         self.replace(positions, features)
 
+    @torch.no_grad()
+    def put_of_image(self, image: int, positions: Tensor, features: Tensor) -> None:
+        """Put the values of `features` [k, F] at `positions` [k] of one image's grid."""
+        self._features[image, positions] = features.to(self._features.dtype)
+
+    def rows(self, positions: Tensor) -> Tensor:
+        """Return a copy of the features [B, k, F] at `positions` [B, k]."""
+        return self._features[self._image_index, positions]
+
     def of_cells(self, image: int, cells: Tensor) -> Tensor:
         """Return a copy of the features [c, F] of one image at `cells` [c] of its grid."""
         return self._features[image].index_select(0, cells)

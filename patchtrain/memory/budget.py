@@ -123,6 +123,9 @@ class MemoryGuard:
         """Context: while `wanted`, each change of what is held is added to `timeline`."""
         return self._meter.recording(wanted)
 
+    def give_back(self) -> None:
+        """Give cached memory back to the device, if memory is cached."""
+
     def stop_attribution(self) -> None:
         """Stop recording what memory is for, if that costs time and the cap does not need it."""
 

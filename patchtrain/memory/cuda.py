@@ -189,6 +189,10 @@ class CudaGuard(MemoryGuard):
         """What is held now, as the allocator counts it."""
         return torch.cuda.memory_allocated(self.device)
 
+    def give_back(self) -> None:
+        """Give cached memory back to the device."""
+        torch.cuda.empty_cache()
+
     def stop_attribution(self) -> None:
         """Stop recording what memory is for; the cap and the peaks stay."""
         self._attributing = False

@@ -3,9 +3,9 @@
 from patchtrain import catalog
 from patchtrain.config import TrialConfig
 from patchtrain.extension import own_code
-from patchtrain.methods.base import Method, MethodTools
+from patchtrain.methods.base import Influence, Method, MethodTools
 
-__all__ = ["Method", "MethodTools", "build_method"]
+__all__ = ["Influence", "Method", "MethodTools", "build_method"]
 
 
 def build_method(config: TrialConfig, tools: MethodTools) -> Method:

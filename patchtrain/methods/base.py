@@ -38,6 +38,17 @@ class MethodTools:
     """Picks the parts to go through out of equal ones; a dry run leaves out repeats."""
 
 
+@dataclass(frozen=True)
+class Influence:
+    """What the global patch does to training."""
+
+    gradient_share: float | None
+    """The share of the backbone's gradient that comes from the global patch, 0 to 1: the norm of
+    this part over the sum of its norm and that of the part from sampled patches."""
+    size: float | None
+    """Root mean square of the global features that join Z, over that of Z itself."""
+
+
 class Method(ABC):
     """How an image is trained on.
 
@@ -50,6 +61,7 @@ class Method(ABC):
 
     def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
         self._config = config
+        self._network = tools.network
         self._encoder = tools.encoder
         self._reader = tools.reader
         self._guard = tools.guard
@@ -70,6 +82,17 @@ class Method(ABC):
         """
         encoded, given = self._encode(generator)
         return self._reader.learn(encoded, given, scaled)
+
+    def influence(
+        self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor]
+    ) -> Influence | None:
+        """Return what the global patch does to the batch, measured on its first image before
+        `backward`; None for methods without one. Everything is left as it was.
+
+        Args:
+            generator, scaled: as for `backward`.
+        """
+        return None
 
     def finish(self) -> None:
         """Drop the batch."""

@@ -28,11 +28,13 @@ class PatchGd(SampledPatches):
         super().start(batch)
         with self._guard.doing("fill"):
             self._latent = self._fill(batch)
+            if not self._config.trains_on_global:
+                self._filled_global = self._global_features(batch)
 
     def finish(self) -> None:
         """Drop the batch and its Z."""
         super().finish()
-        self._latent = None
+        self._latent = self._filled_global = None
 
     def predict(self, batch: HostBatch) -> np.ndarray:
         """Return the outputs [B, O] of `batch`, every patch seen."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from patchtrain.config import TrialConfig
 from patchtrain.grid.latent import LatentBlock
@@ -19,15 +20,15 @@ from patchtrain.tasks import Pass
 
 
 class SampledPatches(Method):
-    """In each inner iteration, runs k newly sampled patches per image with gradient.
+    """In each inner iteration, runs k newly sampled patches per image with gradient, and with them
+    the whole image resized to a patch if `TrialConfig.trains_on_global`.
 
     Batch norm takes its statistics over the inputs of one image.
     """
 
-    has_global = False
-    """Whether the whole image runs too, resized to a patch."""
-
     _latent: LatentBlock | None = None
+    _filled_global: Tensor | None = None
+    """Features [B, F] of the global patches, if they ran with the fill of Z."""
 
     def __init__(self, config: TrialConfig, tools: MethodTools) -> None:
         super().__init__(config, tools)
@@ -35,14 +36,20 @@ class SampledPatches(Method):
         self._grid = PatchGrid(config.image_size, config.image_size, config.patch_size)
 
     def _encode(self, generator: torch.Generator) -> tuple[Encoded, Pass]:
+        inputs, given = self._drawn(generator)
+        return self._encoder.encode_for_training(inputs, generator), given
+
+    def _drawn(self, generator: torch.Generator) -> tuple[Inputs, Pass]:
+        """Return the inputs of the next inner iteration, and what they are."""
         assert self._batch is not None
         batch, per_image = self._batch, self._config.inputs_per_image
+        has_global = self._config.trains_on_global
         positions = self._sample(len(batch), generator)
-        inputs = batch.sampled(self._grid, positions, with_whole=self.has_global)
-        encoded = self._encoder.encode_for_training(
-            Inputs(len(inputs), lambda start, stop: inputs[start:stop], per_image), generator
+        inputs = batch.sampled(self._grid, positions, with_whole=has_global)
+        return (
+            Inputs(len(inputs), lambda start, stop: inputs[start:stop], per_image),
+            Pass(batch, positions, has_global, self._latent, self._filled_global),
         )
-        return encoded, Pass(batch, positions, self.has_global, self._latent)
 
     def _sample(self, num_images: int, generator: torch.Generator) -> np.ndarray:
         """Return k distinct positions for each image, [B, k]."""

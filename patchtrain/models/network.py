@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
+from patchtrain.grid.fusion import Fusion
 
 
 class Network(nn.Module):
@@ -27,10 +28,12 @@ class Network(nn.Module):
     head, with a 1x1 convolution in front that joins the latent block's features of a cell.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, fusion: Fusion | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.fusion = fusion
+        """Joins the global patch's features with the latent block, if there is one."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class scores of whole `images` [B, 3, p, p]; only for heads of whole images."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -42,6 +43,8 @@ class Inputs:
     """take(start, stop) gives these inputs as uint8 [stop - start, p, p, 3]."""
     group: int
     """Consecutive inputs over which batch norm takes its statistics; divides N."""
+    added: Callable[[int, int], np.ndarray] | None = None
+    """Gives further images, like `take`, that are added to the inputs once both are normalised."""
 
 
 class Chunk(NamedTuple):
@@ -85,6 +88,14 @@ class Encoded:
         """[N, F]: a leaf that collects dL/dfeatures, or a tensor still attached to the backbone."""
         self._encoder = encoder
         self._second_run = second_run
+        self._source: Encoded | None = None
+        """The pass that `features` was made from, if it is not this one."""
+
+    def seen_as(self, features: Tensor) -> Encoded:
+        """Return the same pass with other `features`, made from its own."""
+        seen = copy(self)
+        seen.features, seen._source = features, self
+        return seen
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss`, a scalar made from `features`, to all parameters."""
@@ -94,9 +105,10 @@ class Encoded:
         else:
             with self._encoder.guard.doing("head"):
                 loss.backward()
-            gradient = self.features.grad
+            source = self._source or self
+            gradient = source.features.grad
             assert gradient is not None, "the loss does not depend on the features"
-            self.features.grad = None
+            source.features.grad = None
             self._encoder.run_again(self._second_run, gradient)
 
     def backward_from(self, gradient: Tensor) -> None:
@@ -139,12 +151,12 @@ class Encoder:
         autocast: Callable[[], AbstractContextManager[object]],
         representative: Representative,
     ) -> None:
-        self._backbone = backbone
+        self.backbone = backbone
         self._feeder = feeder
         self.guard = guard
         self._microbatch = microbatch
         self._autocast = autocast
-        self._representative = representative
+        self.representative = representative
         self._grouped = normalises_over_inputs(backbone)
         num_inputs, group = whole_batch
         self._at_once = self.chunk_size(num_inputs, group) == num_inputs
@@ -163,8 +175,19 @@ class Encoder:
             at_once: inputs that run at once.
             category: what the memory of the features is for.
         """
-        with torch.no_grad(), _evaluating(self._backbone):
+        with torch.no_grad(), _evaluating(self.backbone):
             return self._by_chunks(inputs, chunks_of(inputs.num, at_once), None, category)
+
+    def encode_in_training(self, inputs: Inputs, seed: int, category: str = ACTIVATIONS) -> Tensor:
+        """Return the features [N, F] in training mode, without gradient.
+
+        Args:
+            seed: of the random numbers that the backbone draws.
+            category: what the memory of the features is for.
+        """
+        chunks = chunks_of(inputs.num, self.chunk_size(inputs.num, inputs.group))
+        with torch.no_grad():
+            return self._by_chunks(inputs, chunks, seed, category)
 
     def encode_for_training(self, inputs: Inputs, generator: torch.Generator) -> Encoded:
         """Return the features [N, F] in training mode, ready for `Encoded.backward`.
@@ -175,16 +198,15 @@ class Encoder:
         seed = draw_seed(generator)
         chunks = chunks_of(inputs.num, self.chunk_size(inputs.num, inputs.group))
         if self._at_once:
-            return Encoded(self, self._forward(inputs, chunks[0], seed), None)
-        with torch.no_grad():
-            features = self._by_chunks(inputs, chunks, seed, ACTIVATIONS)
+            return Encoded(self, self.forward(inputs, chunks[0], seed), None)
+        features = self.encode_in_training(inputs, seed)
         return Encoded(self, features.requires_grad_(), SecondRun(inputs, chunks, seed))
 
     def run_again(self, run: SecondRun, gradient: Tensor) -> None:
         """Run the pass again and add gradients to the backbone, given dL/dfeatures [N, F]."""
-        for chunk in self._representative(run.chunks):
-            with _statistics_kept(self._backbone):
-                part = self._forward(run.inputs, chunk, run.seed)
+        for chunk in self.representative(run.chunks):
+            with statistics_kept(self.backbone):
+                part = self.forward(run.inputs, chunk, run.seed)
             with self.recomputing():
                 part.backward(gradient[chunk.start : chunk.stop])
             del part
@@ -195,7 +217,7 @@ class Encoder:
         method `checkpointed`) come out as in the last forward pass.
         """
         with ExitStack() as stack:
-            stack.enter_context(_statistics_kept(self._backbone))
+            stack.enter_context(statistics_kept(self.backbone))
             if self._last_pass is not None:
                 seed, numbers = self._last_pass
                 stack.enter_context(PerInputRandomness(seed, numbers, self.guard.device))
@@ -205,8 +227,8 @@ class Encoder:
         self, inputs: Inputs, chunks: Sequence[Chunk], seed: int | None, category: str
     ) -> Tensor:
         features: Tensor | None = None
-        for chunk in self._representative(chunks):
-            part = self._forward(inputs, chunk, seed)
+        for chunk in self.representative(chunks):
+            part = self.forward(inputs, chunk, seed)
             if len(chunks) == 1:
                 self.guard.adopt([part], category)
                 return part
@@ -218,7 +240,7 @@ class Encoder:
         assert features is not None, "no inputs"
         return features
 
-    def _forward(self, inputs: Inputs, chunk: Chunk, seed: int | None) -> Tensor:
+    def forward(self, inputs: Inputs, chunk: Chunk, seed: int | None) -> Tensor:
         """Return the features of `chunk`; if batch norm needs it, each group runs by itself.
 
         Args:
@@ -229,12 +251,14 @@ class Encoder:
         passes = chunks_of(size, inputs.group if grouped else size)
         num_groups = inputs.num // inputs.group if grouped else 1
         parts = []
-        with self._autocast(), _momentum(self._backbone, lambda m: _share(m, num_groups)):
+        with self._autocast(), _momentum(self.backbone, lambda m: _share(m, num_groups)):
             for start, stop in passes:
                 numbers = range(chunk.start + start, chunk.start + stop)
                 with self._randomness(seed, numbers):
                     pixels = self._feeder.pixels(inputs.take(numbers.start, numbers.stop))
-                    parts.append(self._backbone(pixels))
+                    if inputs.added is not None:
+                        pixels += self._feeder.pixels(inputs.added(numbers.start, numbers.stop))
+                    parts.append(self.backbone(pixels))
                     del pixels
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -263,7 +287,7 @@ def chunk_size(num: int, group: int, wanted: int | None, *, grouped: bool) -> in
 
 
 @contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
+def statistics_kept(network: nn.Module) -> Iterator[None]:
     """Context: training passes inside leave the running statistics of `network` as they are."""
     norms = norms_over_inputs(network)
     counts = [norm._buffers.get("num_batches_tracked") for norm in norms]

@@ -9,8 +9,8 @@ Shapes: N inputs of the pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +22,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 def unseen() -> AbstractContextManager[object]:
     """Context: operations on the host run for real, unseen by any dispatch mode that is active."""
     return no_dispatch()
+
+
+def same_as(generator: torch.Generator) -> torch.Generator:
+    """Return a generator that draws what `generator`, on the host, would draw next."""
+    with unseen():
+        return torch.Generator().set_state(generator.get_state())
+
+
+def seed_from(generator: torch.Generator) -> None:
+    """Seed torch's random state, from which heads draw, by what `generator` would draw next: so it
+    depends neither on what ran before nor on whether a trial was resumed.
+    """
+    seed = draw_seed(same_as(generator))
+    with unseen():
+        torch.manual_seed(seed)
+
+
+@contextmanager
+def restored(device: torch.device) -> Iterator[None]:
+    """Context: torch's random state is afterwards as it was before."""
+    devices = [device] if device.type == "cuda" else []
+    with unseen():
+        forked = torch.random.fork_rng(devices)
+        forked.__enter__()
+    try:
+        yield
+    finally:
+        with unseen():
+            forked.__exit__(None, None, None)
 
 
 def draw_seed(generator: torch.Generator) -> int:
@@ -69,18 +98,16 @@ class PerInputRandomness(TorchDispatchMode):
         return False  # as in `MemoryMeter`
 
     def __enter__(self) -> PerInputRandomness:
-        devices = [self._device] if self._device.type == "cuda" else []
+        self._forked = restored(self._device)
+        self._forked.__enter__()
         with unseen():
-            self._forked = torch.random.fork_rng(devices)
-            self._forked.__enter__()
             torch.manual_seed(self._seed)
         super().__enter__()
         return self
 
     def __exit__(self, error_type: Any, error: Any, traceback: Any) -> None:
         super().__exit__(error_type, error, traceback)
-        with unseen():
-            self._forked.__exit__(None, None, None)
+        self._forked.__exit__(None, None, None)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from patchtrain.config import TrialConfig
+from patchtrain.grid.fusion import Fusion
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.memory.budget import MemoryGuard
 from patchtrain.step.batch import DeviceFeeder, HostBatch
@@ -85,13 +86,28 @@ class Pass:
     positions: np.ndarray | None = None
     """Grid positions of the patches, [B, k]; None: whole images."""
     has_global: bool = False
+    """Whether the last input of each image is its global patch."""
     latent: LatentBlock | None = None
     """Z, filled with all patches of the batch, if the method keeps it."""
+    filled_global: Tensor | None = None
+    """Features [B, F] of the global patches, without gradient, if they ran with the fill of Z."""
 
     @property
     def inputs_per_image(self) -> int:
         """How many inputs belong to one image."""
         return 1 if self.positions is None else self.positions.shape[1] + self.has_global
+
+    def global_row(self, image: int) -> int:
+        """Return which input of the pass is the global patch of `image`."""
+        return (image + 1) * self.inputs_per_image - 1
+
+    def global_of(self, image: int, features: Tensor) -> Tensor | None:
+        """Return what the global patch of `image` gives [F], out of `features` [N, F] of the pass
+        or of the fill; None if there is none.
+        """
+        if self.has_global:
+            return features[self.global_row(image)]
+        return None if self.filled_global is None else self.filled_global[image]
 
 
 class Reader(ABC):
@@ -116,6 +132,11 @@ class Reader(ABC):
         by_image = features.unflatten(0, (len(given.batch), given.inputs_per_image))
         sampled = by_image[:, : given.positions.shape[1]]
         given.latent.put(self._feeder.targets(given.positions), sampled)
+
+    def joining(self, global_features: Tensor) -> Tensor:
+        """Return the features [F] of a global patch as they join Z."""
+        fusion = self._network.fusion
+        return global_features if fusion is None else fusion.scaled(global_features)
 
     @abstractmethod
     def learn(self, encoded: Encoded, given: Pass, scaled: Scaled) -> Tensor:
@@ -227,6 +248,14 @@ NUM_CHECKED_CLASSES = 2
 
 CONV1X1 = "conv1x1"
 """The aggregator of segmentation and detection: one convolution that sees a cell at a time."""
+
+
+def build_fusion(config: TrialConfig, num_features: int) -> Fusion | None:
+    """Return what joins the global features with a latent block of `num_features` d, if any do."""
+    if not config.method_facts.has_global:
+        return None
+    scale = config.fusion_scale
+    return Fusion(config.fusion, num_features, None if isinstance(scale, str) else scale)
 
 
 def features_of_cell(config: TrialConfig) -> int:

@@ -49,9 +49,27 @@ _NORM_FOR_CHUNKS: Mapping[str, str] = {
 """Norms that mix no inputs; with batch norm one image's patches stay together."""
 
 _OTHER_VALUES: Mapping[str, Mapping[str, Any]] = {
-    "classification": {"patch_size": 64, "fusion": "concat", "aggregator": "attention"},
-    "segmentation": {"patch_size": 64, "fusion": "add"},
-    "detection": {"patch_size": 128, "fusion": "add", "layout": "stack", "tile_overlap": 0.0},
+    "classification": {
+        "patch_size": 64,
+        "fusion": "concat",
+        "fusion_scale": 0.0,
+        "global_pass": "filled",
+        "aggregator": "attention",
+    },
+    "segmentation": {
+        "patch_size": 64,
+        "fusion": "add",
+        "fusion_scale": 0.0,
+        "global_pass": "joint",
+    },
+    "detection": {
+        "patch_size": 128,
+        "fusion": "add",
+        "fusion_scale": 0.0,
+        "global_pass": "filled",
+        "layout": "stack",
+        "tile_overlap": 0.0,
+    },
 }
 """Of settings that not every method reads, values that differ from the tiny trial's."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from patchtrain import catalog
 from patchtrain.catalog import Range, Role, Values
-from patchtrain.config import TrialConfig, searched_settings, settings_of
+from patchtrain.config import TrialConfig, earlier_settings, searched_settings, settings_of
 from patchtrain.settings import column_type
 
 _SEARCH = searched_settings()
@@ -46,14 +46,15 @@ def ignored_by(method: str) -> frozenset[str]:
 
 
 def with_newer_settings(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of an earlier sweep as they would be written today: settings that did not
-    exist then had the effect of today's defaults.
+    """Return the settings of an earlier sweep as they would be written today, with those that did
+    not exist then.
 
     Args:
         held: settings in the sweep's `sweep.json`.
         wanted: settings of today's sweep, whose names are filled in.
     """
     defaults = settings_of({"dataset": held.get("dataset", TrialConfig.dataset)})
+    defaults |= earlier_settings()
     newer = {
         name: defaults.get(name, getattr(TrialConfig, name)) for name in wanted if name not in held
     }

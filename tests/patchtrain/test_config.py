@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from patchtrain.config import TrialConfig, parse_overrides
 from patchtrain.errors import ConfigError
+from patchtrain.settings import from_record, recorded_value
 
 
 @pytest.mark.parametrize(
@@ -161,3 +162,29 @@ def test_any_values_give_a_configuration_or_one_line(values):
         assert "\n" not in str(error)
     else:
         assert yaml.safe_load(yaml.safe_dump(dataclasses.asdict(config))) is not None
+
+
+def test_trials_of_the_time_before_a_setting_keep_what_they_did_then(tmp_path):
+    """Their global patch ran with gradient, whatever the default is today."""
+    path = tmp_path / "config.yaml"
+    TrialConfig.from_mapping({"dataset": "drive", "global_pass": "joint"}).dump(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith("global_pass")))
+    assert TrialConfig.load(path, dumped=True).global_pass == "joint"
+    assert TrialConfig.load(path).global_pass == "filled"  # as a person may have written it
+
+
+@pytest.mark.parametrize("value", ["x", "nan", "inf", True])
+def test_a_scale_that_is_no_number_is_refused(value):
+    with pytest.raises(ConfigError, match=r"fusion_scale=.*; use none, or the number"):
+        TrialConfig.from_mapping({"fusion_scale": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, 0.0), (0.5, 0.5), (None, "none"), ("none", "none"), (-1, -1.0)]
+)
+def test_a_scale_is_a_number_or_none(value, expected):
+    config = TrialConfig.from_mapping({"fusion_scale": value})
+    assert config.fusion_scale == expected
+    recorded = recorded_value(TrialConfig, "fusion_scale", config.fusion_scale)
+    assert from_record(TrialConfig, "fusion_scale", recorded) == expected

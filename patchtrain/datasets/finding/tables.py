@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,13 @@ class Row(NamedTuple):
     values: dict[str, str]
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_table(
+    path: Path, columns: Sequence[str], *, also: Mapping[str, str] | None = None
+) -> list[Row]:
     """Return the rows of the CSV file `path`, which must have `columns` and may have more.
+
+    Args:
+        also: other name of a column -> its name in `columns`, if the file does not have that.
 
     Raises:
         DataError: unreadable, not UTF-8 CSV, a column is missing, or there are no rows.
@@ -27,6 +32,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             found = [name.strip() for name in reader.fieldnames or ()]
+            for other, name in (also or {}).items():
+                if name not in found:
+                    found = [name if each == other else each for each in found]
             _check_columns(path, columns, found)
             reader.fieldnames = found
             rows = [

@@ -17,6 +17,7 @@ from patchtrain.tasks.base import (
     ReaderTools,
     Task,
     TaskParts,
+    build_fusion,
     features_of_cell,
 )
 from patchtrain.tasks.classification.aggregators import (
@@ -54,6 +55,7 @@ class ClassificationParts(TaskParts):
         """Return backbone and aggregator, or backbone and linear layer."""
         backbone = self.load_backbone(config)
         features = feature_dim(backbone)
+        fusion = build_fusion(config, features)
         name = self.aggregator_name(config)
         if name is None:
             return Network(backbone, nn.Linear(features, num_classes))
@@ -64,7 +66,7 @@ class ClassificationParts(TaskParts):
         # `frozen` keeps a pretrained backbone's statistics; an aggregator has none to keep
         if config.norm == "group":
             use_group_norm(aggregator)
-        return Network(backbone, aggregator)
+        return Network(backbone, aggregator, fusion)
 
     def check_features(
         self, config: TrialConfig, network: Network, features: Tensor, batch_size: int

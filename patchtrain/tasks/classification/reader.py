@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 
 from patchtrain.config import TrialConfig
-from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.memory.meter import INPUT
 from patchtrain.step.encoder import Encoded
@@ -57,7 +56,7 @@ class ClassificationReader(Reader):
         with self._guard.allocating(INPUT):
             positions = self._feeder.targets(given.positions)
         given.latent.replace(positions, by_image[:, :k])
-        global_features = by_image[:, k] if given.has_global else None
+        global_features = by_image[:, k] if given.has_global else given.filled_global
         return self._network.head(self._joint(given.latent, global_features))
 
     def _joint(self, latent: LatentBlock, global_features: Tensor | None) -> Tensor:
@@ -65,4 +64,5 @@ class ClassificationReader(Reader):
         joint = latent.on_grid()
         if global_features is None:
             return joint
-        return fuse(joint, global_features[:, :, None, None], self._config.fusion)
+        assert self._network.fusion is not None
+        return self._network.fusion(joint, global_features[:, :, None, None])

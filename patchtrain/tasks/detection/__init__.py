@@ -12,7 +12,7 @@ from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.datasets.targets.boxes import Annotation, FittedObjects, Objects
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
-from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
+from patchtrain.tasks.base import ReaderTools, Task, TaskParts, build_fusion, features_of_cell
 from patchtrain.tasks.detection.detectors import (
     DetectionHead,
     Levels,
@@ -59,7 +59,7 @@ class DetectionParts(TaskParts):
                 num_joined += config.num_patches - 1
         channels = config.latent_channels
         head = DetectionHead(config.head, channels, num_classes, channels * num_joined)
-        return Network(self.load_backbone(config), head)
+        return Network(self.load_backbone(config), head, build_fusion(config, channels))
 
     def check_features(
         self, config: TrialConfig, network: Network, features: Tensor, batch_size: int

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.targets.boxes import Objects
-from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.grid.resizing import enlargement_of_cells
 from patchtrain.memory.meter import INPUT, LATENT
@@ -216,8 +215,10 @@ class DetectionReader(PatchReader):
         lesson's gradient; return the image's part of the loss.
         """
         given, features, by_input = lesson.given, lesson.features, lesson.by_input
-        context_row = image * given.inputs_per_image + given.inputs_per_image - 1
-        context = features[context_row].detach().requires_grad_() if given.has_global else None
+        context = given.global_of(image, features)
+        if given.has_global:
+            assert context is not None
+            context = context.detach().requires_grad_()
         total = torch.zeros((), device=features.device)
         for piece in pieces:
             if self._is_tile:
@@ -238,8 +239,8 @@ class DetectionReader(PatchReader):
             else:
                 by_input[piece.rows] = tiles.grad
             del tiles
-        if context is not None:
-            by_input[context_row] = context.grad  # type: ignore[assignment]
+        if given.has_global:
+            by_input[given.global_row(image)] = context.grad  # type: ignore[assignment,union-attr]
         return total
 
     def _learn_stack(self, image: int, pieces: Sequence[_Piece], lesson: _Lesson) -> Tensor:
@@ -250,7 +251,7 @@ class DetectionReader(PatchReader):
         first, k = image * given.inputs_per_image, given.positions.shape[1]
         rows = slice(first, first + given.inputs_per_image)
         own = lesson.features[rows].detach().requires_grad_()
-        context = own[k] if given.has_global else None
+        context = own[k] if given.has_global else given.global_of(image, lesson.features)
         stacked = self._stacked(
             given.latent.of_image(image), context, (given.positions[image], own[:k])
         )
@@ -306,9 +307,10 @@ class DetectionReader(PatchReader):
         with self._autocast():
             maps = _as_maps(tiles, self._windows.sides)
             if context is not None:
+                assert self._network.fusion is not None
                 around = self._enlarged(context, cells)
                 maps = [
-                    fuse(own, whole, self._config.fusion)
+                    self._network.fusion(own, whole)
                     for own, whole in zip(maps, around, strict=True)
                 ]
             outputs = head([head.join(level) for level in maps])
@@ -364,6 +366,8 @@ class DetectionReader(PatchReader):
                 part = weights[:, :num_tiles].sum(1)
                 if self._config.fusion == "concat":
                     part = weights[:, num_tiles]
+                assert self._network.fusion is not None
+                context = self._network.fusion.scaled(context)
                 total = total + torch.nn.functional.linear(context, part)
         return total[None]
 

@@ -11,7 +11,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import ConfigError
 from patchtrain.models import Network
-from patchtrain.tasks.base import ReaderTools, Task, TaskParts, features_of_cell
+from patchtrain.tasks.base import ReaderTools, Task, TaskParts, build_fusion, features_of_cell
 from patchtrain.tasks.maps import check_map_aggregator
 from patchtrain.tasks.probe import probe
 from patchtrain.tasks.segmentation.metrics import Segmentation, outputs_for
@@ -53,7 +53,9 @@ class SegmentationParts(TaskParts):
         to_latent = segmenter.classifier(config.latent_channels)
         channels = config.latent_channels * features_of_cell(config)
         return Network(
-            nn.Sequential(segmenter.network, to_latent), nn.Conv2d(channels, num_outputs, 1)
+            nn.Sequential(segmenter.network, to_latent),
+            nn.Conv2d(channels, num_outputs, 1),
+            build_fusion(config, config.latent_channels),
         )
 
     def check_features(

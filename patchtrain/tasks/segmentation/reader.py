@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from patchtrain.config import TrialConfig
-from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.grid.resizing import enlargement
@@ -74,6 +73,10 @@ class SegmentationReader(PatchReader):
         encoded.backward_from(gradient)
         self._put_sampled(features, given)
         return total
+
+    def joining(self, global_features: Tensor) -> Tensor:
+        """Return the features [d, p, p] of a global patch as they join Z."""
+        return super().joining(global_features.movedim(0, -1)).movedim(-1, 0)
 
     def read_whole(self, features: Tensor) -> np.ndarray:
         """Return the classes uint8 [B, M, M] given `features` [B, d, h, w]."""
@@ -134,8 +137,7 @@ class SegmentationReader(PatchReader):
         return the image's loss.
         """
         pieces = list(self._pieces(image, given))
-        context_row = image * given.inputs_per_image + given.inputs_per_image - 1
-        context = features[context_row] if given.has_global else None
+        context = given.global_of(image, features)
         sums = torch.zeros(self._task.num_sums, device=features.device)
         with torch.no_grad():
             for piece in pieces:
@@ -146,7 +148,8 @@ class SegmentationReader(PatchReader):
         loss = self._task.loss_of(sums)
         scaled(loss / len(given.batch)).backward()
         assert sums.grad is not None
-        if context is not None:
+        if given.has_global:
+            assert context is not None
             context = context.detach().requires_grad_()
         for piece in pieces:
             tiles = self._tiles(piece, image, features, given)
@@ -155,8 +158,8 @@ class SegmentationReader(PatchReader):
             self._sums(piece, tiles, context, image, given).backward(sums.grad)
             if piece.rows is not None:
                 gradient[piece.rows] = tiles.grad  # type: ignore[assignment]
-        if context is not None:
-            gradient[context_row] = context.grad  # type: ignore[assignment]
+        if given.has_global:
+            gradient[given.global_row(image)] = context.grad  # type: ignore[assignment,union-attr]
         return loss.detach()
 
     def _pieces(self, image: int, given: Pass) -> Iterator[_Piece]:
@@ -201,7 +204,8 @@ class SegmentationReader(PatchReader):
         """
         with self._autocast():
             if context is not None:
-                tiles = fuse(tiles, self._enlarged(context, cells), self._config.fusion)
+                assert self._network.fusion is not None
+                tiles = self._network.fusion(tiles, self._enlarged(context, cells))
             return self._network.head(tiles)
 
     def _classes(self, tiles: Tensor, context: Tensor | None, cells: np.ndarray) -> np.ndarray:

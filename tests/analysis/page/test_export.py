@@ -20,7 +20,7 @@ def test_everything_is_exported(tmp_path: Path) -> None:
     tables = ("best", "front", "hypervolume", "importance", "fusion", "memory", "waste", "paper")
     figures = (
         *("pareto", "hypervolume", "importance", "marginals"),
-        *("fusion", "memory", "waste", "curves"),
+        *("fusion", "influence", "memory", "waste", "curves"),
     )
     assert set(contents) >= {
         *(f"{name}.{kind}" for name in figures for kind in ("png", "svg")),

@@ -78,6 +78,13 @@ CASES: dict[str, dict[str, Any]] = {
         "precision": "fp16", "inner_iterations": 1, "method": "patchgd", "batch_size": 1,
         "norm": "frozen", "patch_microbatch": 1, "optimizer_kernel": "loop",
     },
+    # the global patch with the fill
+    "filled": {"global_pass": "filled", "fusion": "concat"},
+    "filled_one_patch_at_a_time": {
+        "global_pass": "filled", "norm": "group", "patch_microbatch": 1, "precision": "bf16",
+        "fusion_scale": 0.0, "inner_iterations": 3, "accumulation_steps": 2,
+    },
+    "scaled": {"fusion_scale": 0.0, "fusion": "concat", "precision": "bf16"},
     # norms, chunks and one image
     "batch_norm_in_chunks_of_an_image": {"patch_microbatch": 1, "inner_iterations": 1},
     "one_image_bf16": {"batch_size": 1, "method": "full", "norm": "group", "precision": "bf16"},
@@ -113,6 +120,11 @@ SMALL_MASKS = tiny_masks(image_size=64, sampling_rate=0.5, num_classes=2)
 MASK_CASES: dict[str, dict[str, Any]] = {
     "the_default": {"image_size": 128, "sampling_rate": 0.2},
     "added_in_chunks": {"fusion": "add", "patch_microbatch": 2, "norm": "group"},
+    "joint": {"global_pass": "joint"},
+    "joint_in_chunks": {
+        "global_pass": "joint", "patch_microbatch": 1, "norm": "frozen", "precision": "bf16",
+        "fusion": "add", "fusion_scale": 0.0,
+    },
     "patchgd_of_many_classes": {"method": "patchgd", "num_classes": 7, "precision": "bf16"},
     "all_sampled": {"sampling_rate": 1.0},
     "tiled": {"method": "tiled", "image_size": 128, "patch_microbatch": 3},
@@ -145,6 +157,9 @@ SMALL_BOXES = tiny_boxes(image_size=128, sampling_rate=0.5)
 BOX_CASES: dict[str, dict[str, Any]] = {
     "the_default": {"image_size": 256, "sampling_rate": 0.2},
     "added_in_chunks": {"fusion": "add", "patch_microbatch": 2, "norm": "group"},
+    "filled": {"global_pass": "filled", "fusion_scale": 0.0},
+    "stack_filled": {"layout": "stack", "global_pass": "filled", "precision": "bf16"},
+    "stack_scaled": {"layout": "stack", "fusion": "add", "fusion_scale": 0.0, "batch_size": 1},
     "all_sampled": {"sampling_rate": 1.0, "method": "patchgd"},
     "stack": {"layout": "stack", "image_size": 192},
     "stack_added": {"layout": "stack", "fusion": "add", "precision": "bf16"},

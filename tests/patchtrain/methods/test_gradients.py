@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from patchtrain.config import TrialConfig
 from patchtrain.engine import Engine
-from patchtrain.grid.fusion import fuse
 from patchtrain.grid.latent import LatentBlock
 from patchtrain.grid.patches import PatchGrid
 from patchtrain.step.batch import HostBatch
@@ -45,16 +44,29 @@ def one_graph_loss(engine: Engine, config: TrialConfig, batch: HostBatch) -> Ten
     joint = torch.stack(maps)
     if config.method == "local_global":
         thumbnails = feeder.pixels(batch.resized(config.patch_size))
-        joint = fuse(joint, network.backbone(thumbnails)[:, :, None, None], config.fusion)
+        with torch.set_grad_enabled(config.global_pass == "joint"):
+            whole = network.backbone(thumbnails)[:, :, None, None].expand_as(joint)
+        if config.fusion_scale != "none":
+            whole = whole * network.fusion.scale.reshape(-1, 1, 1)
+        joint = joint + whole if config.fusion == "add" else torch.cat([joint, whole], dim=1)
     return engine.task.loss(network.head(joint), feeder.targets(batch.targets))
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
 @pytest.mark.parametrize(
-    ("method", "fusion"), [("local_global", "add"), ("local_global", "concat"), ("patchgd", "add")]
+    "settings",
+    [
+        {"fusion": "add"},
+        {"fusion": "concat"},
+        {"fusion": "add", "fusion_scale": 0.5},
+        {"fusion": "concat", "fusion_scale": 0.5, "global_pass": "filled"},
+        {"fusion": "add", "global_pass": "filled"},
+        {"method": "patchgd"},
+    ],
+    ids=lambda settings: " ".join(map(str, settings.values())),
 )
-def test_sampling_every_patch_gives_the_gradient_of_one_big_graph(method, fusion, aggregator):
-    config = tiny(sampling_rate=1.0, method=method, fusion=fusion, aggregator=aggregator)
+def test_sampling_every_patch_gives_the_gradient_of_one_big_graph(settings, aggregator):
+    config = tiny(sampling_rate=1.0, aggregator=aggregator, **settings)
     engine, guard = build_engine(config)
     batch = random_batch(config)
     with guard:

@@ -20,3 +20,16 @@ _TASKS = {
 for _name in catalog.METHODS:
     _values = {"method": _name, "tasks": _TASKS.get(_name)}
     globals()[f"Test_{_name}"] = type(f"Test_{_name}", (MethodContract,), _values)
+
+for _task, _global_pass in (
+    ("classification", "filled"),
+    ("segmentation", "joint"),
+    ("detection", "filled"),
+):  # what is not the task's default
+    _values = {
+        "method": "local_global",
+        "tasks": (_task,),
+        "settings": {"global_pass": _global_pass, "fusion_scale": 0.0},
+    }
+    _name = f"Test_local_global_{_global_pass}_in_{_task}"
+    globals()[_name] = type(_name, (MethodContract,), _values)

@@ -25,13 +25,17 @@ COMBINATIONS = [
     {"method": "local_global", "layout": "tile", "fusion": "add"},
     {"method": "local_global", "layout": "stack", "fusion": "concat"},
     {"method": "local_global", "layout": "stack", "fusion": "add"},
+    {"method": "local_global", "layout": "tile", "fusion": "concat", "global_pass": "filled"},
+    {"method": "local_global", "layout": "stack", "fusion": "concat", "global_pass": "filled"},
+    {"method": "local_global", "layout": "tile", "fusion": "add", "fusion_scale": 0.5},
+    {"method": "local_global", "layout": "stack", "fusion": "add", "fusion_scale": 0.5},
     {"method": "patchgd", "layout": "tile"},
     {"method": "patchgd", "layout": "stack"},
     {"method": "tiled"},
     {"method": "downsampled"},
     {"method": "full"},
 ]
-IDS = [" ".join(combination.values()) for combination in COMBINATIONS]
+IDS = [" ".join(map(str, combination.values())) for combination in COMBINATIONS]
 
 
 def without_group_norm(network: nn.Module) -> None:
@@ -134,7 +138,10 @@ def one_graph_loss(
             around = None
             if config.method == "local_global":
                 small = feeder.pixels(batch.resized(config.patch_size)[number][None])
-                around = network.backbone(small)
+                with torch.set_grad_enabled(config.global_pass == "joint"):
+                    around = network.backbone(small)
+                if config.fusion_scale != "none":
+                    around = around * network.fusion.scale
             read = read_tile if config.layout == "tile" else read_stack
             parts = [read(network, config, cells, around, objects, positions[number])]
         total = total + sum(part[0] for part in parts)

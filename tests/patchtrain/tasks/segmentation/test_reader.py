@@ -23,14 +23,17 @@ from patchtrain.tasks.segmentation.metrics import Segmentation
 from patchtrain.testing.trials import relative_error
 
 COMBINATIONS = [
-    {"method": "local_global", "fusion": "concat"},
-    {"method": "local_global", "fusion": "add"},
+    {"method": "local_global", "fusion": "concat", "global_pass": "joint"},
+    {"method": "local_global", "fusion": "add", "global_pass": "joint"},
+    {"method": "local_global", "fusion": "add", "global_pass": "joint", "fusion_scale": 0.5},
+    {"method": "local_global", "fusion": "concat", "global_pass": "filled"},
+    {"method": "local_global", "fusion": "add", "global_pass": "filled", "fusion_scale": 0.5},
     {"method": "patchgd"},
     {"method": "tiled"},
     {"method": "downsampled"},
     {"method": "full"},
 ]
-IDS = [" ".join(combination.values()) for combination in COMBINATIONS]
+IDS = [" ".join(map(str, combination.values())) for combination in COMBINATIONS]
 
 
 def gradients(network: nn.Module) -> list[Tensor]:
@@ -103,8 +106,11 @@ def one_graph_loss(
             joint = cells.view(num_rows, -1, cells.shape[1], side, side)
             joint = joint.permute(2, 0, 3, 1, 4).reshape(1, cells.shape[1], 128, 128)
             if config.method == "local_global":
-                whole = network.backbone(feeder.pixels(batch.resized(side)[number][None]))
+                with torch.set_grad_enabled(config.global_pass == "joint"):
+                    whole = network.backbone(feeder.pixels(batch.resized(side)[number][None]))
                 whole = functional.interpolate(whole, scale_factor=num_rows, mode="bilinear")
+                if config.fusion_scale != "none":
+                    whole = whole * network.fusion.scale.reshape(1, -1, 1, 1)
                 joint = joint + whole if config.fusion == "add" else torch.cat([joint, whole], 1)
             outputs = network.head(joint)
         if config.method == "tiled":  # one image's patches are one image to the loss
@@ -177,7 +183,7 @@ def _predicted(config, batch):
     """Return the prediction of a network for which bright red is class 1, all else class 0."""
     engine, guard = build_engine(config)
     of_pixel = _OfPixel(8)
-    engine.network.backbone = engine._method._encoder._backbone = of_pixel
+    engine.network.backbone = engine._method._encoder.backbone = of_pixel
     engine.network.head = nn.Conv2d(16 if config.method == "local_global" else 8, 1, 1)
     with torch.no_grad():
         engine.network.head.weight.zero_()

@@ -1,0 +1,152 @@
+"""`published` and `published_patchgd`: the authors' code, where it differs from their text.
+
+Theirs, not ours: to see what the difference is worth. docs/paper.md says how they differ. What is
+left out has no effect on what is learned: they fill Z with gradients that they drop.
+
+Shapes: B batch, m n grid, k sampled; F features of an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchtrain.grid.latent import LatentBlock
+from patchtrain.memory.meter import LATENT
+from patchtrain.methods.local_global import LocalGlobal
+from patchtrain.methods.patchgd import PatchGd
+from patchtrain.step.batch import HostBatch
+from patchtrain.step.encoder import Encoded, Inputs
+from patchtrain.step.randomness import draw_seed
+from patchtrain.tasks import Pass
+
+
+class PublishedPatchGd(PatchGd):
+    """Their baseline. Z is filled in training mode: batch norm takes its statistics over an image's
+    patches.
+
+    - Classification: the features of sampled patches are detached, so the backbone never trains,
+      and the loss of the batch is taken after each image's patches have joined Z.
+    - Segmentation: as PatchGD, but each inner iteration begins from the fill.
+    """
+
+    def start(self, batch: HostBatch) -> None:
+        """Take `batch`; Z is filled with the first inner iteration, which brings random numbers."""
+        self._batch = batch
+
+    def backward(
+        self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor] = lambda loss: loss
+    ) -> Tensor:
+        """See `Method`."""
+        assert self._batch is not None
+        if self._latent is None:
+            with self._guard.doing("fill"):
+                self._latent = self._fill_in_training(self._batch, generator)
+                self._filled_global = self._filled_with(self._batch)
+        if self._config.task == "classification":
+            return self._learn_image_by_image(self._batch, self._latent, generator, scaled)
+        inputs, given = self._drawn(generator)
+        assert given.positions is not None
+        positions = torch.from_numpy(given.positions).to(self._guard.device)
+        before = self._latent.rows(positions)
+        encoded = self._encoder.encode_for_training(inputs, generator)
+        loss = self._reader.learn(encoded, given, scaled)
+        self._latent.put(positions, before)
+        return loss
+
+    def _filled_with(self, batch: HostBatch) -> Tensor | None:
+        """Return the global features [B, F] that are computed with the fill, if any are."""
+        return None
+
+    def _fill_in_training(self, batch: HostBatch, generator: torch.Generator) -> LatentBlock:
+        grid = self._grid
+        inputs = Inputs(
+            len(batch) * grid.num_patches,
+            lambda start, stop: batch.cells(grid, start, stop),
+            group=grid.num_patches,
+        )
+        features = self._encoder.encode_in_training(inputs, draw_seed(generator), LATENT)
+        by_image = features.unflatten(0, (len(batch), grid.num_patches))
+        return LatentBlock(by_image, grid.num_rows, grid.num_cols)
+
+    def _learn_image_by_image(
+        self,
+        batch: HostBatch,
+        latent: LatentBlock,
+        generator: torch.Generator,
+        scaled: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Add the gradients of the batch's loss after each image, whose mean is taken (theirs adds
+        up, which AdamW does not notice); return the mean loss.
+        """
+        num_images = len(batch)
+        total = torch.zeros((), device=self._guard.device)
+        for image in self._representative(range(num_images)):
+            encoded, positions = self._of_image(batch, image, generator)
+            where = torch.from_numpy(positions).to(self._guard.device)
+            latent.put_of_image(image, where, encoded.features.detach())
+            loss = self._reader.learn(
+                self._as_seen(encoded, num_images),
+                Pass(batch, np.zeros((num_images, 0), np.int64), self._joins, latent),
+                lambda loss: scaled(loss / num_images),
+            )
+            total += loss / num_images
+        return total
+
+    _joins = False
+    """Whether features of the sampled patches join Z as g."""
+
+    def _of_image(
+        self, batch: HostBatch, image: int, generator: torch.Generator
+    ) -> tuple[Encoded, np.ndarray]:
+        """Return the features [k, F] of newly sampled patches of an image, and their positions."""
+        positions = self._sample(1, generator)[0]
+        patches = self._grid.extract(batch.images[image], positions)
+        inputs = Inputs(len(patches), lambda start, stop: patches[start:stop], group=len(patches))
+        features = self._encoder.encode_in_training(inputs, draw_seed(generator))
+        return Encoded(self._encoder, features, None), positions
+
+    def _as_seen(self, encoded: Encoded, num_images: int) -> Encoded:
+        """Return the inputs of the head's pass beside Z: none."""
+        return encoded.seen_as(encoded.features[:0])
+
+
+class Published(PublishedPatchGd, LocalGlobal):
+    """Their method.
+
+    - Classification: the resized image is added, pixel by pixel, to each sampled patch; the
+      features of the last of these sums are g, for all images of the batch. The backbone learns
+      through g alone.
+    - Segmentation: g runs once per batch, in evaluation mode and without gradient.
+    """
+
+    _joins = True
+
+    def _filled_with(self, batch: HostBatch) -> Tensor | None:
+        return None if self._config.task == "classification" else self._global_features(batch)
+
+    def _of_image(
+        self, batch: HostBatch, image: int, generator: torch.Generator
+    ) -> tuple[Encoded, np.ndarray]:
+        positions = self._sample(1, generator)[0]
+        patches = self._grid.extract(batch.images[image], positions)
+        whole = batch.resized(self._config.patch_size)[image : image + 1]
+        inputs = Inputs(
+            len(patches),
+            lambda start, stop: patches[start:stop],
+            group=len(patches),
+            added=lambda start, stop: whole.repeat(stop - start, axis=0),
+        )
+        return self._encoder.encode_for_training(inputs, generator), positions
+
+    def _as_seen(self, encoded: Encoded, num_images: int) -> Encoded:
+        """Return the last of the sums as the global patch of every image."""
+        last = encoded.features[-1:]
+        return encoded.seen_as(last.expand(num_images, *last.shape[1:]))
+
+    def influence(self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor]) -> None:
+        """Nothing is measured: Z is not filled before the first inner iteration."""
+        return
