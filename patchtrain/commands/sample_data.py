@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
+from patchtrain.catalog.datasets import NUM_SUMS
 from patchtrain.datasets import data_set
 from patchtrain.errors import ConfigError
 
@@ -53,8 +53,8 @@ def sample_data(
             image_size,
             seed,
             mnist_dir=mnist_dir,
+            num_classes=NUM_SUMS[0] if num_classes is None else num_classes,
             jobs=jobs,
-            **({} if num_classes is None else {"num_classes": num_classes}),
         )
     data_set(name).write_sample(out, num_images, image_size, seed)
     print(f"{num_images} generated images (not real data) in {out}")
@@ -68,8 +68,8 @@ def _ultramnist(
     seed: int,
     *,
     mnist_dir: Path | None,
+    num_classes: int,
     jobs: int | None,
-    **changes: Any,
 ) -> int:
     from rich.console import Console
     from rich.progress import Progress
@@ -86,9 +86,9 @@ def _ultramnist(
             image_size,
             seed,
             mnist_dir=None if mnist_dir is None else mnist_dir.expanduser(),
+            num_classes=num_classes,
             jobs=jobs or os.cpu_count(),
             on_images=lambda num_done: bars.update(bar, completed=num_done),
-            **changes,
         )
     if mnist_dir is None:
         print(

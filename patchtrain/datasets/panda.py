@@ -13,7 +13,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import DataSet
 from patchtrain.datasets.example import Example
 from patchtrain.datasets.finding.folders import check_data_dir, names_in
-from patchtrain.datasets.finding.listing import MAX_ID_BYTES, Listing, is_file_name
+from patchtrain.datasets.finding.listing import Listing, check_plain_id
 from patchtrain.datasets.finding.tables import read_table
 from patchtrain.errors import DataError
 
@@ -56,11 +56,7 @@ def _read_labels(data_dir: Path) -> list[Example]:
     for line, values in read_table(path, ("image_id", "isup_grade")):
         image_id, grade = values["image_id"], values["isup_grade"]
         where = f"{path} line {line}: image_id {image_id!r}"
-        if not is_file_name(image_id):
-            raise DataError(
-                f"{where} must be a plain file name of at most {MAX_ID_BYTES} bytes, without "
-                "folders; correct it"
-            )
+        check_plain_id(image_id, where)
         if image_id in examples:
             raise DataError(f"{where} is listed twice; remove one of the lines")
         if grade not in _GRADES:

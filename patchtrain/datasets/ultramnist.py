@@ -17,7 +17,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.datasets.base import DataSet
 from patchtrain.datasets.example import Example
 from patchtrain.datasets.finding.folders import find_root, is_folder, pictures_in
-from patchtrain.datasets.finding.listing import MAX_ID_BYTES, Listing, is_file_name
+from patchtrain.datasets.finding.listing import Listing, check_plain_id
 from patchtrain.datasets.finding.tables import read_table
 from patchtrain.errors import DataError
 
@@ -68,11 +68,7 @@ class UltraMnist(DataSet):
         for line, values in read_table(path, ("image_id", "digit_sum"), also={"id": "image_id"}):
             image_id, digit_sum = values["image_id"], values["digit_sum"]
             where = f"{path} line {line}: image_id {image_id!r}"
-            if not is_file_name(image_id):
-                raise DataError(
-                    f"{where} must be a plain file name of at most {MAX_ID_BYTES} bytes, without "
-                    "folders; correct it"
-                )
+            check_plain_id(image_id, where)
             if not (digit_sum.isdecimal() and int(digit_sum) < num_classes):
                 raise DataError(
                     f"{where} has digit_sum {digit_sum!r}; it must be a whole number from 0 to "

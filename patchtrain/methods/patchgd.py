@@ -47,12 +47,17 @@ class PatchGd(SampledPatches):
 
     def _fill(self, batch: HostBatch) -> LatentBlock:
         """Return Z of `batch`."""
+        inputs = self._all_patches(batch, group=1)
+        return self._block(self._encoder.encode(inputs, self._at_once(batch), LATENT))
+
+    def _all_patches(self, batch: HostBatch, group: int) -> Inputs:
+        """Return every patch of `batch`; batch norm takes its statistics over `group` of them."""
         grid = self._grid
-        inputs = Inputs(
-            len(batch) * grid.num_patches,
-            lambda start, stop: batch.cells(grid, start, stop),
-            group=1,
-        )
-        features = self._encoder.encode(inputs, self._at_once(batch), LATENT)
-        by_image = features.unflatten(0, (len(batch), grid.num_patches))
+        num = len(batch) * grid.num_patches
+        return Inputs(num, lambda start, stop: batch.cells(grid, start, stop), group)
+
+    def _block(self, features: Tensor) -> LatentBlock:
+        """Return Z of the `features` [B*mn, F] of every patch."""
+        grid = self._grid
+        by_image = features.unflatten(0, (-1, grid.num_patches))
         return LatentBlock(by_image, grid.num_rows, grid.num_cols)

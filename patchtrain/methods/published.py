@@ -62,15 +62,9 @@ class PublishedPatchGd(PatchGd):
         return None
 
     def _fill_in_training(self, batch: HostBatch, generator: torch.Generator) -> LatentBlock:
-        grid = self._grid
-        inputs = Inputs(
-            len(batch) * grid.num_patches,
-            lambda start, stop: batch.cells(grid, start, stop),
-            group=grid.num_patches,
-        )
-        features = self._encoder.encode_in_training(inputs, draw_seed(generator), LATENT)
-        by_image = features.unflatten(0, (len(batch), grid.num_patches))
-        return LatentBlock(by_image, grid.num_rows, grid.num_cols)
+        inputs = self._all_patches(batch, group=self._grid.num_patches)
+        seed = draw_seed(generator)
+        return self._block(self._encoder.encode_in_training(inputs, seed, LATENT))
 
     def _learn_image_by_image(
         self,
@@ -85,7 +79,9 @@ class PublishedPatchGd(PatchGd):
         num_images = len(batch)
         total = torch.zeros((), device=self._guard.device)
         for image in self._representative(range(num_images)):
-            encoded, positions = self._of_image(batch, image, generator)
+            positions = self._sample(1, generator)[0]
+            patches = self._grid.extract(batch.images[image], positions)
+            encoded = self._encode_image(batch, image, patches, generator)
             where = torch.from_numpy(positions).to(self._guard.device)
             latent.put_of_image(image, where, encoded.features.detach())
             loss = self._reader.learn(
@@ -99,15 +95,13 @@ class PublishedPatchGd(PatchGd):
     _joins = False
     """Whether features of the sampled patches join Z as g."""
 
-    def _of_image(
-        self, batch: HostBatch, image: int, generator: torch.Generator
-    ) -> tuple[Encoded, np.ndarray]:
-        """Return the features [k, F] of newly sampled patches of an image, and their positions."""
-        positions = self._sample(1, generator)[0]
-        patches = self._grid.extract(batch.images[image], positions)
+    def _encode_image(
+        self, batch: HostBatch, image: int, patches: np.ndarray, generator: torch.Generator
+    ) -> Encoded:
+        """Return the features [k, F] of an image's sampled `patches`, uint8 [k, p, p, 3]."""
         inputs = Inputs(len(patches), lambda start, stop: patches[start:stop], group=len(patches))
         features = self._encoder.encode_in_training(inputs, draw_seed(generator))
-        return Encoded(self._encoder, features, None), positions
+        return Encoded(self._encoder, features, None)
 
     def _as_seen(self, encoded: Encoded, num_images: int) -> Encoded:
         """Return the inputs of the head's pass beside Z: none."""
@@ -128,11 +122,9 @@ class Published(PublishedPatchGd, LocalGlobal):
     def _filled_with(self, batch: HostBatch) -> Tensor | None:
         return None if self._config.task == "classification" else self._global_features(batch)
 
-    def _of_image(
-        self, batch: HostBatch, image: int, generator: torch.Generator
-    ) -> tuple[Encoded, np.ndarray]:
-        positions = self._sample(1, generator)[0]
-        patches = self._grid.extract(batch.images[image], positions)
+    def _encode_image(
+        self, batch: HostBatch, image: int, patches: np.ndarray, generator: torch.Generator
+    ) -> Encoded:
         whole = batch.resized(self._config.patch_size)[image : image + 1]
         inputs = Inputs(
             len(patches),
@@ -140,7 +132,7 @@ class Published(PublishedPatchGd, LocalGlobal):
             group=len(patches),
             added=lambda start, stop: whole.repeat(stop - start, axis=0),
         )
-        return self._encoder.encode_for_training(inputs, generator), positions
+        return self._encoder.encode_for_training(inputs, generator)
 
     def _as_seen(self, encoded: Encoded, num_images: int) -> Encoded:
         """Return the last of the sums as the global patch of every image."""

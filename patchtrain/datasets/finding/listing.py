@@ -16,6 +16,15 @@ SPLITS = ("train", "val", "test")
 MAX_ID_BYTES = 200
 
 
+def check_plain_id(image_id: str, where: str) -> None:
+    """Refuse an image_id in a table that is no plain file name; `where` is its place."""
+    if not is_file_name(image_id):
+        raise DataError(
+            f"{where} must be a plain file name of at most {MAX_ID_BYTES} bytes, without "
+            "folders; correct it"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing:
     """The images of a data set; whether they can be read is not known yet."""
