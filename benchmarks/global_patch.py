@@ -19,10 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import global_variants
 import torch
-from measured_trials import Rows, measured, versions_of
+from global_shares import draw_shares
+from measured_trials import Rows, epochs_beside, measured, versions_of
 
 from patchtrain.config import TrialConfig
+from patchtrain.record import read_rows
 from patchtrain.units import format_bytes
 
 FORMS: Mapping[str, Mapping[str, Any]] = {
@@ -38,6 +41,7 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
     "downsampled": {"method": "downsampled"},
     "full": {"method": "full"},
 }
+ALL_FORMS = {**FORMS, **global_variants.forms()}
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,23 @@ TABLES = {
             "learning_rate": 1e-3,
             "precision": "bf16",
             "epochs": 20,
+        },
+    ),
+    "ultramnist": Table(
+        metric="metric_accuracy",
+        settings={
+            "dataset": "ultramnist",
+            "num_classes": 10,
+            "image_size": 128,
+            "patch_size": 32,
+            "sampling_rate": 0.25,
+            "inner_iterations": 3,
+            "backbone": "test_resnet",
+            "aggregator": "small_cnn",
+            "norm": "group",
+            "batch_size": 32,
+            "learning_rate": 5e-4,
+            "epochs": 3,
         },
     ),
     "slides": Table(
@@ -139,6 +160,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rows = measured(out.with_suffix(".parquet"), _trials(arguments), _NUM_WATCHED, report)
     report(rows)
+    epochs = read_rows(epochs_beside(out.with_suffix(".parquet")))
+    draw_shares(epochs, _form_of, out.with_suffix(".svg"))
     print(_report(arguments.table, rows))
 
 
@@ -146,7 +169,7 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
     table = TABLES[arguments.table]
     for seed in arguments.seeds:
         for form in arguments.forms:
-            settings = {**table.settings, **_given(arguments), **FORMS[form], "seed": seed}
+            settings = {**table.settings, **_given(arguments), **ALL_FORMS[form], "seed": seed}
             if settings["dataset"] == "panda":
                 settings["sample_seed"] = seed
             if form == "downsampled":  # as many optimizer steps as the others
@@ -157,15 +180,14 @@ def _trials(arguments: argparse.Namespace) -> Iterator[tuple[str, TrialConfig]]:
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("data_dir", "backbone", "norm", "epochs")
+    names = ("data_dir", "weights", "backbone", "norm", "epochs")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def _form_of(row: Mapping[str, Any]) -> str:
     """Return the name of a trial's form, which its id holds."""
-    (form,) = {name for name in FORMS if f"-{name}-e" in f"-{row['trial_id']}"}
-    return form
+    return max((name for name in ALL_FORMS if f"-{name}-e" in f"-{row['trial_id']}"), key=len)
 
 
 def _report(name: str, rows: Rows) -> str:
@@ -192,7 +214,7 @@ def _report(name: str, rows: Rows) -> str:
         groups[kind][_form_of(row)].append(row)
     for kind, by_form in sorted(groups.items()):
         rival = {row["seed"]: row[table.metric] for row in by_form[_RIVAL]}
-        for form in FORMS:
+        for form in ALL_FORMS:
             if by_form[form]:
                 cells = [*kind, form, *_cells(by_form[form], table.metric, rival)]
                 lines.append("| " + " | ".join(cells) + " |")
@@ -231,9 +253,10 @@ def _interval(gains: Sequence[float]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS)[:-1])
+    parser.add_argument("--forms", nargs="+", choices=ALL_FORMS, default=list(FORMS)[:-1])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--data-dir")
+    parser.add_argument("--weights")
     parser.add_argument("--backbone")
     parser.add_argument("--norm")
     parser.add_argument("--epochs", type=int)

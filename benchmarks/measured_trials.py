@@ -1,6 +1,7 @@
 """Trials measured on test images, for tables of methods: those that are missing are trained.
 
-A run that was stopped goes on after the last whole epoch: its checkpoint lies beside the results.
+A run that was stopped goes on after the last whole epoch: its checkpoint lies beside the results,
+and so does what each epoch measured (`NAME_epochs.parquet`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from patchtrain.checkpoint import has_checkpoint
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import ImageData, load_dataset
-from patchtrain.record import TrialRecord, read_rows, write_rows
+from patchtrain.record import EpochRecord, TrialRecord, read_rows, write_rows
 from patchtrain.trainer import Trainer
 
 Rows = list[dict[str, Any]]
@@ -63,7 +64,7 @@ def measured(
         if trial_id not in done:
             checkpoint = path.with_name(f"{path.stem}-{trial_id}.checkpoint")
             data = trained_and_tested(config, num_watched)
-            rows.append(_train(trial_id, config, data, checkpoint))
+            rows.append(_train(trial_id, config, data, checkpoint, epochs_beside(path)))
             write_rows(path, TrialRecord, rows)
             on_row(rows)
             shutil.rmtree(checkpoint)
@@ -81,7 +82,22 @@ def trained_and_tested(config: TrialConfig, num_watched: int) -> ImageData:
     return replace(data, train=train, val=data.test[:num_watched])
 
 
-def _train(trial_id: str, config: TrialConfig, data: ImageData, checkpoint: Path) -> dict[str, Any]:
+def epochs_beside(path: Path) -> Path:
+    """Return where the epochs of the trials in the Parquet file `path` are kept."""
+    return path.with_name(f"{path.stem}_epochs.parquet")
+
+
+def _keep(epoch: EpochRecord, path: Path) -> None:
+    """Write `epoch` into the Parquet file `path`, in place of an earlier try."""
+    row = epoch.to_row()
+    key = (row["trial_id"], row["epoch"])
+    others = [other for other in read_rows(path) if (other["trial_id"], other["epoch"]) != key]
+    write_rows(path, EpochRecord, [*others, row])
+
+
+def _train(
+    trial_id: str, config: TrialConfig, data: ImageData, checkpoint: Path, epochs: Path
+) -> dict[str, Any]:
     started = time.perf_counter()
     trainer = Trainer(config, trial_id=trial_id, data=data)
     if has_checkpoint(checkpoint):
@@ -90,6 +106,7 @@ def _train(trial_id: str, config: TrialConfig, data: ImageData, checkpoint: Path
     while not trainer.finished:
         epoch = trainer.run_epoch()
         trainer.save(checkpoint)
+        _keep(epoch, epochs)
         print(
             f"{trial_id}  epoch {epoch.epoch}/{config.epochs}  loss {epoch.train_loss:.4f}  "
             f"{epoch.metric_name} of the watched {epoch.metric or 0:.4f}  "

@@ -76,6 +76,8 @@ class MethodFacts:
     """Whether the whole image, resized to a patch, joins the latent block by `fusion`."""
     global_is_input: bool = True
     """Whether the whole image can be an input of its own in each inner iteration."""
+    scrambles_maps: bool = False
+    """Whether detection reads the maps of all patches mixed up, as the authors' code does."""
     may_overlap: bool = False
     """Whether it predicts patch by patch, so that patches may overlap in detection."""
     reads: tuple[str, ...] = ()

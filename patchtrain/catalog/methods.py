@@ -9,11 +9,6 @@ from patchtrain.catalog.facts import MethodFacts
 GRID_SETTINGS = ("patch_size", "sampling_rate", "inner_iterations")
 """Read by every method that samples patches."""
 
-_PUBLISHED_DETECTION = (
-    "is the authors' code, whose detector learns on a backbone that stays random; use "
-    "method=local_global"
-)
-
 METHODS: Mapping[str, MethodFacts] = {
     "local_global": MethodFacts(
         implementation="patchtrain.methods.local_global:LocalGlobal",
@@ -37,8 +32,8 @@ METHODS: Mapping[str, MethodFacts] = {
         has_latent=True,
         has_global=True,
         global_is_input=False,
+        scrambles_maps=True,
         reads=(*GRID_SETTINGS, "aggregator", "fusion", "fusion_scale"),
-        refuses={"detection": _PUBLISHED_DETECTION},
     ),
     "published_patchgd": MethodFacts(
         implementation="patchtrain.methods.published:PublishedPatchGd",
@@ -46,7 +41,10 @@ METHODS: Mapping[str, MethodFacts] = {
         samples_patches=True,
         has_latent=True,
         reads=(*GRID_SETTINGS, "aggregator"),
-        refuses={"detection": _PUBLISHED_DETECTION},
+        refuses={
+            "detection": "is the authors' code, which has no PatchGD for detection; use "
+            "method=patchgd or published"
+        },
     ),
     "tiled": MethodFacts(
         implementation="patchtrain.methods.tiled:Tiled",

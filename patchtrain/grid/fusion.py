@@ -30,8 +30,7 @@ class Fusion(nn.Module):
         expands to it, as [N, d, 1, 1] does.
         """
         everywhere = global_features.to(latent.dtype)
-        if self.scale is not None:
-            everywhere = everywhere * self.scale.to(latent.dtype)[:, None, None]
+        everywhere = self.scaled(everywhere.movedim(1, -1)).movedim(-1, 1)
         if self.kind == "add":
             return latent + everywhere
         return torch.cat([latent, everywhere.expand_as(latent)], dim=1)

@@ -31,6 +31,7 @@ class PublishedPatchGd(PatchGd):
     - Classification: the features of sampled patches are detached, so the backbone never trains,
       and the loss of the batch is taken after each image's patches have joined Z.
     - Segmentation: as PatchGD, but each inner iteration begins from the fill.
+    - Detection: there is none.
     """
 
     def start(self, batch: HostBatch) -> None:
@@ -41,29 +42,33 @@ class PublishedPatchGd(PatchGd):
         self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor] = lambda loss: loss
     ) -> Tensor:
         """See `Method`."""
-        assert self._batch is not None
-        if self._latent is None:
-            with self._guard.doing("fill"):
-                self._latent = self._fill_in_training(self._batch, generator)
-                self._filled_global = self._filled_with(self._batch)
+        batch, latent = self._filled(generator)
         if self._config.task == "classification":
-            return self._learn_image_by_image(self._batch, self._latent, generator, scaled)
+            return self._learn_image_by_image(batch, latent, generator, scaled)
         inputs, given = self._drawn(generator)
         assert given.positions is not None
         positions = torch.from_numpy(given.positions).to(self._guard.device)
-        before = self._latent.rows(positions)
+        before = latent.rows(positions)
         encoded = self._encoder.encode_for_training(inputs, generator)
         loss = self._reader.learn(encoded, given, scaled)
-        self._latent.put(positions, before)
+        latent.put(positions, before)
         return loss
 
-    def _filled_with(self, batch: HostBatch) -> Tensor | None:
-        """Return the global features [B, F] that are computed with the fill, if any are."""
-        return None
+    def _filled(self, generator: torch.Generator) -> tuple[HostBatch, LatentBlock]:
+        """Return the batch and its Z, filled by the first inner iteration."""
+        assert self._batch is not None
+        if self._latent is None:
+            with self._guard.doing("fill"):
+                self._latent = self._fill_in_training(self._batch, draw_seed(generator))
+        return self._batch, self._latent
 
-    def _fill_in_training(self, batch: HostBatch, generator: torch.Generator) -> LatentBlock:
+    def _fill_in_training(self, batch: HostBatch, seed: int) -> LatentBlock:
+        """Return Z; keep the features of the global patches, if they run with the fill.
+
+        Args:
+            seed: of the random numbers that the backbone draws.
+        """
         inputs = self._all_patches(batch, group=self._grid.num_patches)
-        seed = draw_seed(generator)
         return self._block(self._encoder.encode_in_training(inputs, seed, LATENT))
 
     def _learn_image_by_image(
@@ -115,12 +120,41 @@ class Published(PublishedPatchGd, LocalGlobal):
       features of the last of these sums are g, for all images of the batch. The backbone learns
       through g alone.
     - Segmentation: g runs once per batch, in evaluation mode and without gradient.
+    - Detection: g runs with the fill, as one more patch. The head learns from both, the backbone
+      never. (Theirs takes one step for each batch, which is `inner_iterations: 1`.)
     """
 
     _joins = True
 
-    def _filled_with(self, batch: HostBatch) -> Tensor | None:
-        return None if self._config.task == "classification" else self._global_features(batch)
+    def backward(
+        self, generator: torch.Generator, scaled: Callable[[Tensor], Tensor] = lambda loss: loss
+    ) -> Tensor:
+        """See `Method`."""
+        if self._config.task != "detection":
+            return super().backward(generator, scaled)
+        batch, latent = self._filled(generator)
+        nothing = latent.of_image(0)[:0].requires_grad_()
+        none = np.zeros((len(batch), 0), np.int64)
+        given = Pass(batch, none, False, latent, self._filled_global)
+        return self._reader.learn(Encoded(self._encoder, nothing, None), given, scaled)
+
+    def _fill_in_training(self, batch: HostBatch, seed: int) -> LatentBlock:
+        if self._config.task == "detection":
+            inputs = self._patches_and_wholes(batch)
+            features = self._encoder.encode_in_training(inputs, seed, LATENT)
+            by_image = features.unflatten(0, (len(batch), inputs.group))
+            self._filled_global = by_image[:, -1]
+            return LatentBlock(by_image[:, :-1], self._grid.num_rows, self._grid.num_cols)
+        latent = super()._fill_in_training(batch, seed)
+        if self._config.task == "segmentation":
+            self._filled_global = self._global_features(batch)
+        return latent
+
+    def _patches_and_wholes(self, batch: HostBatch) -> Inputs:
+        """Return every patch of an image, then the global patch, for one image after the other."""
+        every = np.tile(np.arange(self._grid.num_patches), (len(batch), 1))
+        pixels = batch.sampled(self._grid, every, with_whole=True)
+        return Inputs(len(pixels), lambda start, stop: pixels[start:stop], every.shape[1] + 1)
 
     def _encode_image(
         self, batch: HostBatch, image: int, patches: np.ndarray, generator: torch.Generator

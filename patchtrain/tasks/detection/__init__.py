@@ -22,7 +22,13 @@ from patchtrain.tasks.detection.detectors import (
 )
 from patchtrain.tasks.detection.metrics import Detection
 from patchtrain.tasks.detection.predictions import BoxPredictions
-from patchtrain.tasks.detection.reader import DetectionReader, windows_at_once
+from patchtrain.tasks.detection.reader import (
+    SCRAMBLED,
+    DetectionReader,
+    layout_of,
+    windows_at_once,
+)
+from patchtrain.tasks.detection.scrambled import ScrambledHead, ScrambledReader
 from patchtrain.tasks.maps import check_map_aggregator
 
 
@@ -38,7 +44,7 @@ class DetectionParts(TaskParts):
 
     def layout_name(self, config: TrialConfig) -> str | None:
         """Return how Z is laid out."""
-        return config.layout if config.method_facts.has_latent else None
+        return layout_of(config)
 
     def load_backbone(self, config: TrialConfig) -> Pyramid:
         """Return the feature pyramid."""
@@ -52,13 +58,8 @@ class DetectionParts(TaskParts):
 
     def build_network(self, config: TrialConfig, num_classes: int) -> Network:
         """Return pyramid and head."""
-        num_joined = 0
-        if config.method_facts.has_latent:
-            num_joined = features_of_cell(config)
-            if config.layout == "stack":
-                num_joined += config.num_patches - 1
         channels = config.latent_channels
-        head = DetectionHead(config.head, channels, num_classes, channels * num_joined)
+        head = self._build_head(config, num_classes)
         return Network(self.load_backbone(config), head, build_fusion(config, channels))
 
     def check_features(
@@ -83,7 +84,19 @@ class DetectionParts(TaskParts):
 
     def build_reader(self, config: TrialConfig, tools: ReaderTools, task: Task) -> DetectionReader:
         """Return the reader of feature pyramids."""
-        return DetectionReader(config, tools)
+        reader = ScrambledReader if layout_of(config) == SCRAMBLED else DetectionReader
+        return reader(config, tools)
+
+    def _build_head(self, config: TrialConfig, num_classes: int) -> DetectionHead:
+        layout, channels = layout_of(config), config.latent_channels
+        if layout == SCRAMBLED:
+            sides = Levels(config.input_side_px).sides
+            num_maps = config.num_patches + 1
+            return ScrambledHead(config.head, channels, num_classes, sides, num_maps)
+        num_joined = 0 if layout is None else features_of_cell(config)
+        if layout == "stack":
+            num_joined += config.num_patches - 1
+        return DetectionHead(config.head, channels, num_classes, channels * num_joined)
 
     def blank_target(self, side_px: int) -> FittedObjects:
         """Return an image without objects."""

@@ -56,6 +56,14 @@ class Levels:
         return sum(side**2 for side in self.sides)
 
 
+def as_maps(features: Tensor, sides: Sequence[int]) -> list[Tensor]:
+    """Return `features` [c, cells, d] as the maps [c, d, h, h] of each level."""
+    return [
+        level.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        for side, level in zip(sides, features.split([s**2 for s in sides], dim=1), strict=True)
+    ]
+
+
 def check_detector(backbone: str, head: str, latent_channels: int) -> None:
     """Refuse a name or a number of channels that makes no detector.
 

@@ -26,7 +26,7 @@ from patchtrain.memory.meter import INPUT, LATENT
 from patchtrain.step.encoder import Encoded, chunks_of
 from patchtrain.tasks.base import Pass, PatchReader, ReaderTools, Scaled
 from patchtrain.tasks.detection.assignment import Assigned, locations, visible
-from patchtrain.tasks.detection.detectors import DetectionHead, Levels
+from patchtrain.tasks.detection.detectors import DetectionHead, Levels, as_maps
 from patchtrain.tasks.detection.finding import Finder, cut_to
 from patchtrain.tasks.detection.head import Locations, Outputs
 from patchtrain.tasks.detection.windows import Windows
@@ -37,13 +37,23 @@ PIECE_PX = 2**18
 _WHOLE = np.zeros(1, np.int64)
 """The one cell of a map that is read whole."""
 
+SCRAMBLED = "scrambled"
+"""The layout of the authors' code, see `scrambled`."""
+
 
 def windows_at_once(patch_size: int) -> int:
     """Return how many patches' windows are read at once."""
     return max(1, PIECE_PX // patch_size**2)
 
 
-class _Piece(NamedTuple):
+def layout_of(config: TrialConfig) -> str | None:
+    """Return how Z is laid out; None if there is none."""
+    if not config.method_facts.has_latent:
+        return None
+    return SCRAMBLED if config.method_facts.scrambles_maps else config.layout
+
+
+class Piece(NamedTuple):
     """The part of an image that is read at once: some patches, or all of it."""
 
     cells: np.ndarray
@@ -54,7 +64,7 @@ class _Piece(NamedTuple):
     """Rows of their features among those of the pass, if these are read alone."""
 
 
-class _Lesson(NamedTuple):
+class Lesson(NamedTuple):
     """A training pass, and where its gradient goes."""
 
     given: Pass
@@ -81,10 +91,10 @@ class DetectionReader(PatchReader):
         self._head = tools.network.head
         side_px = config.input_side_px
         self._levels = Levels(side_px)
-        has_latent = config.method_facts.has_latent
-        self._is_stack = has_latent and config.layout == "stack"
-        self._is_tile = has_latent and not self._is_stack
-        is_cut = config.samples_patches and not self._is_stack
+        layout = layout_of(config)
+        self._is_tile = layout == "tile"
+        self._is_one_map = layout in ("stack", SCRAMBLED)
+        is_cut = config.samples_patches and not self._is_one_map
         self._grid_size = config.grid_size if is_cut else 1
         self._scale = config.image_size / (self._grid_size * side_px)
         """Px of the image for each px in which locations are counted."""
@@ -118,8 +128,8 @@ class DetectionReader(PatchReader):
             share = 1 / max(1, num_found)
             self._put_sampled(features, given)
             gradient = features.new_zeros((features[..., 0].numel() + 1, features.shape[-1]))
-            lesson = _Lesson(given, features, gradient, share, scaled)
-            learn_image = self._learn_stack if self._is_stack else self._learn_pieces
+            lesson = Lesson(given, features, gradient, share, scaled)
+            learn_image = self._learn_one_map if self._is_one_map else self._learn_pieces
             total = torch.zeros((), device=features.device)
             for image in self._representative(range(len(given.batch))):
                 total += learn_image(image, pieces[image], lesson)
@@ -142,8 +152,8 @@ class DetectionReader(PatchReader):
         for image in self._representative(range(latent.num_images)):
             whole = None if global_features is None else global_features[image]
             found = []
-            if self._is_stack:
-                stacked = self._stacked(latent.of_image(image), whole, None)
+            if self._is_one_map:
+                stacked = self._one_map(latent.of_image(image), whole, None)
                 found.append(self._finder.candidates(self._read(stacked), self._places(_WHOLE)))
             else:
                 for start, stop in self._parts(self._config.num_patches):
@@ -186,11 +196,11 @@ class DetectionReader(PatchReader):
 
     # --- training ---
 
-    def _pieces(self, image: int, given: Pass) -> Iterator[_Piece]:
+    def _pieces(self, image: int, given: Pass) -> Iterator[Piece]:
         """Yield the pieces of an image that are read in training."""
         objects = given.batch.objects(image)
         first = image * given.inputs_per_image
-        if given.positions is None or self._is_stack:
+        if given.positions is None or self._is_one_map:
             objects = objects.moved(objects.boxes / self._scale)
             yield self._piece(_WHOLE, [objects], slice(first, first + 1))
             return
@@ -202,15 +212,15 @@ class DetectionReader(PatchReader):
                 seen = [visible(objects, box) for box in self._patch_boxes(cells)]
             yield self._piece(cells, seen, slice(first + start, first + stop))
 
-    def _piece(self, cells: np.ndarray, objects: Sequence[Objects], rows: slice) -> _Piece:
+    def _piece(self, cells: np.ndarray, objects: Sequence[Objects], rows: slice) -> Piece:
         found = [
             self._head.objects.assign(seen, self._windows.regions(cell))
             for cell, seen in zip(cells, objects, strict=True)
         ]
         labels, boxes = (np.stack(values) for values in zip(*map(_values, found), strict=True))
-        return _Piece(cells, Assigned(labels, boxes), rows)
+        return Piece(cells, Assigned(labels, boxes), rows)
 
-    def _learn_pieces(self, image: int, pieces: Sequence[_Piece], lesson: _Lesson) -> Tensor:
+    def _learn_pieces(self, image: int, pieces: Sequence[Piece], lesson: Lesson) -> Tensor:
         """Add the gradients of one image, read piece by piece, to the head's parameters and to the
         lesson's gradient; return the image's part of the loss.
         """
@@ -243,8 +253,8 @@ class DetectionReader(PatchReader):
             by_input[given.global_row(image)] = context.grad  # type: ignore[assignment,union-attr]
         return total
 
-    def _learn_stack(self, image: int, pieces: Sequence[_Piece], lesson: _Lesson) -> Tensor:
-        """Do the same as `_learn_pieces` for the layout `stack`, which is read whole."""
+    def _learn_one_map(self, image: int, pieces: Sequence[Piece], lesson: Lesson) -> Tensor:
+        """Do the same as `_learn_pieces` for a layout that is read whole."""
         given = lesson.given
         assert given.positions is not None and given.latent is not None
         (piece,) = pieces
@@ -252,7 +262,7 @@ class DetectionReader(PatchReader):
         rows = slice(first, first + given.inputs_per_image)
         own = lesson.features[rows].detach().requires_grad_()
         context = own[k] if given.has_global else given.global_of(image, lesson.features)
-        stacked = self._stacked(
+        stacked = self._one_map(
             given.latent.of_image(image), context, (given.positions[image], own[:k])
         )
         loss = self._loss(self._read(stacked), piece) * lesson.share
@@ -261,7 +271,7 @@ class DetectionReader(PatchReader):
         lesson.by_input[rows] = own.grad  # type: ignore[assignment]
         return loss.detach()
 
-    def _loss(self, outputs: Outputs, piece: _Piece) -> Tensor:
+    def _loss(self, outputs: Outputs, piece: Piece) -> Tensor:
         places = self._feeder.constants(self._places(piece.cells), INPUT)
         where = Locations(places, self._strides)
         labels = self._feeder.targets(piece.assigned.labels)
@@ -296,7 +306,7 @@ class DetectionReader(PatchReader):
     def _read(self, features: Tensor) -> Outputs:
         """Return the head's outputs [c, L, ...] for `features` [c, L, d]."""
         with self._autocast():
-            return self._head(_as_maps(features, self._levels.sides))
+            return self._head(as_maps(features, self._levels.sides))
 
     def _read_windows(self, tiles: Tensor, context: Tensor | None, cells: np.ndarray) -> Outputs:
         """Return the head's outputs [c, L, ...] for the patches at `cells`, given the features
@@ -305,7 +315,7 @@ class DetectionReader(PatchReader):
         head = self._head
         assert head.join is not None
         with self._autocast():
-            maps = _as_maps(tiles, self._windows.sides)
+            maps = as_maps(tiles, self._windows.sides)
             if context is not None:
                 assert self._network.fusion is not None
                 around = self._enlarged(context, cells)
@@ -333,7 +343,7 @@ class DetectionReader(PatchReader):
             maps.append((across[:, None] @ rows).permute(0, 3, 1, 2))
         return maps
 
-    def _stacked(
+    def _one_map(
         self,
         tiles: Tensor,
         context: Tensor | None,
@@ -380,14 +390,6 @@ class DetectionReader(PatchReader):
         rows, cols = np.divmod(cells, self._config.grid_size)
         corners = np.stack([cols, rows, cols + 1, rows + 1], axis=-1)
         return corners * self._config.patch_size
-
-
-def _as_maps(features: Tensor, sides: Sequence[int]) -> list[Tensor]:
-    """Return `features` [c, cells, d] as the maps [c, d, h, h] of each level."""
-    return [
-        level.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        for side, level in zip(sides, features.split([s**2 for s in sides], dim=1), strict=True)
-    ]
 
 
 def _values(assigned: Assigned) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.predict import estimate
 from patchtrain.step.batch import HostBatch
+from patchtrain.tasks.detection.scrambled import ScrambledHead
 from patchtrain.testing.rules import check_chunks_change_no_gradient, check_estimate_exact
 from patchtrain.testing.trials import relative_error
 
@@ -48,9 +49,55 @@ def test_in_segmentation_both_train(method):
     assert of_backbone > num / 2
 
 
-def test_detection_is_refused():
-    with pytest.raises(ConfigError, match="backbone that stays random"):
-        tiny_boxes(method="published")
+def test_in_detection_the_head_alone_trains():
+    of_backbone, num, of_head = changed(tiny_boxes(method="published", learning_rate=0.01))
+    assert of_backbone == 0 < num
+    assert of_head > 0
+
+
+def test_their_baseline_does_not_exist_in_detection():
+    with pytest.raises(ConfigError, match="use method=patchgd or published"):
+        tiny_boxes(method="published_patchgd")
+
+
+def test_in_detection_maps_are_read_as_they_lie_in_memory():
+    """Written out as in their code, for one level of 2 x 2 cells."""
+    torch.manual_seed(0)
+    head = ScrambledHead("fcos", 64, 3, sides=(2,), num_maps=5)
+    features = torch.randn(5, 4, 64)
+    maps = features.permute(0, 2, 1).reshape(5, 64, 2, 2)
+    mix = head.mixing[0]
+    mixed = torch.reshape(maps, (2, 2, 64 * 5))
+    mixed = torch.nn.MaxPool1d(5)(mix(mix(mixed)))
+    expected = torch.reshape(mixed, (64, 2, 2))
+    found = head.mixed(features)[0].T.reshape(64, 2, 2)
+    assert torch.equal(found, expected)
+    assert not list(mix.parameters())
+
+
+def test_in_detection_centerness_is_not_learned():
+    config = tiny_boxes(method="published")
+    engine, guard = build_engine(config)
+    with guard:
+        engine._method.start(random_batch(config))
+        engine._method.backward(generator())
+    head = engine.network.head.objects.regression_head
+    assert head.bbox_ctrness.weight.grad is None
+    assert head.bbox_reg.weight.grad is not None
+
+
+def test_in_detection_the_global_patch_runs_with_the_fill():
+    """In training mode, among the patches of its image; the same for every inner iteration."""
+    config = tiny_boxes(method="published", norm="group", inner_iterations=2)
+    engine, guard = build_engine(config)
+    batch = random_batch(config)
+    with guard:
+        engine._method.start(batch)
+        first = engine._method.backward(generator())
+        whole = engine._method._filled_global.clone()
+        assert torch.equal(engine._method.backward(generator()), first)
+        alone = engine._method._global_features(batch)
+    assert relative_error([whole], [alone]) < 1e-5
 
 
 @pytest.mark.parametrize("fusion", ["add", "concat"])
@@ -124,13 +171,15 @@ def test_the_fill_takes_the_statistics_of_an_images_patches():
 
 
 @pytest.mark.parametrize("method", ["published", "published_patchgd"])
-@pytest.mark.parametrize("make", [tiny, tiny_masks])
+@pytest.mark.parametrize("make", [tiny, tiny_masks, tiny_boxes])
 @pytest.mark.parametrize(
     "settings",
     [{}, {"patch_microbatch": 1, "norm": "group", "precision": "bf16", "inner_iterations": 3}],
     ids=["plain", "chunks"],
 )
 def test_peaks_are_predicted(method, make, settings):
+    if (method, make) == ("published_patchgd", tiny_boxes):
+        pytest.skip("there is none in detection")
     check_estimate_exact(make(method=method, **settings))
 
 
