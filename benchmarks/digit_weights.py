@@ -1,10 +1,10 @@
 """Weights of a backbone that has seen single digits of every size, for UltraMNIST.
 
-    python benchmarks/digit_weights.py --mnist-dir MNIST --side 32 digits.safetensors
+    python benchmarks/digit_weights.py --mnist-dir MNIST --side 64 digits.safetensors
 
 They take the place of ImageNet's, from which the paper's networks start: a small network that
 starts from random weights learns no sums in the time of a benchmark. The digits are MNIST's for
-training, one to an image, on black, in sizes from a fifth of the image to all of it.
+training, one to an image, on black, in sizes from a tenth of the image to all of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from patchtrain.models.backbones import build_backbone, feature_dim
 from patchtrain.step.batch import CHANNEL_MEAN, CHANNEL_STD
 
 _BATCH_SIZE = 128
-_SMALLEST = 0.2
+_SMALLEST = 0.1
 """Side of the smallest digit, as part of the image's."""
 
 
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, help="the safetensors file to write")
     parser.add_argument("--mnist-dir", type=Path, required=True, help="folder of MNIST's idx files")
-    parser.add_argument("--side", type=int, default=32, help="of the images, in px")
+    parser.add_argument("--side", type=int, default=64, help="of the images, in px")
     parser.add_argument("--backbone", default="test_resnet", help="a network of timm")
     parser.add_argument("--norm", choices=("batch", "group"), default="group")
     parser.add_argument("--epochs", type=int, default=2)

@@ -99,7 +99,7 @@ TABLES = {
             "dataset": "ultramnist",
             "num_classes": 10,
             "image_size": 128,
-            "patch_size": 32,
+            "patch_size": 64,
             "sampling_rate": 0.25,
             "inner_iterations": 3,
             "backbone": "test_resnet",

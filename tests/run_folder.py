@@ -24,7 +24,7 @@ def record_of(trial_id, **changes):
     return dataclasses.replace(record, **changes)
 
 
-def epoch_of(trial_id, epoch, loss=1.0):
+def epoch_of(trial_id, epoch, loss=1.0, **changes):
     return EpochRecord(
         trial_id=trial_id,
         epoch=epoch,
@@ -35,6 +35,7 @@ def epoch_of(trial_id, epoch, loss=1.0):
         train_time_s=1.0,
         validation_time_s=1.0,
         images_per_s=1.0,
+        **changes,
     ).to_row()
 
 

@@ -105,10 +105,10 @@ def _build(run: Run) -> list[Block]:
     if not found:
         return [Text(text="No trial with a global patch has recorded epochs.", look="muted")]
     note = (
-        "Means over the trials of each form, measured on one image at the start of each epoch. "
-        "Left: how much of the backbone's gradient comes from the global patch; above 50 % it "
-        "outweighs all sampled patches together. A filled global patch has no gradient. Right: how "
-        "large its features are beside those of the patches that they join."
+        "Means over the trials of each form, measured on one image at the start of each epoch. The "
+        "share says how much of the backbone's gradient comes from the global patch; above 50 % it "
+        "outweighs all sampled patches together. A filled global patch has no gradient. The size "
+        "says how large its features are beside those of the patches that they join."
     )
     label = f"gradient share and size of the global patch over epochs, {len(found)} forms"
     return [Figure(chart=influence_chart(found), label=label), Text(text=note, look="note")]

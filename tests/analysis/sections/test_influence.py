@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from run_folder import epoch_of
 
 from analysis.runs.load import load_run
 from analysis.sections.influence import SECTION, influence_chart, influences
@@ -15,19 +16,12 @@ from patchtrain.record import EpochRecord, write_rows
 
 def write_epochs(run_dir: Any, shares: dict[str, list[float | None]]) -> None:
     rows = [
-        EpochRecord(
-            trial_id=trial_id,
-            epoch=epoch,
-            train_loss=1.0,
-            learning_rate=1e-3,
-            metric_name="accuracy",
-            metric=0.5,
-            train_time_s=1.0,
-            validation_time_s=1.0,
-            images_per_s=1.0,
+        epoch_of(
+            trial_id,
+            epoch,
             global_gradient_share=share,
             global_size=None if share is None else 2 * share,
-        ).to_row()
+        )
         for trial_id, values in shares.items()
         for epoch, share in enumerate(values, 1)
     ]

@@ -34,6 +34,16 @@ function drawFigures() {
   }
 }
 
+// paper is narrower than a window, and nothing tells a figure so
+const PAPER_PX = 640;
+
+function fitFigures(toPaper) {
+  for (const place of document.querySelectorAll(".js-plotly-plot")) {
+    const width = toPaper ? Math.min(PAPER_PX, place.clientWidth) : null;
+    Plotly.relayout(place, { width, autosize: !toPaper });
+  }
+}
+
 function setTheme() {
   const root = document.documentElement;
   if (state.theme === "auto") { root.removeAttribute("data-theme"); } else { root.dataset.theme = state.theme; }

@@ -18,6 +18,8 @@ byId("theme").addEventListener("click", () => {
   refresh();
 });
 systemIsDark.addEventListener("change", () => { drawFigures(); refresh(); });
+window.addEventListener("beforeprint", () => fitFigures(true));
+window.addEventListener("afterprint", () => fitFigures(false));
 if (byId("previous")) {
   byId("previous").addEventListener("click", () => turn(-1));
   byId("next").addEventListener("click", () => turn(1));
