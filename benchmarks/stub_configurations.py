@@ -95,6 +95,23 @@ _OTHERS: Sequence[Settings] = (
     {**_BOXES, "method": "tiled", "precision": "bf16"},
     {**_BOXES, "method": "downsampled", "precision": "fp16", "channels_last": True},
 )
+_R18: Settings = {"backbone": "resnet18"}
+_UNET: Settings = {**_MASKS, "backbone": "unet"}
+_GLOBAL_PATCH: Sequence[Settings] = (
+    {**_R18, "global_pass": "filled", "fusion": "concat", "precision": "bf16"},
+    {**_R18, "global_pass": "filled", "fusion_scale": 0.0, "norm": "group", "patch_microbatch": 3},
+    {**_R18, "global_pass": "joint", "fusion_scale": 0.0, "precision": "fp16"},
+    {**_UNET, "global_pass": "joint", "fusion": "add", "precision": "bf16"},
+    {**_UNET, "global_pass": "filled", "fusion_scale": 0.0, "channels_last": True},
+    {**_BOXES, "global_pass": "filled", "precision": "bf16"},
+    {**_BOXES, "global_pass": "filled", "layout": "stack", "fusion": "add", "fusion_scale": 0.5},
+    {**_R18, "method": "published", "precision": "bf16"},
+    {**_R18, "method": "published_patchgd", "channels_last": True},
+    {**_UNET, "method": "published", "precision": "fp16"},
+    {**_UNET, "method": "published_patchgd", "norm": "group", "patch_microbatch": 1},
+    {**_BOXES, "method": "published", "precision": "bf16", "channels_last": True},
+)
+"""Every form of the global patch that `_drawn` leaves out."""
 
 
 def stub_configurations(seed: int) -> list[TrialConfig]:
@@ -116,7 +133,8 @@ def stub_configurations(seed: int) -> list[TrialConfig]:
     ]
     families = [_family(number, name) for number, name in enumerate(_FAMILIES)]
     return drawn + [
-        TrialConfig.from_mapping({**_SHARED, **settings}) for settings in (*_OTHERS, *families)
+        TrialConfig.from_mapping({**_SHARED, **settings})
+        for settings in (*_OTHERS, *families, *_GLOBAL_PATCH)
     ]
 
 

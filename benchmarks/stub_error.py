@@ -15,7 +15,10 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from patchtrain.config import TrialConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
@@ -92,7 +95,7 @@ def _run(seed: int, number: int, native: bool) -> dict[str, Any]:
         "task": config.task,
         "network": config.backbone
         + (f" {config.encoder}" if config.task == "segmentation" else ""),
-        "method": config.method + (f", {config.layout}" if config.task == "detection" else ""),
+        "method": _method(config),
         "norm": config.norm,
         "precision": config.precision,
         "channels": "last" if config.channels_last else "first",
@@ -105,6 +108,18 @@ def _run(seed: int, number: int, native: bool) -> dict[str, Any]:
         "predicted_reserved": predicted.predicted_reserved_bytes,
         "reserved": peak.reserved_bytes,
     }
+
+
+def _method(config: TrialConfig) -> str:
+    """Return the method and the settings of it that change what is held."""
+    parts = [config.method]
+    if config.task == "detection" and "layout" in config.method_facts.reads:
+        parts.append(config.layout)
+    if config.method == "local_global":
+        parts.append(config.global_pass)
+        if config.fusion_scale != "none":
+            parts.append("scaled")
+    return ", ".join(parts)
 
 
 def _requested_bytes() -> int:
