@@ -48,7 +48,6 @@ TASKS: Mapping[str, TaskFacts] = {
             "backbone": "unet",
             "aggregator": "conv1x1",
             "fusion": "concat",
-            "global_pass": "filled",
             "learning_rate": 1e-4,
         },
         reads=("encoder", "latent_channels"),
@@ -64,6 +63,7 @@ TASKS: Mapping[str, TaskFacts] = {
         defaults={
             "aggregator": "conv1x1",
             "fusion": "concat",
+            "global_pass": "joint",
             "latent_channels": 256,
             "tile_overlap": 0.2,
             "learning_rate": 1e-4,

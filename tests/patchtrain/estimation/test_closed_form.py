@@ -364,7 +364,7 @@ OF_INFLUENCE = {
     "backbone": "test_convnext", "aggregator": "same", "norm": "group", "drop_rate": 0.5,
     "batch_size": 3, "accumulation_steps": 2, "precision": "bf16", "channels_last": False,
     "optimizer_kernel": "foreach", "encoder": "resnet18", "latent_channels": 4,
-    "layout": "stack", "fusion_scale": 0.0, "global_pass": "filled",
+    "layout": "stack", "fusion_scale": 0.0, "global_pass": "joint",
 }  # fmt: skip
 VARIABLES = {"sampling_rate": 0.5, "patch_microbatch": 3}
 ONE_CHOICE = {"task", "dataset", "head", "tile_overlap"}  # of classification

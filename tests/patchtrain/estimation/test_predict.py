@@ -109,7 +109,7 @@ def test_auto_is_the_largest_chunk_that_fits():
 
 
 def test_auto_keeps_the_groups_of_batch_norm_whole():
-    config = replace(SMALL, norm="batch", batch_size=3)
+    config = replace(SMALL, norm="batch", batch_size=3, global_pass="joint")
     by_chunk = {n: needed(config, patch_microbatch=n) for n in (3, 6)}
     whole = needed(config)
     assert by_chunk[3] < min(by_chunk[6], whole)
@@ -212,7 +212,10 @@ def test_a_budget_below_the_networks_is_refused_with_the_number_that_is_needed(d
     ("config", "expected"),
     [
         (
-            replace(SMALL, image_size=128, patch_size=64, fusion="concat", norm="frozen"),
+            replace(
+                SMALL, image_size=128, patch_size=64, fusion="concat", norm="frozen",
+                global_pass="joint",
+            ),
             {"sampling_rate", "batch_size", "patch_size", "patch_microbatch", "fusion"},
         ),
         (

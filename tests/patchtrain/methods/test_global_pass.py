@@ -110,7 +110,7 @@ def test_filled_holds_less_than_joint_and_little_more_than_patchgd(form):
 
 @pytest.mark.parametrize(
     ("task", "expected"),
-    [("classification", "joint"), ("segmentation", "filled"), ("detection", "joint")],
+    [("classification", "filled"), ("segmentation", "filled"), ("detection", "joint")],
 )
 def test_defaults(task, expected):
     dataset = {"classification": "panda", "segmentation": "drive", "detection": "coco"}[task]

@@ -79,7 +79,7 @@ def test_sampling_every_patch_gives_the_gradient_of_one_big_graph(settings, aggr
 
 
 def test_the_comparison_finds_sampled_features_that_are_detached(monkeypatch):
-    config = tiny(sampling_rate=1.0)
+    config = tiny(sampling_rate=1.0, global_pass="joint")
     engine, guard = build_engine(config)
     batch = random_batch(config)
     whole = LatentBlock.replace
