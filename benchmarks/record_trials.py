@@ -34,6 +34,7 @@ def space() -> Space:
         patch_size=64,
         backbone="test_resnet",
         aggregator="small_cnn",
+        global_pass="joint",
         sample_num_images=132,
         val_fraction=3 / 11,
         batch_size=8,

@@ -22,6 +22,8 @@ _ROWS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 _SHARED: Mapping[str, Any] = {
     "fusion": "add",
+    "fusion_scale": "none",
+    "global_pass": "joint",
     "learning_rate": 1e-3,
     "precision": "fp32",
     "patch_microbatch": "none",

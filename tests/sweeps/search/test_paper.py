@@ -65,6 +65,13 @@ def test_the_papers_backbone_is_taken_where_it_is_in_the_space(varied, backbone)
     assert [params["backbone"] for params in paper_points(space)] == [backbone]
 
 
+def test_the_papers_global_patch_runs_with_gradient_and_without_a_scale():
+    points = paper_points(space_at(512, varied={"global_pass": None, "fusion_scale": None}))
+    assert [(params["global_pass"], params["fusion_scale"]) for params in points] == [
+        ("joint", "none")
+    ]
+
+
 def test_an_image_size_without_rows_says_which_have_some():
     with pytest.raises(ConfigError, match=r"image_size=256; use --image-size 512 or 2048 or 4096"):
         paper_points(space_at(256))
