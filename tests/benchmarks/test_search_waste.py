@@ -156,6 +156,7 @@ def test_predictions_are_the_real_predictors(benchmark, world, tmp_path, monkeyp
         patch_size=32,
         backbone="test_resnet",
         aggregator="small_cnn",
+        global_pass="joint",
         batch_size=2,
         device="cpu",
     )

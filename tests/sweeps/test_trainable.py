@@ -14,7 +14,7 @@ from sweeps.trainable import BudgetTrainable, WorkerSpent
 TINY = TrialConfig(
     image_size=64,
     patch_size=32,
-    sampling_rate=0.25,
+    sampling_rate=0.5,
     inner_iterations=1,
     backbone="test_resnet",
     aggregator="small_cnn",
