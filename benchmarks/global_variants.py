@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from patchtrain.catalog.methods import METHODS
+from patchtrain.grid.latent import LatentBlock
 from patchtrain.memory.meter import LATENT
 from patchtrain.methods.local_global import LocalGlobal
 from patchtrain.methods.patchgd import PatchGd
 from patchtrain.step.batch import HostBatch
 from patchtrain.step.encoder import Inputs
-from patchtrain.step.randomness import draw_seed
 from patchtrain.tasks import Pass
 
 
@@ -25,11 +26,12 @@ class _FilledInTraining(PatchGd):
     patches of an image.
     """
 
-    def start(self, batch: HostBatch) -> None:
-        super().start(batch)
+    def _fill(self, batch: HostBatch) -> LatentBlock:
+        if not self._network.training:
+            return super()._fill(batch)
         inputs = self._all_patches(batch, group=self._grid.num_patches)
-        seed = draw_seed(torch.Generator().manual_seed(0))  # of dropout, which has no part here
-        self._latent = self._block(self._encoder.encode_in_training(inputs, seed, LATENT))
+        seed = 0  # of dropout, which no table has
+        return self._block(self._encoder.encode_in_training(inputs, seed, LATENT))
 
 
 class _WithoutReplacement(PatchGd):
@@ -57,7 +59,7 @@ class _NormOverBatch(PatchGd):
 
     def _drawn(self, generator: torch.Generator) -> tuple[Inputs, Pass]:
         inputs, given = super()._drawn(generator)
-        return Inputs(inputs.num, inputs.take, inputs.num), given
+        return replace(inputs, group=inputs.num), given
 
 
 class PatchGdFilledInTraining(_FilledInTraining):

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     load_before = os.getloadavg()[0]
     budget_bytes = parse_budget(arguments.budget)
     rows = []
-    for paper in _papers_rows():
+    for paper in (row for row in load_reference("panda") if row.method == "local_global"):
         rows.append(_forms(paper, budget_bytes))
         print(_memory_line(rows[-1]), flush=True)
     smallest = min(rows, key=lambda row: row.one_shot.config.image_size)
@@ -87,10 +87,6 @@ class Forms:
     """Group norm, chunks of one patch."""
     floor_bytes: int
     """Parameters, gradients and optimizer state."""
-
-
-def _papers_rows() -> list[ReferencePoint]:
-    return [point for point in load_reference("panda") if point.method == "local_global"]
 
 
 def _forms(paper: ReferencePoint, budget_bytes: int) -> Forms:

@@ -213,9 +213,9 @@ class TrialConfig:
         earlier="joint",
     )
     """When the global patch runs (`local_global` only): `filled`, once per batch with the fill of
-    Z, without gradient, which takes less memory and time and has learned better but in detection,
-    where it is not the default; `joint`, in each inner iteration with the sampled patches and with
-    gradient, as the paper's text has it."""
+    Z, without gradient, which takes less memory and time and learned better in classification and
+    segmentation; `joint`, in each inner iteration with the sampled patches and with gradient, as
+    the paper's text has it; the default in detection, where `filled` is not measured yet."""
 
     layout: Layout = setting("tile")
     """How Z is laid out in detection: `tile`, the maps of all patches side by side; `stack`, the

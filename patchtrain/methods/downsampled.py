@@ -32,8 +32,7 @@ class Downsampled(Method):
         return encoded, Pass(self._batch)
 
     def _inputs(self, batch: HostBatch) -> Inputs:
-        images = self._whole_images(batch)
-        return Inputs(len(batch), lambda start, stop: images[start:stop], group=len(batch))
+        return Inputs.of(self._whole_images(batch), group=len(batch))
 
     def _whole_images(self, batch: HostBatch) -> np.ndarray:
         return batch.resized(self._config.patch_size)

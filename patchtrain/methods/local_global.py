@@ -59,8 +59,7 @@ class LocalGlobal(PatchGd):
 
     def _global_features(self, batch: HostBatch) -> Tensor:
         """Return the features [B, F] of the global patches in evaluation mode."""
-        patches = batch.resized(self._config.patch_size)
-        inputs = Inputs(len(batch), lambda start, stop: patches[start:stop], group=1)
+        inputs = Inputs.of(batch.resized(self._config.patch_size), group=1)
         return self._encoder.encode(inputs, self._at_once(batch), LATENT)
 
 

@@ -9,6 +9,7 @@ Shapes: B batch, m n grid, k sampled; F features of an input.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ class PublishedPatchGd(PatchGd):
     - Classification: the features of sampled patches are detached, so the backbone never trains,
       and the loss of the batch is taken after each image's patches have joined Z.
     - Segmentation: as PatchGD, but each inner iteration begins from the fill.
-    - Detection: there is none.
+    - Detection: their code has no PatchGD.
     """
 
     def start(self, batch: HostBatch) -> None:
@@ -104,7 +105,7 @@ class PublishedPatchGd(PatchGd):
         self, batch: HostBatch, image: int, patches: np.ndarray, generator: torch.Generator
     ) -> Encoded:
         """Return the features [k, F] of an image's sampled `patches`, uint8 [k, p, p, 3]."""
-        inputs = Inputs(len(patches), lambda start, stop: patches[start:stop], group=len(patches))
+        inputs = Inputs.of(patches, group=len(patches))
         features = self._encoder.encode_in_training(inputs, draw_seed(generator))
         return Encoded(self._encoder, features, None)
 
@@ -154,16 +155,14 @@ class Published(PublishedPatchGd, LocalGlobal):
         """Return every patch of an image, then the global patch, for one image after the other."""
         every = np.tile(np.arange(self._grid.num_patches), (len(batch), 1))
         pixels = batch.sampled(self._grid, every, with_whole=True)
-        return Inputs(len(pixels), lambda start, stop: pixels[start:stop], every.shape[1] + 1)
+        return Inputs.of(pixels, group=every.shape[1] + 1)
 
     def _encode_image(
         self, batch: HostBatch, image: int, patches: np.ndarray, generator: torch.Generator
     ) -> Encoded:
         whole = batch.resized(self._config.patch_size)[image : image + 1]
-        inputs = Inputs(
-            len(patches),
-            lambda start, stop: patches[start:stop],
-            group=len(patches),
+        inputs = replace(
+            Inputs.of(patches, group=len(patches)),
             added=lambda start, stop: whole.repeat(stop - start, axis=0),
         )
         return self._encoder.encode_for_training(inputs, generator)

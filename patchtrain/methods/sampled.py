@@ -47,7 +47,7 @@ class SampledPatches(Method):
         positions = self._sample(len(batch), generator)
         inputs = batch.sampled(self._grid, positions, with_whole=has_global)
         return (
-            Inputs(len(inputs), lambda start, stop: inputs[start:stop], per_image),
+            Inputs.of(inputs, per_image),
             Pass(batch, positions, has_global, self._latent, self._filled_global),
         )
 

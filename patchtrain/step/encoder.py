@@ -46,6 +46,11 @@ class Inputs:
     added: Callable[[int, int], np.ndarray] | None = None
     """Gives further images, like `take`, that are added to the inputs once both are normalised."""
 
+    @classmethod
+    def of(cls, pixels: np.ndarray, group: int) -> Inputs:
+        """Return the images `pixels`, uint8 [N, p, p, 3], as inputs."""
+        return cls(len(pixels), lambda start, stop: pixels[start:stop], group)
+
 
 class Chunk(NamedTuple):
     """Inputs `start` to `stop` (not included) of a pass."""

@@ -47,7 +47,7 @@ def windows_at_once(patch_size: int) -> int:
 
 
 def layout_of(config: TrialConfig) -> str | None:
-    """Return how Z is laid out; None if there is none."""
+    """Return how Z is laid out; None for methods that keep no Z."""
     if not config.method_facts.has_latent:
         return None
     return SCRAMBLED if config.method_facts.scrambles_maps else config.layout

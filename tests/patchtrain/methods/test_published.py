@@ -179,7 +179,7 @@ def test_the_fill_takes_the_statistics_of_an_images_patches():
 )
 def test_peaks_are_predicted(method, make, settings):
     if (method, make) == ("published_patchgd", tiny_boxes):
-        pytest.skip("there is none in detection")
+        pytest.skip("their code has no PatchGD for detection")
     check_estimate_exact(make(method=method, **settings))
 
 
