@@ -70,6 +70,9 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--skip-bad-images", action="store_true", help="skip images that cannot be read"
     )
+    train.add_argument(
+        "--drop-duplicates", action="store_true", help="of images with the same pixels, keep one"
+    )
     train.set_defaults(run=_train)
 
 
@@ -186,9 +189,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     from patchtrain.commands.train import train
 
-    overrides = list(arguments.overrides)
-    if arguments.skip_bad_images:
-        overrides.append("skip_bad_images=true")
+    flags = ("skip_bad_images", "drop_duplicates")
+    overrides = [
+        *arguments.overrides,
+        *(f"{name}=true" for name in flags if getattr(arguments, name)),
+    ]
     return train(arguments.config, overrides, arguments.out, resume=arguments.resume)
 
 

@@ -46,6 +46,7 @@ AUGMENTATIONS = ("flip", "rotate", "colour")
 
 _MICROBATCH = "use auto, none or the number of patches at once, e.g. 8"
 _SCALE = "use none, or the number that the scale starts from, e.g. 0"
+_VALUES = "use auto, or the numbers that become black and white, 0 to 65535, e.g. 0:4095"
 _AUGMENT = f"use none, or some of {', '.join(AUGMENTATIONS)} separated by commas"
 
 _NO_MEMORY: dict[str, Any] = {"affects_memory": False}
@@ -75,6 +76,19 @@ def _check_microbatch(name: str, value: int | str) -> None:
 def _check_scale(name: str, value: float | str) -> None:
     if not (value == "none" if isinstance(value, str) else math.isfinite(value)):
         raise ConfigError(f"{name}={value!r} is not accepted; {_SCALE}")
+
+
+def _check_value_range(name: str, value: str) -> None:
+    if value != "auto" and _two_numbers(value) is None:
+        raise ConfigError(f"{name}={value!r} is not accepted; {_VALUES}")
+
+
+def _two_numbers(text: str) -> tuple[int, int] | None:
+    """Return the numbers of `LOW:HIGH`; None if `text` is not of this form."""
+    low, _, high = text.partition(":")
+    if not (low.strip().isdecimal() and high.strip().isdecimal()):
+        return None
+    return (int(low), int(high)) if int(low) < int(high) < 2**16 else None
 
 
 def _check_head(name: str, value: str) -> None:
@@ -133,6 +147,14 @@ class TrialConfig:
 
     skip_bad_images: bool = setting(False, **_NO_MEMORY)
     """Skip images that cannot be read and record how many. False: they are an error."""
+
+    drop_duplicates: bool = setting(False, **_NO_MEMORY)
+    """Of images with the same pixels, keep one. False: a warning lists them."""
+
+    value_range: str = setting("auto", _check_value_range, wanted=_VALUES, **_NO_MEMORY)
+    """What becomes black and white in images of more than 8 bits, in their own numbers: `LOW:HIGH`,
+    e.g. `0:4095` for 12 bits stored in 16. `auto`: 0, and what the file declares as its largest
+    value (TIFF's MaxSampleValue) or its bits can hold."""
 
     sample_num_images: int = setting(48, whole(), **_NO_MEMORY)
     """Images of generated sample data (only without `data_dir`)."""
@@ -446,6 +468,11 @@ class TrialConfig:
     def input_side_px(self) -> int:
         """Side in px of the backbone's inputs: patches, or whole images."""
         return int(getattr(self, self.method_facts.input_side))
+
+    @property
+    def values_of_images(self) -> tuple[int, int] | None:
+        """What becomes black and white in images of more than 8 bits; None: `auto`."""
+        return _two_numbers(self.value_range)
 
     @property
     def augmentations(self) -> tuple[str, ...]:

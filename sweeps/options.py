@@ -71,6 +71,7 @@ def _add_trials(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
         action="store_true",
         help="leave out images that cannot be read; their number is recorded",
     )
+    add("--drop-duplicates", action="store_true", help="of images with the same pixels, keep one")
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:

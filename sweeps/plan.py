@@ -147,8 +147,9 @@ def _preset(sweep: Sweep, options: argparse.Namespace) -> Preset:
 def _base(preset: Preset, options: argparse.Namespace, overrides: Mapping[str, Any]) -> TrialConfig:
     """Return what all trials share: the preset, overridden by the options, and those by `--set`."""
     given = _given(options)
-    if options.skip_bad_images:
-        given["skip_bad_images"] = True
+    for name in ("skip_bad_images", "drop_duplicates"):
+        if getattr(options, name):
+            given[name] = True
     values = {**preset.settings, **given, **overrides}
     if "patch_size" not in overrides:  # any that divides the image will do: the space varies it
         checked = settings_of(values)

@@ -84,8 +84,8 @@ def _run(trainer: Trainer, out: Path, say: Say) -> TrialRecord:
     """Run the rest of the trial, writing as it goes; return its record."""
     if trainer.data.is_sample:
         say("no data_dir given: training on GENERATED SAMPLE DATA, not on real images")
-    if trainer.data.num_skipped:
-        say(f"skipped {trainer.data.num_skipped} images that cannot be read")
+    for line in trainer.data.left_out():
+        say(line)
     error: BaseException | None = None
     try:
         say(_prediction(trainer))

@@ -13,8 +13,16 @@ import numpy as np
 
 from patchtrain.datasets.mosaics import Mosaic
 from patchtrain.datasets.targets.boxes import Annotation, FittedObjects
-from patchtrain.datasets.targets.masks import IGNORED, MaskFiles, check_same_size, check_upright
-from patchtrain.images import ImageSource, fit_labels, fit_square, open_image
+from patchtrain.datasets.targets.masks import IGNORED, MaskFiles, check_same_size
+from patchtrain.datasets.targets.upright import check_upright
+from patchtrain.images import (
+    ImageSource,
+    ValueRange,
+    ValuesSeen,
+    fit_labels,
+    fit_square,
+    open_image,
+)
 
 Target = int | MaskFiles | Annotation
 """Number of a class from 0, the files with the class of each pixel, or the objects."""
@@ -42,11 +50,14 @@ class Example:
         image_id: name in the data set; must be a valid file name.
         image: the file, or a mosaic of several.
         target: what is to be predicted.
+        value_range: what becomes black and white in images of more than 8 bits; None: as
+            `open_image` does it by itself.
     """
 
     image_id: str
     image: Path | Mosaic
     target: Target
+    value_range: ValueRange | None = None
 
     @property
     def path(self) -> Path:
@@ -70,7 +81,9 @@ class Example:
         Raises:
             DataError: it cannot be opened; the message names the file.
         """
-        return self.image.open() if isinstance(self.image, Mosaic) else open_image(self.image)
+        if isinstance(self.image, Mosaic):
+            return self.image.open(self.value_range)
+        return open_image(self.image, self.value_range)
 
     def read(self, image_size: int) -> Fitted:
         """Return image and target, both fitted into the same square.
@@ -79,16 +92,22 @@ class Example:
             DataError: a file cannot be read, mask and image differ in size, or one of the two has
                 an orientation tag that turns it; the message names the file.
         """
+        return self.inspect(image_size)[0]
+
+    def inspect(self, image_size: int) -> tuple[Fitted, ValuesSeen | None]:
+        """As `read`, and with it the numbers found in an image of more than 8 bits."""
         with self.open() as source:
             image = fit_square(source, image_size)
-            height, width = source.height, source.width
-            if isinstance(self.target, MaskFiles):
+            height, width, values = source.height, source.width, source.values_seen
+            if not isinstance(self.target, int):
                 check_upright(source)
+        return Fitted(image, self._fitted_target(height, width, image_size), height, width), values
+
+    def _fitted_target(self, height: int, width: int, image_size: int) -> FittedTarget:
         if isinstance(self.target, int):
-            return Fitted(image, self.target, height, width)
+            return self.target
         if isinstance(self.target, Annotation):
-            fitted = self.target.fitted(self.path, height, width, image_size)
-            return Fitted(image, fitted, height, width)
+            return self.target.fitted(self.path, height, width, image_size)
         classes = self.target.read()
         check_same_size(self.target.path, classes.shape, self.path, (height, width))
-        return Fitted(image, fit_labels(classes, image_size, IGNORED), height, width)
+        return fit_labels(classes, image_size, IGNORED)

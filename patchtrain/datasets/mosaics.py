@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from patchtrain.datasets.targets.boxes import Annotation
-from patchtrain.images import WHITE, Box, ImageSource, open_image
+from patchtrain.datasets.targets.upright import check_upright
+from patchtrain.images import WHITE, Box, ImageSource, ValueRange, open_image
 
 PER_SIDE = 6
 """Images along a side, so 36 on a canvas."""
@@ -49,9 +50,9 @@ class Mosaic:
         """All files that are read."""
         return tuple(tile.path for tile in self.tiles)
 
-    def open(self) -> ImageSource:
+    def open(self, value_range: ValueRange | None = None) -> ImageSource:
         """Return the mosaic as an image; the files are opened when they are needed."""
-        return _MosaicSource(self)
+        return _MosaicSource(self, value_range)
 
 
 def place_in_cell(number: int, height_px: int, width_px: int, side_px: int) -> Box:
@@ -67,9 +68,10 @@ def place_in_cell(number: int, height_px: int, width_px: int, side_px: int) -> B
 
 
 class _MosaicSource(ImageSource):
-    def __init__(self, mosaic: Mosaic) -> None:
+    def __init__(self, mosaic: Mosaic, value_range: ValueRange | None) -> None:
         super().__init__(mosaic.path, [(mosaic.side_px, mosaic.side_px)])
         self._tiles = mosaic.tiles
+        self._value_range = value_range
         self._last: tuple[Tile, np.ndarray] | None = None
 
     def _read_level(self, level: int, box: Box) -> np.ndarray:
@@ -93,7 +95,8 @@ class _MosaicSource(ImageSource):
             DataError: it cannot be decoded, or its size differs from the annotation.
         """
         if self._last is None or self._last[0] is not tile:
-            with open_image(tile.path) as source:
+            with open_image(tile.path, self._value_range) as source:
+                check_upright(source)
                 tile.annotation.check_size(tile.path, source.height, source.width)
                 height, width = tile.box.height, tile.box.width
                 if (source.height, source.width) == (height, width):

@@ -18,7 +18,8 @@ from patchtrain.datasets.base import DataSet
 from patchtrain.datasets.example import Example
 from patchtrain.datasets.finding.folders import find_root, is_folder, pictures_in
 from patchtrain.datasets.finding.listing import Listing, check_plain_id
-from patchtrain.datasets.finding.tables import read_table
+from patchtrain.datasets.finding.names import match_names
+from patchtrain.datasets.finding.tables import read_table, whole_number
 from patchtrain.errors import DataError
 
 _PARTS = {"train": ("train.csv", ("train",)), "val": ("valid.csv", ("val", "valid"))}
@@ -65,15 +66,20 @@ class UltraMnist(DataSet):
         folder = folder or root / folders[0]
         pictures = pictures_in(folder, self.layout)
         path = root / table
-        for line, values in read_table(path, ("image_id", "digit_sum"), also={"id": "image_id"}):
+        rows = read_table(path, ("image_id", "digit_sum"), also={"id": "image_id"})
+        meant = match_names((row.values["image_id"] for row in rows), pictures)
+        for line, values in rows:
             image_id, digit_sum = values["image_id"], values["digit_sum"]
             where = f"{path} line {line}: image_id {image_id!r}"
             check_plain_id(image_id, where)
-            if not (digit_sum.isdecimal() and int(digit_sum) < num_classes):
+            number = whole_number(digit_sum)
+            if number is None or number >= num_classes:
                 raise DataError(
                     f"{where} has digit_sum {digit_sum!r}; it must be a whole number from 0 to "
                     f"{num_classes - 1}; correct or remove the line, or set num_classes "
                     f"({' or '.join(map(str, NUM_SUMS))}) to fit the data"
                 )
-            image = pictures.get(image_id, folder / f"{image_id}.jpeg")
-            yield where, Example(image_id, image, int(digit_sum))
+            image = folder / f"{image_id}.jpeg"
+            if image_id in meant:
+                image = pictures[meant[image_id]]
+            yield where, Example(image_id, image, number)

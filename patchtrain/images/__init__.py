@@ -10,6 +10,7 @@ from pathlib import Path
 
 from patchtrain.errors import DataError
 from patchtrain.images import picture, slide, tiff
+from patchtrain.images.depth import ValueRange, ValuesSeen
 from patchtrain.images.fit import fit_labels, fit_square, place_in_square, unfit_square
 from patchtrain.images.source import (
     UPRIGHT,
@@ -28,6 +29,8 @@ __all__ = [
     "Box",
     "ImageSource",
     "Stored",
+    "ValueRange",
+    "ValuesSeen",
     "fit_labels",
     "fit_square",
     "open_image",
@@ -42,10 +45,15 @@ SUFFIXES = frozenset(suffix for reader in _READERS for suffix in reader.suffixes
 """Suffixes of the names of images, in lower case."""
 
 
-def open_image(path: str | Path) -> ImageSource:
+def open_image(path: str | Path, value_range: ValueRange | None = None) -> ImageSource:
     """Open the image `path` with the reader for this kind of file.
 
     Transparent pixels are laid on white, 16-bit samples scaled to 8 bits, grey turned into RGB.
+
+    Args:
+        path: the file, or a folder that is an image.
+        value_range: what becomes black and white where samples have more than 8 bits; None: as the
+            file declares it, else the whole range of its depth.
 
     Raises:
         DataError: missing, empty, a truncated TIFF, not an image, or of a kind that cannot be read.
@@ -60,5 +68,8 @@ def open_image(path: str | Path) -> ImageSource:
     with decoding(path):
         for reader in _READERS:
             if reader.is_folder != is_file and reader.takes(path):
-                return reader.open(path)
+                source = reader.open(path)
+                if value_range is not None:
+                    source.use_values(value_range)
+                return source
     raise DataError(f"{path}: is a folder, not an image; replace it with the image file")

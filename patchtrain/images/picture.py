@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from patchtrain.errors import DataError
+from patchtrain.images.deep import decode_deep, deep_kind
+from patchtrain.images.depth import Depth, scaled
 from patchtrain.images.lossy import is_lossy
 from patchtrain.images.source import (
     ORIENTATION_TAG,
@@ -22,7 +24,6 @@ from patchtrain.images.source import (
     a_stack,
     decoding,
     on_white,
-    to_uint8,
 )
 
 _MAX_UNTILED_PX = 2**30
@@ -58,7 +59,11 @@ class _PillowSource(ImageSource):
             raise
         # Pillow stretches greys to its own range, and forgets the original one on loading
         self._highest_grey = _highest_grey(self._image)
-        super().__init__(path, [(height, width)])
+        self._head = _head(path)
+        self._deep = deep_kind(self._head)
+        bits = 16 if self._deep is None else self._deep.bits
+        self._to_8_bits = Depth(path, bits)
+        super().__init__(path, [(height, width)], self._to_8_bits)
 
     @property
     def orientation(self) -> int:
@@ -68,7 +73,14 @@ class _PillowSource(ImageSource):
 
     @cached_property
     def _pixels(self) -> np.ndarray:
-        return _pillow_to_rgb(self.path, self._image)
+        if self._deep is not None:
+            return _deep_to_rgb(self._deep_samples, self._deep.bits, self._to_8_bits)
+        return _pillow_to_rgb(self.path, self._image, self._to_8_bits)
+
+    @cached_property
+    def _deep_samples(self) -> np.ndarray:
+        assert self._deep is not None, "asked for pictures of more than 8 bits only"
+        return decode_deep(self.path, self._deep)
 
     def _read_level(self, level: int, box: Box) -> np.ndarray:
         rows = slice(box.top, box.top + box.height)
@@ -76,7 +88,9 @@ class _PillowSource(ImageSource):
 
     def _read_stored(self) -> Stored:
         image = self._image
-        if image.mode == "L" or image.mode.startswith("I"):
+        if self._deep is not None and self._deep.num_samples == 1:
+            values = self._deep_samples[..., 0]
+        elif image.mode == "L" or image.mode.startswith("I"):
             values = np.asarray(image)
             if self._highest_grey is not None:
                 white = 255 if image.mode == "L" else 65535
@@ -88,9 +102,10 @@ class _PillowSource(ImageSource):
             values = self._pixels
         return Stored(
             values,
+            colours=lambda: self._pixels,
             is_palette=image.mode == "P" and values.ndim == 2,
             is_opaque=_is_opaque_picture(image),
-            is_lossy=image.format in ("JPEG", "MPO") or is_lossy(_head(self.path)),
+            is_lossy=image.format in ("JPEG", "MPO") or is_lossy(self._head),
         )
 
     def close(self) -> None:
@@ -114,14 +129,25 @@ def _open_with_pillow(path: Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _pillow_to_rgb(path: Path, image: Image.Image) -> np.ndarray:
+def _deep_to_rgb(samples: np.ndarray, bits: int, depth: Depth) -> np.ndarray:
+    """Return samples [h, w, samples] of more than 8 bits, the last one of 2 and 4 being alpha."""
+    has_alpha = samples.shape[2] in (2, 4)
+    colours = depth.to_uint8(samples[..., : samples.shape[2] - has_alpha])
+    if colours.shape[2] == 1:
+        colours = np.repeat(colours, 3, axis=2)
+    if not has_alpha:
+        return np.ascontiguousarray(colours[..., :3])
+    return on_white(np.concatenate([colours, scaled(samples[..., -1:], bits)], axis=2))
+
+
+def _pillow_to_rgb(path: Path, image: Image.Image, depth: Depth) -> np.ndarray:
     if image.mode == "F":
         raise DataError(f"{path}: floating-point pixels cannot be read; convert it to 8-bit RGB")
     if image.mode.startswith("I"):  # 16-bit grey, also where Pillow holds it in 32 bits
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() >= 2**16:
             raise DataError(f"{path}: 32-bit pixels cannot be read; convert it to 8-bit RGB")
-        return np.repeat(to_uint8(grey, 16)[..., None], 3, axis=2)
+        return np.repeat(depth.to_uint8(grey)[..., None], 3, axis=2)
     if image.has_transparency_data:
         return on_white(np.asarray(image.convert("RGBA")))
     return np.asarray(image.convert("RGB"))

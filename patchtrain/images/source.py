@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from patchtrain.errors import DataError
+from patchtrain.images.depth import Depth, ValueRange, ValuesSeen
 
 WHITE = 255
 """What shows through transparent pixels and around images: the background of a slide."""
@@ -41,11 +42,16 @@ class Box(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Pixels as stored in a file, for pictures whose values are numbers instead of colours."""
+    """Pixels as stored in a file, for pictures whose values are numbers instead of colours.
+
+    Parts of the file that were never written have its no-data value, else 0.
+    """
 
     values: np.ndarray
     """Grey values or palette indices of any depth [height, width]; otherwise uint8
     [height, width, 3] as from `ImageSource.read`. GIF too, since programs renumber GIF palettes."""
+    colours: Callable[[], np.ndarray]
+    """Works out the same pixels as colours, uint8 [height, width, 3]."""
     is_palette: bool
     """Whether the values are palette indices."""
     is_opaque: bool
@@ -62,9 +68,22 @@ class ImageSource(ABC):
         level_sizes: (height, width) in px of each resolution stored, the full one first.
     """
 
-    def __init__(self, path: Path, level_sizes: list[tuple[int, int]]) -> None:
+    def __init__(
+        self, path: Path, level_sizes: list[tuple[int, int]], depth: Depth | None = None
+    ) -> None:
         self.path = path
         self.level_sizes = level_sizes
+        self._depth = depth
+
+    def use_values(self, value_range: ValueRange) -> None:
+        """Make `value_range` black and white if samples have more than 8 bits."""
+        if self._depth is not None:
+            self._depth.use(value_range)
+
+    @property
+    def values_seen(self) -> ValuesSeen | None:
+        """The colour values read so far, if they have more than 8 bits."""
+        return None if self._depth is None else self._depth.seen
 
     @property
     def orientation(self) -> int:
@@ -201,14 +220,6 @@ def decoding(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path}: cannot be decoded ({cause}); restore it from the original"
         ) from error
-
-
-def to_uint8(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Return samples of `bits` bits as 8-bit samples: the highest value becomes 255."""
-    if bits == 8:
-        return pixels
-    highest = 2**bits - 1
-    return ((pixels.astype(np.uint32) * 255 + highest // 2) // highest).astype(np.uint8)
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from patchtrain.errors import DataError
+from patchtrain.images.depth import Depth, scaled
 from patchtrain.images.lossy import is_lossy
 from patchtrain.images.source import (
     ORIENTATION_TAG,
@@ -22,11 +24,15 @@ from patchtrain.images.source import (
     ImageSource,
     Reader,
     Stored,
-    a_stack,
     on_white,
-    to_uint8,
 )
 from patchtrain.images.tiff_check import check_tiff, is_tiff
+from patchtrain.images.tiff_pages import levels_of
+
+_MAX_SAMPLE_VALUE, _GDAL_NODATA = 281, 42113
+
+_MAP_TAGS = (33550, 33922, 34264, 34735, 42112, _GDAL_NODATA)
+"""Tags of GeoTIFF and GDAL."""
 
 # reports on stderr what is raised as DataError here; programs that set up logging still see it
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -38,22 +44,22 @@ def _open(path: Path) -> ImageSource:
 
 
 class _TiffSource(ImageSource):
-    """The first image of a TIFF, tiled or in strips, with smaller levels if there are any."""
+    """The image of a TIFF, tiled or in strips, with smaller levels if there are any."""
 
     def __init__(self, path: Path) -> None:
         import tifffile
 
         self._file = tifffile.TiffFile(path)
         try:
-            self._pages = [level.keyframe for level in self._file.series[0].levels]
+            self._pages = levels_of(path, self._file)
             _check_supported(path, self._pages[0])
-            if len(self._file.series[0].levels[0].pages) > 1:
-                count = len(self._file.series[0].levels[0].pages)
-                raise a_stack(path, count)
         except BaseException:
             self._file.close()
             raise
-        super().__init__(path, [(page.imagelength, page.imagewidth) for page in self._pages])
+        full = self._pages[0]
+        self._to_8_bits = Depth(path, full.bitspersample, _declared_white(full))
+        sizes = [(page.imagelength, page.imagewidth) for page in self._pages]
+        super().__init__(path, sizes, self._to_8_bits)
 
     @property
     def orientation(self) -> int:
@@ -62,37 +68,66 @@ class _TiffSource(ImageSource):
 
     def _read_level(self, level: int, box: Box) -> np.ndarray:
         page = self._pages[level]
-        return _tiff_to_rgb(self._read_samples(page, box), page)
+        return _tiff_to_rgb(self._read_samples(page, box, _unwritten_colour), page, self._to_8_bits)
 
     def _read_stored(self) -> Stored:
         from tifffile import COMPRESSION, PHOTOMETRIC
 
         page = self._pages[0]
-        samples = self._read_samples(page, Box(0, 0, self.height, self.width))
+        box = Box(0, 0, self.height, self.width)
+        samples = self._read_samples(page, box, self._unwritten_number)
         is_number = samples.shape[2] == 1 and page.photometric != PHOTOMETRIC.MINISWHITE
+
+        def colours() -> np.ndarray:
+            return _tiff_to_rgb(samples, page, self._to_8_bits)
+
         return Stored(
-            samples[..., 0] if is_number else _tiff_to_rgb(samples, page),
+            samples[..., 0] if is_number else colours(),
+            colours=colours,
             is_palette=page.photometric == PHOTOMETRIC.PALETTE,
             is_opaque=_is_opaque(samples, page),
             is_lossy=page.compression in (COMPRESSION.OJPEG, COMPRESSION.JPEG)
             or is_lossy(self._encoded(page, 0) or b""),
         )
 
-    def _read_samples(self, page: Any, box: Box) -> np.ndarray:
-        """Return the samples [box height, box width, samples] of a page as stored."""
-        # chunks that were never written are background, as in OpenSlide
-        pixels = np.full((box.height, box.width, page.samplesperpixel), _background(page))
+    def _read_samples(
+        self, page: Any, box: Box, unwritten: Callable[[Any], np.generic]
+    ) -> np.ndarray:
+        """Return the samples [box height, box width, samples] of a page as stored.
+
+        Args:
+            page: the page.
+            box: the region.
+            unwritten: gives the value of chunks that were never written.
+        """
+        pixels = np.zeros((box.height, box.width, page.samplesperpixel), page.dtype)
         for number in _chunks_in(page, box):
-            chunk, place, _ = page.decode(
+            chunk, place, shape = page.decode(
                 self._encoded(page, number),
                 number,
                 jpegtables=page.jpegtables,
                 jpegheader=page.jpegheader,
             )
-            if chunk is not None:
-                plane, _, top, left, _ = place
-                _copy_overlap(chunk[0], top - box.top, left - box.left, pixels[..., plane:])
+            plane, _, top, left, _ = place
+            if chunk is None:
+                chunk = np.full(shape, unwritten(page))
+            _copy_overlap(chunk[0], top - box.top, left - box.left, pixels[..., plane:])
         return pixels
+
+    def _unwritten_number(self, page: Any) -> np.generic:
+        """Return the value of unwritten chunks in a mask: GDAL's rule.
+
+        Raises:
+            DataError: 0 would be white, or the no-data value is no value of the page.
+        """
+        from tifffile import PHOTOMETRIC
+
+        if page.photometric == PHOTOMETRIC.MINISWHITE:
+            raise DataError(
+                f"{self.path}: has parts that were never written, and 0 means white in it, so they "
+                "could be background or not; write all of it, with 0 as black"
+            )
+        return _no_data(self.path, page)
 
     def _encoded(self, page: Any, number: int) -> bytes | None:
         num_bytes = page.databytecounts[number]
@@ -121,8 +156,8 @@ def _check_supported(path: Path, page: Any) -> None:
         what = f"an image of {page.samplesperpixel} channels that are not declared as colours"
     elif page.compression == COMPRESSION.APERIO_JP2000_YCBC:
         what = "YCbCr JPEG 2000 without OpenSlide"
-    elif page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.NONE:
-        what = "uncompressed YCbCr"
+    elif page.photometric == PHOTOMETRIC.YCBCR and not _becomes_rgb(page):
+        what = f"YCbCr ({page.compression.name}, {page.samplesperpixel} samples a pixel)"
     elif page.photometric not in (
         PHOTOMETRIC.MINISWHITE,
         PHOTOMETRIC.MINISBLACK,
@@ -136,11 +171,63 @@ def _check_supported(path: Path, page: Any) -> None:
     raise DataError(f"{path}: {what} cannot be read; convert it to 8-bit RGB")
 
 
-def _background(page: Any) -> np.generic:
+def _becomes_rgb(page: Any) -> bool:
+    """Return whether decoding a page of YCbCr gives RGB: JPEG does it, other codecs do not know."""
+    from tifffile import COMPRESSION, PLANARCONFIG
+
+    is_jpeg = page.compression in (
+        COMPRESSION.OJPEG,
+        COMPRESSION.JPEG,
+        COMPRESSION.ALT_JPEG,
+        COMPRESSION.JPEG_LOSSY,
+    )
+    return is_jpeg and not page.extrasamples and page.planarconfig == PLANARCONFIG.CONTIG
+
+
+def _unwritten_colour(page: Any) -> np.generic:
+    """Return the value of unwritten chunks in an image.
+
+    Slides leave out background, which is white. What is a map, has a further channel or has more
+    than 8 bits is no slide: there GDAL's rule holds.
+    """
     from tifffile import PHOTOMETRIC
 
+    path = Path(page.parent.filehandle.path)
+    is_map = any(tag in page.tags for tag in _MAP_TAGS)
+    if is_map or page.extrasamples or page.bitspersample > 8:
+        return _no_data(path, page)
     dark_is_high = page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE)
     return page.dtype.type(0 if dark_is_high else 2**page.bitspersample - 1)
+
+
+def _no_data(path: Path, page: Any) -> np.generic:
+    """Return the page's no-data value as GDAL declares it (tag 42113), else 0.
+
+    Raises:
+        DataError: it is no value of the page.
+    """
+    text = page.tags.valueof(_GDAL_NODATA)
+    if text is None:
+        return page.dtype.type(0)
+    with suppress(ValueError):
+        value = float(str(text).strip("\0 "))
+        if value.is_integer() and 0 <= value < 2**page.bitspersample:
+            return page.dtype.type(int(value))
+    raise DataError(
+        f"{path}: has parts that were never written and the no-data value {text!r}, which its "
+        f"{page.bitspersample} bits cannot hold; write all of it, or correct GDAL_NODATA"
+    )
+
+
+def _declared_white(page: Any) -> int | None:
+    """Return the largest value of a sample as the page declares it, if that is less than its bits
+    can hold.
+    """
+    values = page.tags.valueof(_MAX_SAMPLE_VALUE)
+    if values is None:
+        return None
+    highest = max(map(int, values if isinstance(values, tuple) else (values,)))
+    return highest if 0 < highest < 2**page.bitspersample - 1 else None
 
 
 def _chunks_in(page: Any, box: Box) -> Iterator[int]:
@@ -167,25 +254,31 @@ def _copy_overlap(chunk: np.ndarray, top: int, left: int, out: np.ndarray) -> No
     ]
 
 
-def _tiff_to_rgb(pixels: np.ndarray, page: Any) -> np.ndarray:
+def _tiff_to_rgb(pixels: np.ndarray, page: Any, depth: Depth) -> np.ndarray:
     """Return the samples [h, w, samples] of a page as uint8 RGB."""
     from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
     if page.photometric == PHOTOMETRIC.PALETTE:
-        return (page.colormap >> 8).astype(np.uint8).T[pixels[..., 0]]
-    samples = to_uint8(pixels, page.bitspersample)
+        return _palette(page)[pixels[..., 0]]
     num_colours = 3 if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) else 1
-    colour = samples[..., :num_colours]
+    colour = depth.to_uint8(pixels[..., :num_colours])
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         colour = 255 - colour
-    colour = np.broadcast_to(colour, (*samples.shape[:2], 3))
+    colour = np.broadcast_to(colour, (*pixels.shape[:2], 3))
     extra = page.extrasamples[0] if page.extrasamples else None
-    alpha = samples[..., num_colours : num_colours + 1]
+    alpha = scaled(pixels[..., num_colours : num_colours + 1], page.bitspersample)
     if extra == EXTRASAMPLE.UNASSALPHA:
         return on_white(np.concatenate([colour, alpha], axis=2))
     if extra == EXTRASAMPLE.ASSOCALPHA:  # colours are already multiplied by alpha
         return np.maximum(colour, colour + (WHITE - alpha))
     return np.ascontiguousarray(colour)
+
+
+def _palette(page: Any) -> np.ndarray:
+    """Return the colours of a page's palette, uint8 [colours, 3]."""
+    colours = np.asarray(page.colormap).T
+    # old programs wrote 8-bit colours where 16-bit ones belong
+    return (colours if colours.max() < 256 else colours >> 8).astype(np.uint8)
 
 
 def _is_opaque(samples: np.ndarray, page: Any) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from patchtrain.datasets.finding.tables import whole_number
 from patchtrain.datasets.targets.boxes import ANY_CLASS, Annotation, Objects
 from patchtrain.errors import DataError
 
@@ -76,6 +77,7 @@ def read_instances(path: Path, *, ignored_names: frozenset[str] = frozenset()) -
         AnnotatedImage(name, _annotation(by_image[number], number, height, width, class_of, path))
         for number, (name, height, width) in sorted(sizes.items())
     ]
+    _check_boxes(data["annotations"], sizes, path)
     num_left_out = len(data["annotations"]) - sum(len(i.annotation.objects) for i in images)
     num_cut = sum(_is_cut(r, *sizes[r["image_id"]][1:]) for r in data["annotations"])
     if num_left_out or num_cut:
@@ -149,7 +151,7 @@ _SIDES = ("height", "width")
 
 
 def _by_image(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[dict[str, Any]],
     images: Mapping[int, Any],
     categories: Mapping[int, int],
     path: Path,
@@ -166,17 +168,19 @@ def _by_image(
                 "one"
             )
         numbers.add(number)
-        image, category = record.get("image_id"), record.get("category_id")
-        if not isinstance(image, (int, float)) or image not in images:
+        image, category = _id(record.get("image_id")), _id(record.get("category_id"))
+        if image is None or image not in images:
             raise DataError(
-                f"{path}: annotation {number} is of image_id {image!r}, which is not in images; "
-                "add the image, or remove the annotation"
+                f"{path}: annotation {number} is of image_id {record.get('image_id')!r}, which is "
+                "not in images; add the image, or remove the annotation"
             )
-        if not isinstance(category, (int, float)) or category not in categories:
+        if category is None or category not in categories:
             raise DataError(
-                f"{path}: annotation {number} is of category_id {category!r}, which categories "
-                "does not list; add the category, or remove the annotation"
+                f"{path}: annotation {number} is of category_id {record.get('category_id')!r}, "
+                "which categories does not list; add the category, or remove the annotation"
             )
+        if type(record["image_id"]) is not int or type(record["category_id"]) is not int:
+            record.update(image_id=image, category_id=category)
         found[image].append(record)
     return found
 
@@ -220,6 +224,34 @@ def _box(record: Mapping[str, Any], path: Path) -> list[float]:
     return values
 
 
+_STICKING_OUT = 0.25
+"""Share of boxes that reach out of their images from which on all are taken for corners."""
+
+
+def _check_boxes(
+    records: Sequence[Mapping[str, Any]], images: Mapping[int, tuple[str, int, int]], path: Path
+) -> None:
+    """Raise DataError if the boxes as a whole look like shares of the image, or like corners."""
+    if not records:
+        return
+    boxes = np.array([record["bbox"] for record in records], np.float64)
+    if boxes.max() <= 1 and np.any(boxes % 1 > 0):
+        raise DataError(
+            f"{path}: no number in the {len(boxes)} boxes is above 1, so they look like shares of "
+            "the image; bbox is left, top, width and height in px: multiply by the image's size"
+        )
+    sizes = np.array([images[record["image_id"]][:0:-1] for record in records], np.float64)
+    if np.any(boxes[:, 2:] <= boxes[:, :2]) or np.any(boxes[:, 2:] > sizes + 1):
+        return
+    reaches_out = np.any(boxes[:, :2] + boxes[:, 2:] > sizes + 1, axis=1)
+    if reaches_out.mean() >= _STICKING_OUT:
+        raise DataError(
+            f"{path}: {reaches_out.sum()} of {len(boxes)} boxes reach out of their image as left, "
+            "top, width and height, but none does as left, top, right and bottom; write width and "
+            "height, in px, instead of right and bottom"
+        )
+
+
 def _is_cut(record: Mapping[str, Any], height: int, width: int) -> bool:
     """Return whether a box lies in its image, but extends beyond it by more than rounding."""
     left, top, box_width, box_height = map(float, record["bbox"])
@@ -261,7 +293,15 @@ def _number(value: object) -> float:
 
 def _whole(record: Mapping[str, Any], name: str, where: str, path: Path) -> int:
     value = record.get(name)
-    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not is_whole:
+    number = _id(value)
+    if number is None:
         raise DataError(f"{path}: {where} has {name} {value!r}; give a whole number")
-    return int(value)  # type: ignore[arg-type]
+    return number
+
+
+def _id(value: object) -> int | None:
+    """Return the whole number that is written as 1, 1.0 or "1"; None for anything else."""
+    if isinstance(value, str):
+        return whole_number(value)
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return None if isinstance(value, bool) or not is_whole else int(value)  # type: ignore[call-overload]

@@ -6,7 +6,8 @@ Shared by all data sets that are annotated so; each says which parts it has and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from patchtrain.datasets.example import Example
@@ -16,7 +17,9 @@ from patchtrain.datasets.finding.coco_json import (
     Instances,
     read_instances,
 )
+from patchtrain.datasets.finding.folders import is_folder
 from patchtrain.datasets.finding.listing import FoundImage, Listing, checked_id, listing_of
+from patchtrain.datasets.finding.names import match_names, nearly
 from patchtrain.errors import DataError
 
 Found = list[tuple[str, Example | str]]
@@ -63,16 +66,41 @@ def list_parts(
         instances = read_instances(part.annotations, ignored_names=ignored_names)
         _check_categories(part.annotations, instances.categories, num_classes, is_fixed, first)
         first = first or (part.annotations, instances.categories)
-        images = images_of(part, instances)
+        images = images_of(part, located(part, instances))
         found += [FoundImage(*image, part.split, part.annotations) for image in images]
     assert first is not None, "there are parts"
     names = tuple(category.name for category in first[1])
     return listing_of(found, names, tuple(category.number for category in first[1]))
 
 
+def located(part: Part, instances: Instances) -> Instances:
+    """Return `instances` with the names that the files in `part.images` really have.
+
+    Names are kept if there is such a file. Others may have Windows' backslashes, or differ in a way
+    in which programs write names (`match_names`).
+    """
+    written = [image.file_name for image in instances.images]
+    lost = {name for name in written if not (part.images / name).is_file()}
+    if not lost:
+        return instances
+    slashed = {name: PurePosixPath(name.replace("\\", "/")) for name in written}
+    names: dict[str, str] = {}
+    for folder in {slashed[name].parent for name in lost}:
+        wanted = {slashed[name].name: name for name in written if slashed[name].parent == folder}
+        place = part.images / folder
+        there = {path.name for path in place.iterdir()} if is_folder(place) else set()
+        for ours, theirs in match_names(wanted, there).items():
+            if wanted[ours] in lost:
+                names[wanted[ours]] = str(folder / theirs)
+    images = (replace(i, file_name=names.get(i.file_name, i.file_name)) for i in instances.images)
+    return replace(instances, images=tuple(images))
+
+
 def not_there(path: Path, part: Part) -> str:
     """Return why an image cannot be used whose file is missing."""
-    return f"{path}: is listed in {part.annotations}, but is not there; put it there"
+    there = [other.name for other in path.parent.iterdir()] if is_folder(path.parent) else []
+    near = nearly(path.name, there)
+    return f"{path}: is listed in {part.annotations}, but is not there{near}; put it there"
 
 
 def _check_categories(

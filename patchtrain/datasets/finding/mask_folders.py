@@ -15,6 +15,7 @@ from patchtrain.datasets.finding.listing import (
     checked_id,
     listing_of,
 )
+from patchtrain.datasets.finding.names import match_names
 from patchtrain.datasets.targets.masks import MaskFiles, MaskReader
 from patchtrain.errors import DataError
 
@@ -96,10 +97,10 @@ def _in_folders(
 ) -> list[tuple[str, Example | str]]:
     """Return each image_id with its example, or with the reason why it cannot be used."""
     images = pictures_in(folders.images, layout, folders.name_of)
-    masks = pictures_in(folders.masks, layout, folders.name_of)
+    masks = _named_as(images, pictures_in(folders.masks, layout, folders.name_of))
     views: Mapping[str, Path] = {}
     if folders.field_of_view is not None:
-        views = pictures_in(folders.field_of_view, layout, folders.name_of)
+        views = _named_as(images, pictures_in(folders.field_of_view, layout, folders.name_of))
     if not images:
         raise DataError(
             f"{folders.images}: holds no images; expected {layout}; put the images there"
@@ -117,6 +118,12 @@ def _in_folders(
         else:
             found.append((image_id, Example(image_id, image, MaskFiles(mask, reader, view))))
     return found
+
+
+def _named_as(images: Mapping[str, Path], others: Mapping[str, Path]) -> dict[str, Path]:
+    """Return `others` under the names that `images` have, where these are certainly meant."""
+    meant = {theirs: ours for ours, theirs in match_names(images, others).items()}
+    return {meant.get(name, name): path for name, path in others.items()}
 
 
 def _unpaired(path: Path, what: str, folder: Path) -> str:

@@ -40,6 +40,7 @@ def read_table(
             rows = [
                 Row(reader.line_num, {name: line[name].strip() for name in columns})
                 for line in reader
+                if any(cell and cell.strip() for cell in line.values() if isinstance(cell, str))
             ]
     except FileNotFoundError:
         raise DataError(
@@ -57,6 +58,15 @@ def read_table(
     if not rows:
         raise DataError(f"{path}: has a header but no rows; write them below it")
     return rows
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number from 0 on that is written as `3`, or as `3.0`, as pandas writes it in
+    a column with gaps; None for anything else.
+    """
+    digits, point, rest = text.partition(".")
+    is_whole = digits.isascii() and digits.isdecimal() and not rest.strip("0")
+    return int(digits) if is_whole and (rest or not point) else None
 
 
 def _check_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:

@@ -29,8 +29,18 @@ class ImageData:
     is_sample: bool
     """Whether the images are generated."""
     num_skipped: int
-    """Images left out because they cannot be used."""
+    """Images left out, because they cannot be used or are copies."""
+    num_copies: int = 0
+    """Images left out because they have the pixels of another one (`drop_duplicates`)."""
     data_dir: Path
+
+    def left_out(self) -> list[str]:
+        """Return a line for each reason why images were left out, for the user."""
+        unreadable = self.num_skipped - self.num_copies
+        lines = [f"skipped {unreadable} images that cannot be read"] if unreadable else []
+        if self.num_copies:
+            lines.append(f"left out {self.num_copies} images with the pixels of another one")
+        return lines
 
 
 class ImageDataset(Dataset[tuple[np.ndarray, FittedTarget, int]]):

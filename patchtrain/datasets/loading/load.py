@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from patchtrain import catalog
 from patchtrain.config import TrialConfig
 from patchtrain.datasets.example import Example
 from patchtrain.datasets.finding.listing import SPLITS, Listing
 from patchtrain.datasets.loading.image_data import ImageData
+from patchtrain.datasets.loading.looks import (
+    Looks,
+    copies,
+    warn_of_blanks,
+    warn_of_copies,
+    warn_of_values,
+)
 from patchtrain.datasets.loading.split import complete_split, read_split
-from patchtrain.datasets.loading.verify import find_bad_images
+from patchtrain.datasets.loading.verify import check_images
 from patchtrain.errors import ConfigError, DataError
+from patchtrain.images import ValueRange
 
 _log = logging.getLogger(__name__)
 
@@ -32,18 +42,22 @@ def load_splits(
     """
     if config.split_file is not None:
         assignment = read_split(Path(config.split_file).expanduser(), listing.image_ids)
-        listing = listing.only(assignment)
-        usable = _usable(config, data_dir, listing)
+        usable = _usable(config, data_dir, listing.only(assignment))
     else:
         _check_test_fraction(config, data_dir, listing)
         usable = _usable(config, data_dir, listing)
         assignment = complete_split(
-            usable, listing.parts, config.val_fraction, config.test_fraction, config.split_seed
+            usable.examples,
+            listing.parts,
+            config.val_fraction,
+            config.test_fraction,
+            config.split_seed,
         )
     by_split: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for example in usable:
+    for example in usable.examples:
         by_split[assignment[example.image_id]].append(example)
     _check_not_empty(config, data_dir, by_split)
+    _warn_of_odd(data_dir, usable, assignment)
     return _data(data_dir, listing, is_sample, usable, by_split)
 
 
@@ -56,14 +70,24 @@ def load_whole(
         DataError: something is missing, damaged or inconsistent.
     """
     usable = _usable(config, data_dir, listing)
-    return _data(data_dir, listing, is_sample, usable, {"test": usable})
+    _warn_of_odd(data_dir, usable, {example.image_id: "test" for example in usable.examples})
+    return _data(data_dir, listing, is_sample, usable, {"test": usable.examples})
+
+
+class _Usable(NamedTuple):
+    """The images that can be trained on."""
+
+    examples: list[Example]
+    looks: Looks
+    num_copies: int
+    """Images left out because they have the pixels of another one."""
 
 
 def _data(
     data_dir: Path,
     listing: Listing,
     is_sample: bool,
-    usable: Sequence[Example],
+    usable: _Usable,
     by_split: Mapping[str, Sequence[Example]],
 ) -> ImageData:
     train, val, test = (tuple(by_split.get(split, ())) for split in SPLITS)
@@ -74,35 +98,54 @@ def _data(
         class_names=listing.class_names,
         category_numbers=listing.category_numbers,
         is_sample=is_sample,
-        num_skipped=len(listing) - len(usable),
+        num_skipped=len(listing) - len(usable.examples),
+        num_copies=usable.num_copies,
         data_dir=data_dir,
     )
 
 
-def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> list[Example]:
+def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> _Usable:
     """Return the images that can be trained on.
 
     Raises:
         DataError: some cannot and must not be skipped, or none can.
     """
+    examples = list(listing.examples)
+    if config.values_of_images is not None:
+        value_range = ValueRange(*config.values_of_images)
+        examples = [replace(example, value_range=value_range) for example in examples]
     bad = dict(listing.unusable)
+    looks: Looks = {}
     if (
         config.skip_bad_images or not bad
     ):  # otherwise the known ones are enough: decoding takes long
-        bad |= find_bad_images(listing.examples, config.image_size, smallest_side_px(config))
-    if not bad:
-        return list(listing.examples)
-    first = bad[min(bad)]
-    if not config.skip_bad_images:
+        checked = check_images(examples, config.image_size, smallest_side_px(config))
+        bad |= checked.bad
+        looks = checked.looks
+    if bad and not config.skip_bad_images:
         raise DataError(
-            f"{first} ({len(bad)} of {len(listing)} images cannot be used; "
+            f"{bad[min(bad)]} ({len(bad)} of {len(listing)} images cannot be used; "
             "--set skip_bad_images=true leaves them out)"
         )
-    if len(bad) == len(listing):
-        raise DataError(f"{data_dir}: none of its {len(listing)} images can be used; first {first}")
+    if bad and len(bad) == len(listing):
+        raise DataError(
+            f"{data_dir}: none of its {len(listing)} images can be used; first {bad[min(bad)]}"
+        )
     for reason in bad.values():
         _log.info("skipped: %s", reason)
-    return [example for example in listing.examples if example.image_id not in bad]
+    dropped = {name for group in copies(looks) for name in group[1:]}
+    if not config.drop_duplicates:
+        dropped = set()
+    kept = {name: look for name, look in looks.items() if name not in dropped}
+    return _Usable([e for e in examples if e.image_id in kept], kept, len(dropped))
+
+
+def _warn_of_odd(data_dir: Path, usable: _Usable, assignment: Mapping[str, str]) -> None:
+    """Warn of images that can be read, but are probably not what was meant."""
+    warn_of_values(data_dir, usable.looks)
+    warn_of_blanks(data_dir, usable.looks)
+    examples = {example.image_id: example for example in usable.examples}
+    warn_of_copies(data_dir, copies(usable.looks), examples, assignment)
 
 
 def smallest_side_px(config: TrialConfig) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from patchtrain.datasets.example import Example
 from patchtrain.datasets.finding.listing import SPLITS
+from patchtrain.datasets.finding.names import match_names, nearly
 from patchtrain.datasets.finding.tables import read_table
 from patchtrain.datasets.loading.image_data import ImageData
 from patchtrain.errors import DataError
@@ -80,12 +81,16 @@ def read_split(path: Path, known_ids: Iterable[str]) -> Assignment:
         DataError: no such table, an id is unknown, empty or listed twice, or a split is unknown.
     """
     known = set(known_ids)
+    rows = read_table(path, ("image_id", "split"))
+    meant = match_names((row.values["image_id"] for row in rows), known)
     assignment: dict[str, str] = {}
-    for line, values in read_table(path, ("image_id", "split")):
-        image_id, split = values["image_id"], values["split"]
-        where = f"{path} line {line}: image_id {image_id!r}"
-        if image_id not in known:
-            raise DataError(f"{where} is not in the data set; correct or remove the line")
+    for line, values in rows:
+        written, split = values["image_id"], values["split"]
+        where = f"{path} line {line}: image_id {written!r}"
+        if written not in meant:
+            near = nearly(written, known)
+            raise DataError(f"{where} is not in the data set{near}; correct or remove the line")
+        image_id = meant[written]
         if image_id in assignment:
             raise DataError(f"{where} is listed twice; remove one of the lines")
         if split not in SPLITS:

@@ -19,6 +19,7 @@ import numpy as np
 
 from patchtrain.cache import cache_dir
 from patchtrain.datasets.example import Example
+from patchtrain.datasets.loading.looks import Look
 from patchtrain.datasets.targets.masks import IGNORED, MaskFiles
 from patchtrain.errors import DataError
 from patchtrain.files import atomic_path
@@ -35,49 +36,59 @@ class _Good(NamedTuple):
     state: str
     height: int
     width: int
+    look: Look
 
 
-def find_bad_images(
-    examples: Sequence[Example], image_size: int, min_side_px: int
-) -> dict[str, str]:
-    """Return image_id -> why the image cannot be used, in the order of `examples`.
+class Checked(NamedTuple):
+    """What came of decoding images."""
+
+    bad: dict[str, str]
+    """image_id -> why the image cannot be used, in the order of the examples."""
+    looks: dict[str, Look]
+    """image_id -> what a good image looks like."""
+
+
+def check_images(examples: Sequence[Example], image_size: int, min_side_px: int) -> Checked:
+    """Decode all `examples`, or recall what was found earlier.
 
     An image is bad if it or its mask cannot be decoded at `image_size`, if the two do not match, if
     the mask ignores every pixel, or if a side is below `min_side_px`.
     """
     memory = _Memory(examples, image_size)
     pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
-    bad = {}
+    checked = Checked({}, {})
     try:
         outcomes = pool.map(lambda example: _check(example, image_size, memory), examples)
         for example, outcome in zip(examples, outcomes, strict=True):
             if isinstance(outcome, str):
-                bad[example.image_id] = outcome
+                checked.bad[example.image_id] = outcome
             elif min(outcome.height, outcome.width) < min_side_px:
-                bad[example.image_id] = (
+                checked.bad[example.image_id] = (
                     f"{example.path}: is {outcome.height} x {outcome.width} px, smaller than "
                     f"patch_size={min_side_px}; lower patch_size, or take the image out"
                 )
+            else:
+                checked.looks[example.image_id] = outcome.look
     finally:  # also when interrupted, so that nothing is checked twice
         pool.shutdown(cancel_futures=True)
         memory.save()
-    return bad
+    return checked
 
 
 def _check(example: Example, image_size: int, memory: _Memory) -> _Good | str:
-    """Return state and size of a good image, or why it is bad."""
+    """Return state, size and look of a good image, or why it is bad."""
     known = memory.recall(example)
     if known is not None:
         return known
     state = _state(example)  # taken first: a file that changes meanwhile is decoded again next time
     try:
-        _, target, height, width = example.read(image_size)
+        fitted, values = example.inspect(image_size)
     except DataError as error:
         return str(error)
-    if isinstance(target, np.ndarray) and np.all(target == IGNORED):
+    if isinstance(fitted.target, np.ndarray) and np.all(fitted.target == IGNORED):
         files = " and ".join(map(str, example.paths[1:]))
         return f"{files}: leaves no pixel to learn from; correct it, or take the image out"
-    return memory.keep(example, _Good(state, height, width))
+    return memory.keep(example, _Good(state, fitted.height, fitted.width, Look.of(fitted, values)))
 
 
 class _Memory:
@@ -90,9 +101,10 @@ class _Memory:
         folders = {str(example.path.parent.absolute()) for example in examples}
         # the same files may be good masks to one reader and bad ones to another
         readers = {repr(e.target.reader) for e in examples if isinstance(e.target, MaskFiles)}
-        named = "\n".join(sorted(folders) + sorted(readers))
+        ranges = {str(example.value_range) for example in examples}
+        named = "\n".join(sorted(folders) + sorted(readers) + sorted(ranges))
         key = hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:16]
-        self._path = cache_dir() / "checked" / f"v2-px{image_size}-{key}.json"
+        self._path = cache_dir() / "checked" / f"v3-px{image_size}-{key}.json"
         self._known = _read_good(self._path)
         self._new: dict[str, _Good] = {}
 
@@ -132,8 +144,8 @@ def _state(example: Example) -> str:
 def _read_good(path: Path) -> dict[str, _Good]:
     try:
         return {
-            name: _Good(str(state), int(height), int(width))
-            for name, (state, height, width) in json.loads(path.read_bytes()).items()
+            name: _Good(str(state), int(height), int(width), Look.from_json(look))
+            for name, (state, height, width, look) in json.loads(path.read_bytes()).items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

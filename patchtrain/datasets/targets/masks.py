@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from patchtrain.datasets.targets.upright import check_upright
 from patchtrain.errors import DataError
-from patchtrain.images import UPRIGHT, Box, ImageSource, Stored, open_image
+from patchtrain.images import ImageSource, Stored, open_image
 
 IGNORED = 255
 """In a mask: a pixel that counts neither in training nor in metrics."""
@@ -215,15 +216,6 @@ def check_same_size(
         )
 
 
-def check_upright(source: ImageSource) -> None:
-    """Raise DataError if viewers turn or mirror the picture: image and mask may then not match."""
-    if source.orientation != UPRIGHT:
-        raise DataError(
-            f"{source.path}: has the orientation tag {source.orientation}, so viewers turn or "
-            "mirror it, and image and mask may not match; save both upright, without the tag"
-        )
-
-
 def parse_colour(text: str) -> Colour | None:
     """Return the colour written as `#RRGGBB`; None if `text` is not of this form."""
     digits = text.removeprefix("#")
@@ -244,7 +236,7 @@ def _read_opaque(source: ImageSource, stored: Stored) -> np.ndarray:
             f"{source.path}: has transparent pixels, which have no class; save the mask without "
             "transparency"
         )
-    return source.read(Box(0, 0, source.height, source.width))
+    return stored.colours()
 
 
 def _check_two_classes(path: Path, pixels: np.ndarray, grey: np.ndarray) -> None:

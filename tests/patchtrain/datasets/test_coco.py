@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 from image_data import damage, error_of, grey_image, real, trial, write
+from PIL import Image
 
 from patchtrain.cli import main
 from patchtrain.config import TrialConfig
@@ -383,3 +384,105 @@ def test_mosaics_that_were_written_are_those_that_are_put_together(tmp_path, cap
     (folder / "train" / "007.png").unlink()
     assert main(["sample-data", "coco-mosaic", str(tmp_path / "y"), "--data", str(folder)]) == 2
     assert not (tmp_path / "y").exists()
+
+
+# --- what other programs write ---
+
+
+def _renamed(folder, change):
+    """Return the data set in `folder` with annotations that `change` altered."""
+    path = folder / "annotations" / "instances_train2017.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    return folder
+
+
+def test_ids_may_be_text_or_floats(published):
+    def change(data):
+        for record in data["annotations"]:
+            record["image_id"] = str(record["image_id"])
+            record["category_id"] = f"{record['category_id']}.0"
+        for place, image in enumerate(data["images"]):
+            image["id"] = float(image["id"]) if place % 2 else str(image["id"])
+
+    before = load_dataset(config(published)).train
+    after = load_dataset(config(_renamed(published, change))).train
+    assert [e.target.number for e in after] == [e.target.number for e in before]
+    for one, other in zip(after, before, strict=True):
+        assert np.array_equal(one.target.objects.boxes, other.target.objects.boxes)
+        assert np.array_equal(one.target.objects.labels, other.target.objects.labels)
+
+
+@pytest.mark.parametrize("wrong", ["x", "1.5", True, None, "-1", [1]])
+def test_ids_that_are_no_numbers_are_refused(published, wrong):
+    _renamed(published, lambda data: data["annotations"][0].update(image_id=wrong))
+    assert f"is of image_id {wrong!r}, which is not in images" in error_of(config(published))
+
+
+def test_windows_paths_are_read(published):
+    folder = published / "train2017" / "day 1"
+    folder.mkdir()
+    for image in (published / "train2017").glob("*.jpg"):
+        image.rename(folder / image.name)
+
+    def change(data):
+        for image in data["images"]:
+            image["file_name"] = "day 1\\" + image["file_name"]
+
+    data = load_dataset(config(_renamed(published, change)))
+    assert [e.image_id for e in data.train] == [f"train_day 1_{n:03}" for n in range(5)]
+    assert [e.path.parent.name for e in data.train] == ["day 1"] * 5
+
+
+def test_names_in_another_case_are_found_and_ambiguous_ones_named(published):
+    folder = published / "train2017"
+    (folder / "000.jpg").rename(folder / "000.JPG")
+    (folder / "001.jpg").rename(folder / "001.JPG")
+    (folder / "001.JPG").with_name("001.Jpg").write_bytes((folder / "001.JPG").read_bytes())
+    message = error_of(config(published))
+    assert "'001.jpg' and '001.JPG' and '001.Jpg' differ only in upper and lower case" in message
+    (folder / "001.Jpg").unlink()
+    assert [e.path.name for e in load_dataset(config(published)).train[:2]] == [
+        "000.JPG",
+        "001.JPG",
+    ]
+
+
+@pytest.mark.parametrize("box", [(0.1, 0.2, 0.5, 0.5), (0, 0.5, 1, 0.5)])
+def test_boxes_as_shares_of_the_image_are_named(tmp_path, box):
+    annotations = [annotation(n, 0, box) for n in range(3)]
+    write_coco(tmp_path / "d", train=instances(1, annotations), val=instances(1))
+    message = error_of(config(tmp_path / "d"))
+    assert "no number in the 3 boxes is above 1" in message
+    assert "multiply by the image's size" in message
+
+
+def test_boxes_of_one_pixel_are_boxes(tmp_path):
+    write_coco(
+        tmp_path / "d", train=instances(1, [annotation(1, 0, (0, 0, 1, 1))]), val=instances(1)
+    )
+    assert load_dataset(config(tmp_path / "d")).train[0].target.objects.boxes.tolist() == [
+        [0, 0, 1, 1]
+    ]
+
+
+def test_corners_instead_of_sizes_are_named(tmp_path):
+    corners = [(5, 5, 20, 20), (30, 10, 55, 38), (10, 20, 59, 39), (1, 2, 8, 9)]
+    annotations = [annotation(n, 0, box) for n, box in enumerate(corners)]
+    write_coco(tmp_path / "d", train=instances(1, annotations), val=instances(1))
+    message = error_of(config(tmp_path / "d"))
+    assert "2 of 4 boxes reach out of their image" in message
+    assert "instead of right and bottom" in message
+
+
+@pytest.mark.parametrize("dataset", ["coco", "coco_mosaic"])
+@pytest.mark.parametrize("tag", [2, 3, 6, 8])
+def test_images_with_boxes_that_viewers_turn_are_refused(tmp_path, dataset, tag):
+    write_coco(tmp_path / "d", train2017=instances(36), val2017=instances(36))
+    exif = Image.Exif()
+    exif[274] = tag
+    turned = tmp_path / "d" / "train2017" / "007.jpg"
+    Image.fromarray(grey_image(40, 60)).save(turned, exif=exif)
+    message = error_of(trial(dataset, tmp_path / "d", num_classes=2))
+    assert f"007.jpg: has the orientation tag {tag}" in message

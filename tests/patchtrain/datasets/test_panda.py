@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_bad_csv_files_are_errors(data_dir, content, message):
     assert len(error_of(config(data_dir))) < 500
 
 
-@pytest.mark.parametrize("grade", ["9", "-1", "", "two", "3.0", "٣"])
+@pytest.mark.parametrize("grade", ["9", "-1", "", "two", "3.5", "9.0", ".0", "٣"])
 def test_grades_out_of_range_are_errors(data_dir, grade):
     ids = image_ids(data_dir)
     write_rows(data_dir, [[ids[0], "radboud", "1", "3+3"], [ids[1], "radboud", grade, "3+3"]])
@@ -279,3 +280,48 @@ def test_a_damaged_memory_is_rebuilt(data_dir, cache_folder, content):
 def test_a_cache_that_cannot_be_written_does_not_matter(data_dir, cache_folder):
     cache_folder.write_text("a file in the way")
     assert load_dataset(config(data_dir)).num_skipped == 0
+
+
+@pytest.mark.parametrize("suffix", [".TIFF", ".PNG", ".jpeg", ".JPG", ".Tif", ".webp", ".BMP"])
+def test_images_may_end_in_any_suffix_and_case(data_dir, suffix):
+    path = image_path(data_dir, 2)
+    Image.open(path).convert("RGB").save(path.with_suffix(suffix))
+    path.unlink()
+    data = load_dataset(config(data_dir))
+    found = {e.image_id: e.path.name for e in (*data.train, *data.val)}
+    assert found[path.stem] == path.stem + suffix
+
+
+def test_names_in_another_unicode_form_are_found(data_dir):
+    rows = [[name, "x", "1", ""] for name in image_ids(data_dir)]
+    rows[0][0] = unicodedata.normalize("NFC", "Präparat 1")
+    path = image_path(data_dir, 0)
+    path.rename(path.with_name(unicodedata.normalize("NFD", "Präparat 1.tiff")))
+    write_rows(data_dir, rows)
+    data = load_dataset(config(data_dir))
+    assert rows[0][0] in {e.image_id for e in (*data.train, *data.val)}
+
+
+def test_tables_as_pandas_and_spreadsheets_write_them_are_read(data_dir):
+    ids = image_ids(data_dir)
+    for number, image_id in enumerate(ids):
+        path = data_dir / "train_images" / f"{image_id}.tiff"
+        path.rename(path.with_name(f"{number}.tiff"))
+    rows = [[f"{number}.0", "x", f"{number % 6}.0", ""] for number in range(len(ids))]
+    write_rows(data_dir, [*rows, ["", "", "", ""], [" ", "", "", ""]])
+    data = load_dataset(config(data_dir))
+    examples = {e.image_id: e for e in (*data.train, *data.val)}
+    assert len(examples) == len(ids)
+    assert (examples["7.0"].path.name, examples["7.0"].target) == ("7.tiff", 1)
+
+
+def test_a_split_file_may_write_ids_as_floats(data_dir, tmp_path):
+    ids = image_ids(data_dir)[:4]
+    for number, image_id in enumerate(ids):
+        path = data_dir / "train_images" / f"{image_id}.tiff"
+        path.rename(path.with_name(f"{number}.tiff"))
+    write_rows(data_dir, [[str(number), "x", "0", ""] for number in range(4)])
+    split = tmp_path / "split.csv"
+    split.write_text("image_id,split\n0.0,train\n1.0,train\n2.0,val\n3.0,val\n")
+    data = load_dataset(config(data_dir, split_file=str(split)))
+    assert [e.image_id for e in data.val] == ["2", "3"]

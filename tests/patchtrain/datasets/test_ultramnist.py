@@ -281,7 +281,7 @@ def test_sums_beyond_the_classes_are_refused(tmp_path):
         config(tmp_path / "out", num_classes=11)
 
 
-@pytest.mark.parametrize("value", ["", "-1", "3.0", "x", "28"])
+@pytest.mark.parametrize("value", ["", "-1", "3.5", "x", "28", "28.0"])
 def test_sums_that_are_none_are_refused(tmp_path, value):
     folder = tmp_path / "out"
     ultramnist.write_sample(folder, 4, 64, seed=0)

@@ -125,3 +125,119 @@ def test_a_fourth_channel_beside_colours_is_left_out(tmp_path):
     tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unspecified"])
     with open_image(path) as source:
         assert np.array_equal(source.read((0, 0, 16, 16)), pixels[..., :3])
+
+
+def _half_written(path, last: np.ndarray, **options):
+    """Write two tiles beside each other: one that was never written, and `last`."""
+    height, width = last.shape[:2]
+
+    def tiles():
+        yield from (b"", last.tobytes())
+
+    options.setdefault("photometric", "rgb" if last.ndim == 3 else "minisblack")
+    tifffile.imwrite(
+        path, tiles(), shape=(height, 2 * width, *last.shape[2:]), dtype=last.dtype,
+        tile=(height, width), compression="none", metadata=None, **options,
+    )  # fmt: skip
+    return path
+
+
+_NO_DATA = 42113
+_WRITTEN = np.full((16, 16), 1, np.uint8)
+
+
+@pytest.mark.parametrize("no_data, filled", [(None, 0), ("0", 0), ("255", 255), ("7 ", 7)])
+def test_unwritten_numbers_are_the_no_data_value_or_0(tmp_path, no_data, filled):
+    tags = [] if no_data is None else [(_NO_DATA, "s", 0, no_data, True)]
+    path = _half_written(tmp_path / "mask.tif", _WRITTEN, extratags=tags)
+    with open_image(path) as source:
+        values = source.read_stored().values
+    assert np.all(values[:, :16] == filled)
+    assert np.all(values[:, 16:] == 1)
+
+
+@pytest.mark.parametrize("no_data", ["-9999", "nan", "300", "0.5"])
+def test_a_no_data_value_that_the_samples_cannot_hold_is_refused(tmp_path, no_data):
+    tags = [(_NO_DATA, "s", 0, no_data, True)]
+    path = _half_written(tmp_path / "mask.tif", _WRITTEN, extratags=tags)
+    with open_image(path) as source, pytest.raises(DataError, match=f"no-data value '{no_data}'"):
+        source.read_stored()
+
+
+def test_unwritten_numbers_where_0_is_white_are_refused(tmp_path):
+    path = _half_written(tmp_path / "mask.tif", _WRITTEN, photometric="miniswhite")
+    with open_image(path) as source, pytest.raises(DataError, match="were never written, and 0"):
+        source.read_stored()
+
+
+_SCALE_OF_PIXEL = (33550, "d", 3, (1.0, 1.0, 0.0), True)
+
+
+@pytest.mark.parametrize(
+    "last, options, filled",
+    [
+        (np.full((16, 16, 3), 9, np.uint8), {}, 255),
+        (np.full((16, 16, 3), 9, np.uint8), {"extratags": [_SCALE_OF_PIXEL]}, 0),
+        (np.full((16, 16, 3), 9, np.uint8), {"extratags": [(_NO_DATA, "s", 0, "51", True)]}, 51),
+        (np.full((16, 16, 4), 9, np.uint8), {"extrasamples": ["unspecified"]}, 0),
+        (np.full((16, 16, 4), 255, np.uint8), {"extrasamples": ["unassalpha"]}, 255),
+        (np.full((16, 16, 3), 9, np.uint16), {}, 0),
+    ],
+    ids=["slide", "map", "no data", "infrared", "alpha", "16 bits"],
+)
+def test_unwritten_tiles_are_white_in_slides_and_no_data_elsewhere(tmp_path, last, options, filled):
+    path = _half_written(tmp_path / "a.tif", last, **options)
+    with open_image(path) as source:
+        assert np.all(source.read(Box(0, 0, 16, 16)) == filled)
+
+
+@pytest.mark.parametrize(
+    "codec", [None, "lzw", "deflate", "zstd", "packbits", "lzma", "webp", "jpeg2000", "jpegxl"]
+)
+def test_ycbcr_is_read_from_jpeg_only(tmp_path, codec):
+    pixels = np.full((32, 32, 3), (80, 90, 240), np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, pixels, photometric="ycbcr", compression=codec, subsampling=(1, 1), tile=(16, 16)
+    )
+    with pytest.raises(DataError, match=r"a\.tif: YCbCr \(\w+, 3 samples a pixel\) cannot be read"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("codec", ["lzw", "zstd", "webp", "jpeg2000", "jpegxl", "jpeg", "packbits"])
+def test_rgb_is_read_from_every_codec(tmp_path, codec):
+    image = smooth_image(64, 64)
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", compression=codec)
+    with open_image(tmp_path / "a.tif") as source:
+        assert_close(source.read(Box(0, 0, 64, 64)), image, levels=3)
+
+
+_TWELVE_BITS = np.array([[0, 2048, 4095]], np.uint16).repeat(16, axis=0)
+
+
+@pytest.mark.parametrize("declared", [4095, (4095, 4095, 4095)])
+def test_the_largest_value_that_a_file_declares_becomes_white(tmp_path, declared):
+    num = len(declared) if isinstance(declared, tuple) else 1
+    pixels = _TWELVE_BITS if num == 1 else np.repeat(_TWELVE_BITS[..., None], 3, axis=2)
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels, photometric="rgb" if num == 3 else "minisblack",
+        extratags=[(281, "H", num, declared, True)],
+    )  # fmt: skip
+    with open_image(tmp_path / "a.tif") as source:
+        assert source.read(Box(0, 0, 1, 3))[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_values_above_the_largest_that_a_file_declares_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", _TWELVE_BITS, extratags=[(281, "H", 1, 1000, True)])
+    with open_image(tmp_path / "a.tif") as source, pytest.raises(DataError) as refused:
+        source.read(Box(0, 0, 16, 3))
+    assert "values up to 4095, but declares 1000" in str(refused.value)
+    assert "value_range=0:4095" in str(refused.value)
+
+
+def test_colour_maps_of_8_bits_are_read(tmp_path):
+    colours = np.tile(np.arange(256), (3, 1)).astype(np.uint16)
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=colours)
+    with open_image(tmp_path / "a.tif") as source:
+        assert np.array_equal(source.read(Box(0, 0, 16, 16))[..., 1], pixels)

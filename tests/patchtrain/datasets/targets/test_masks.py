@@ -346,3 +346,35 @@ def test_masks_are_fitted_where_the_image_is(tmp_path, size):
     dark = image[..., 0] < 128
     assert np.mean(dark[inside] == (target[inside] == 1)) > 0.98
     assert np.array_equal(target, fit_labels(example.target.read(), 64, IGNORED))
+
+
+# --- tiles that were never written ---
+
+
+@pytest.mark.parametrize(
+    "reader, pixels, filled",
+    [
+        (ThresholdMask(), np.full((16, 16), 255, np.uint8), 0),
+        (NumberMask(2), np.ones((16, 16), np.uint8), 0),
+        (ColourMask((((0, 0, 0), 0), (BLUE, 1))), np.full((16, 16, 3), BLUE, np.uint8), 0),
+    ],
+    ids=["threshold", "numbers", "colours"],
+)
+def test_tiles_that_were_never_written_are_not_white(tmp_path, reader, pixels, filled):
+    def tiles():
+        yield from (b"", pixels.tobytes(), b"", b"")
+
+    tifffile.imwrite(
+        tmp_path / "mask.tif", tiles(), shape=(32, 32, *pixels.shape[2:]), dtype="u1",
+        tile=(16, 16), photometric="rgb" if pixels.ndim == 3 else "minisblack",
+    )  # fmt: skip
+    classes = reader.read(tmp_path / "mask.tif")
+    assert classes.mean() == 0.25
+    assert np.all(classes[:16, :16] == filled)
+    image = write(tmp_path / "image.png", grey_image(32, 32))
+    files = MaskFiles(
+        write(tmp_path / "whole.png", half_mask(32, 32)), ThresholdMask(), tmp_path / "mask.tif"
+    )
+    if isinstance(reader, ThresholdMask):
+        seen = Example("a", image, files).read(32).target
+        assert np.mean(seen == IGNORED) == 0.75
