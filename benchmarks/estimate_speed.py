@@ -50,6 +50,7 @@ PAPERS_LARGEST = {
     "inner_iterations": 11,
     "backbone": "resnet50",
     "aggregator": "same",
+    "fusion": "add",
     "global_pass": "joint",
     "batch_size": 4,
 }

@@ -97,6 +97,7 @@ def _forms(paper: ReferencePoint, budget_bytes: int) -> Forms:
         inner_iterations=paper.inner_iterations,
         backbone=paper.backbone,
         aggregator="same",
+        fusion="add",
         global_pass="joint",
         batch_size=4,
         device="cpu",

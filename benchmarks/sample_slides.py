@@ -72,6 +72,7 @@ def _config(arguments: argparse.Namespace, method: str, seed: int) -> TrialConfi
         inner_iterations=arguments.inner_iterations,
         backbone=arguments.backbone,
         aggregator=arguments.aggregator,
+        fusion="add",
         global_pass="joint",
         epochs=arguments.epochs,
         budget=parse_budget(arguments.budget),

@@ -47,7 +47,6 @@ TASKS: Mapping[str, TaskFacts] = {
         defaults={
             "backbone": "unet",
             "aggregator": "conv1x1",
-            "fusion": "concat",
             "learning_rate": 1e-4,
         },
         reads=("encoder", "latent_channels"),
@@ -62,7 +61,6 @@ TASKS: Mapping[str, TaskFacts] = {
         implementation="patchtrain.tasks.detection:DetectionParts",
         defaults={
             "aggregator": "conv1x1",
-            "fusion": "concat",
             "global_pass": "joint",
             "latent_channels": 256,
             "tile_overlap": 0.2,
