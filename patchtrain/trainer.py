@@ -206,9 +206,13 @@ class Trainer:
 
         Raises:
             DataError: no checkpoint there, or a damaged one.
-            ConfigError: it belongs to another configuration or to other classes.
+            ConfigError: it belongs to another configuration, to other classes or to other data.
         """
         saved = load_trial(folder, self.config, self.data)
+        if saved.data is not self.data:
+            self.data = saved.data
+            self._engine = None
+            self.__dict__.pop("estimate", None)
         engine, guard = self._engine_and_guard()
         with guard:
             engine.load_state(saved.weights, saved.engine)

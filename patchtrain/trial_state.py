@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -16,6 +17,10 @@ from patchtrain.datasets import ImageData
 from patchtrain.engine import Engine
 from patchtrain.errors import ConfigError
 from patchtrain.memory.budget import Peak
+
+_log = logging.getLogger(__name__)
+
+_LISTED = 10
 
 
 @dataclass
@@ -54,6 +59,8 @@ class SavedTrial(NamedTuple):
     engine: dict[str, Any]
     """See `Engine.state`."""
     state: TrialState
+    data: ImageData
+    """The images, split as they were."""
 
 
 def save_trial(
@@ -64,6 +71,8 @@ def save_trial(
     content = {
         "config": asdict(config),
         "class_names": data.class_names,
+        "split": data.split_ids,
+        "contents": dict(data.contents),
         "steps_done": engine_state["steps_done"],
         "scaler": engine_state["scaler"],
         **state.to_json(),
@@ -76,14 +85,16 @@ def load_trial(folder: Path, config: TrialConfig, data: ImageData) -> SavedTrial
 
     Raises:
         DataError: no checkpoint there, or a damaged one.
-        ConfigError: it belongs to another configuration or to other classes.
+        ConfigError: it belongs to another configuration, to other classes or to other data.
     """
     content = load_state(folder)
     saved = TrialConfig.from_mapping({**earlier_settings(), **content["config"]})
     config.check_resumes(saved, folder)
     _check_classes(content, data, folder)
+    data = _data_as_before(content, data, folder)
     weights, optimizer = load_weights(folder), load_optimizer(folder)
-    return SavedTrial(weights, {**content, "optimizer": optimizer}, TrialState.from_json(content))
+    engine = {**content, "optimizer": optimizer}
+    return SavedTrial(weights, engine, TrialState.from_json(content), data)
 
 
 def load_trained_weights(folder: Path, data: ImageData) -> dict[str, Tensor]:
@@ -95,6 +106,36 @@ def load_trained_weights(folder: Path, data: ImageData) -> dict[str, Tensor]:
     """
     _check_classes(load_state(folder), data, folder)
     return load_weights(folder)
+
+
+def _data_as_before(content: Mapping[str, Any], data: ImageData, folder: Path) -> ImageData:
+    """Return `data` in the splits of the checkpoint.
+
+    Raises:
+        ConfigError: an image is gone, or the image or its label is another one.
+    """
+    if "split" not in content:  # written by an earlier version
+        return data
+    split_ids, contents = content["split"], content["contents"]
+    there = {name for names in data.split_ids.values() for name in names}
+    gone = [name for names in split_ids.values() for name in names if name not in there]
+    changed = [name for name, own in contents.items() if data.contents.get(name, own) != own]
+    for names, what in ((gone, "cannot be used any more"), (changed, "or their labels changed")):
+        if names:
+            raise ConfigError(
+                f"{data.data_dir}: {len(names)} images of the trial in {folder} {what}: "
+                f"{_first(sorted(names))}; restore them, or start a new trial"
+            )
+    if split_ids == data.split_ids:
+        return data
+    before = data.as_split(split_ids)
+    num_new = len(there) - sum(map(len, split_ids.values()))
+    if num_new:
+        _log.warning(
+            "%s: %d images that the trial in %s did not have are left out",
+            *(data.data_dir, num_new, folder),
+        )
+    return before
 
 
 def _check_classes(content: Mapping[str, Any], data: ImageData, folder: Path) -> None:
@@ -110,3 +151,8 @@ def _check_classes(content: Mapping[str, Any], data: ImageData, folder: Path) ->
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return _listed(names[:_LISTED]) + more

@@ -10,15 +10,18 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from patchtrain.cli import main
 from patchtrain.config import TrialConfig
 from patchtrain.record import read_json, read_rows
+from patchtrain.trainer import Trainer
 
 SETTINGS = {
     "image_size": 128,
@@ -155,6 +158,97 @@ def test_resume_after_a_cut_ends_like_the_uninterrupted_trial(
     assert [row["epoch"] for row in rows] == [1, 2]
     losses = [row["train_loss"] for row in read_rows(trained / "epochs.parquet")]
     assert [row["train_loss"] for row in rows] == losses
+
+
+class Cut(NamedTuple):
+    """A trial on data of its own that was stopped after its first epoch."""
+
+    data: Path
+    out: Path
+    resume: list[str]
+
+    def rewrite(self, change) -> None:
+        """Rewrite the lines of train.csv below the header."""
+        header, *lines = (self.data / "train.csv").read_text().splitlines()
+        (self.data / "train.csv").write_text("\n".join([header, *change(lines)]) + "\n")
+
+    @property
+    def first_image(self) -> Path:
+        return min((self.data / "train_images").iterdir())
+
+
+@pytest.fixture
+def cut_trial(data_dir, tmp_path) -> Cut:
+    data, out, config = tmp_path / "data", tmp_path / "out", tmp_path / "trial.yaml"
+    shutil.copytree(data_dir, data)
+    config.write_text(yaml.safe_dump(SETTINGS | {"data_dir": str(data), "skip_bad_images": True}))
+    with pytest.MonkeyPatch.context() as patch:
+        whole = Trainer.run_epoch
+
+        def cut(self, on_batch=None):
+            if self.epochs_done == 1:
+                raise KeyboardInterrupt
+            return whole(self, on_batch)
+
+        patch.setattr(Trainer, "run_epoch", cut)
+        assert main(["train", str(config), "--out", str(out)]) == 130
+    return Cut(data, out, ["train", str(config), "--out", str(out), "--resume"])
+
+
+def test_resume_keeps_its_own_split_when_images_were_added(cut_trial, caplog):
+    before = (cut_trial.out / "split.csv").read_text()
+    first = cut_trial.first_image
+    for number in range(9):
+        pixels = np.full((160, 160, 3), 20 * number, np.uint8)
+        Image.fromarray(pixels).save(first.with_name(f"{number}{first.suffix}"))
+    cut_trial.rewrite(lambda lines: [*(f"{n},radboud,{n % 6},0+0" for n in range(9)), *lines])
+    assert main(cut_trial.resume) == 0
+    assert (cut_trial.out / "split.csv").read_text() == before
+    assert "9 images that the trial in" in caplog.text
+    record = read_json(cut_trial.out / "record.json")
+    assert record.num_train_images + record.num_val_images == 24
+
+
+def _remove_row(cut):
+    cut.rewrite(lambda lines: lines[1:])
+
+
+def _remove_image(cut):
+    cut.first_image.unlink()
+
+
+def _damage_image(cut):
+    cut.first_image.write_bytes(b"II*")
+
+
+def _change_label(cut):
+    def change(lines):
+        image_id, provider, grade, *rest = lines[0].split(",")
+        return [",".join([image_id, provider, str((int(grade) + 1) % 6), *rest]), *lines[1:]]
+
+    cut.rewrite(change)
+
+
+def _replace_image(cut):
+    Image.fromarray(np.zeros((160, 200, 3), np.uint8)).save(cut.first_image)
+
+
+@pytest.mark.parametrize(
+    "change, what",
+    [
+        (_remove_row, "cannot be used any more"),
+        (_remove_image, "cannot be used any more"),
+        (_damage_image, "cannot be used any more"),
+        (_change_label, "or their labels changed"),
+        (_replace_image, "or their labels changed"),
+    ],
+)
+def test_resume_refuses_data_that_changed(cut_trial, capsys, change, what):
+    before = {path: path.read_bytes() for path in cut_trial.out.rglob("*") if path.is_file()}
+    change(cut_trial)
+    assert main(cut_trial.resume) == 2
+    assert re.search(f"1 images of the trial in .* {what}: ", capsys.readouterr().err)
+    assert before == {p: p.read_bytes() for p in cut_trial.out.rglob("*") if p.is_file()}
 
 
 def test_resuming_a_finished_trial_does_nothing(trained, config_path, capsys):
@@ -487,7 +581,7 @@ def test_a_damaged_result_is_named(trained, config_path, tmp_path, capsys, name)
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("setting", ["backbone=resnet18", "method=downsampled", "fusion=concat"])
+@pytest.mark.parametrize("setting", ["backbone=resnet18", "method=downsampled", "fusion=add"])
 def test_evaluate_refuses_settings_that_the_weights_fix(trained, capsys, setting):
     assert main(["evaluate", str(trained), "--set", setting]) == 2
     assert "the saved weights fix it" in capsys.readouterr().err

@@ -5,14 +5,15 @@ Shapes: S image_size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from patchtrain.datasets.example import Example, FittedTarget
+from patchtrain.datasets.finding.listing import SPLITS
 from patchtrain.datasets.loading.augment import Augmentation
 
 
@@ -32,7 +33,21 @@ class ImageData:
     """Images left out, because they cannot be used or are copies."""
     num_copies: int = 0
     """Images left out because they have the pixels of another one (`drop_duplicates`)."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """image_id -> hash of what image and target hold; see `content_of`."""
     data_dir: Path
+
+    @property
+    def split_ids(self) -> dict[str, list[str]]:
+        """The image_ids of each split."""
+        return {split: [e.image_id for e in getattr(self, split)] for split in SPLITS}
+
+    def as_split(self, split_ids: Mapping[str, Sequence[str]]) -> ImageData:
+        """Return these images in other splits; those without one are left out."""
+        examples = {e.image_id: e for split in SPLITS for e in getattr(self, split)}
+        train, val, test = (tuple(examples[name] for name in split_ids[split]) for split in SPLITS)
+        contents = {e.image_id: self.contents[e.image_id] for e in (*train, *val, *test)}
+        return replace(self, train=train, val=val, test=test, contents=contents)
 
     def left_out(self) -> list[str]:
         """Return a line for each reason why images were left out, for the user."""

@@ -79,6 +79,7 @@ class _Usable(NamedTuple):
 
     examples: list[Example]
     looks: Looks
+    contents: Mapping[str, str]
     num_copies: int
     """Images left out because they have the pixels of another one."""
 
@@ -100,6 +101,7 @@ def _data(
         is_sample=is_sample,
         num_skipped=len(listing) - len(usable.examples),
         num_copies=usable.num_copies,
+        contents={e.image_id: usable.contents[e.image_id] for e in usable.examples},
         data_dir=data_dir,
     )
 
@@ -116,12 +118,13 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> _Usable:
         examples = [replace(example, value_range=value_range) for example in examples]
     bad = dict(listing.unusable)
     looks: Looks = {}
+    contents: Mapping[str, str] = {}
     if (
         config.skip_bad_images or not bad
     ):  # otherwise the known ones are enough: decoding takes long
         checked = check_images(examples, config.image_size, smallest_side_px(config))
         bad |= checked.bad
-        looks = checked.looks
+        looks, contents = checked.looks, checked.contents
     if bad and not config.skip_bad_images:
         raise DataError(
             f"{bad[min(bad)]} ({len(bad)} of {len(listing)} images cannot be used; "
@@ -137,7 +140,7 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> _Usable:
     if not config.drop_duplicates:
         dropped = set()
     kept = {name: look for name, look in looks.items() if name not in dropped}
-    return _Usable([e for e in examples if e.image_id in kept], kept, len(dropped))
+    return _Usable([e for e in examples if e.image_id in kept], kept, contents, len(dropped))
 
 
 def _warn_of_odd(data_dir: Path, usable: _Usable, assignment: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from patchtrain.cache import cache_dir
 from patchtrain.datasets.example import Example
+from patchtrain.datasets.loading.contents import content_of, hash_of_mask
 from patchtrain.datasets.loading.looks import Look
 from patchtrain.datasets.targets.masks import IGNORED, MaskFiles
 from patchtrain.errors import DataError
@@ -36,6 +37,7 @@ class _Good(NamedTuple):
     state: str
     height: int
     width: int
+    mask_hash: str
     look: Look
 
 
@@ -46,6 +48,8 @@ class Checked(NamedTuple):
     """image_id -> why the image cannot be used, in the order of the examples."""
     looks: dict[str, Look]
     """image_id -> what a good image looks like."""
+    contents: dict[str, str]
+    """image_id -> hash of what a good image and its target hold."""
 
 
 def check_images(examples: Sequence[Example], image_size: int, min_side_px: int) -> Checked:
@@ -56,7 +60,7 @@ def check_images(examples: Sequence[Example], image_size: int, min_side_px: int)
     """
     memory = _Memory(examples, image_size)
     pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
-    checked = Checked({}, {})
+    checked = Checked({}, {}, {})
     try:
         outcomes = pool.map(lambda example: _check(example, image_size, memory), examples)
         for example, outcome in zip(examples, outcomes, strict=True):
@@ -69,6 +73,8 @@ def check_images(examples: Sequence[Example], image_size: int, min_side_px: int)
                 )
             else:
                 checked.looks[example.image_id] = outcome.look
+                size = (outcome.height, outcome.width)
+                checked.contents[example.image_id] = content_of(example, *size, outcome.mask_hash)
     finally:  # also when interrupted, so that nothing is checked twice
         pool.shutdown(cancel_futures=True)
         memory.save()
@@ -83,12 +89,16 @@ def _check(example: Example, image_size: int, memory: _Memory) -> _Good | str:
     state = _state(example)  # taken first: a file that changes meanwhile is decoded again next time
     try:
         fitted, values = example.inspect(image_size)
+        mask_hash = hash_of_mask(example.target)
     except DataError as error:
         return str(error)
+    except OSError as error:  # between decoding a file and reading it again
+        return f"{error.filename}: cannot be read ({error.strerror}); check the disk"
     if isinstance(fitted.target, np.ndarray) and np.all(fitted.target == IGNORED):
         files = " and ".join(map(str, example.paths[1:]))
         return f"{files}: leaves no pixel to learn from; correct it, or take the image out"
-    return memory.keep(example, _Good(state, fitted.height, fitted.width, Look.of(fitted, values)))
+    look = Look.of(fitted, values)
+    return memory.keep(example, _Good(state, fitted.height, fitted.width, mask_hash, look))
 
 
 class _Memory:
@@ -144,8 +154,10 @@ def _state(example: Example) -> str:
 def _read_good(path: Path) -> dict[str, _Good]:
     try:
         return {
-            name: _Good(str(state), int(height), int(width), Look.from_json(look))
-            for name, (state, height, width, look) in json.loads(path.read_bytes()).items()
+            name: _Good(str(state), int(height), int(width), str(mask_hash), Look.from_json(look))
+            for name, (state, height, width, mask_hash, look) in json.loads(
+                path.read_bytes()
+            ).items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
