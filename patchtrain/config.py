@@ -28,11 +28,13 @@ from patchtrain.settings import (
     converted,
     facts_of,
     finite,
+    is_text,
     must,
     setting,
     whole,
 )
 from patchtrain.units import parse_budget
+from patchtrain.yaml_text import read_mapping, read_value
 
 Fusion = Literal["add", "concat"]
 GlobalPass = Literal["joint", "filled"]
@@ -542,16 +544,13 @@ class TrialConfig:
             ConfigError: no such file, not YAML, or see `from_mapping`.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text())
+            values = read_mapping(Path(path).read_text(encoding="utf-8"), is_text_setting)
         except OSError as error:
             raise ConfigError(
                 f"{path}: cannot be read ({error.strerror}); give a YAML file"
             ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            line = " ".join(str(error).split())
-            raise ConfigError(
-                f"{path}: is not YAML ({line}); write one `key: value` per line"
-            ) from None
+            raise ConfigError(f"{path}: {_what_is_wrong(error)}") from None
         if values is None:
             values = {}
         if not isinstance(values, dict):
@@ -599,11 +598,30 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {override!r} has no value; write --set key=value")
+        if not text.strip():
+            raise ConfigError(
+                f"--set {override!r} is empty; give a value, or leave it out for the default"
+            )
         try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            values[key.strip()] = read_value(text, is_text=is_text_setting(key.strip()))
+        except (yaml.YAMLError, ValueError):
             raise ConfigError(f"--set {override!r}: the value is not YAML; quote it") from None
     return values
+
+
+def is_text_setting(name: Any) -> bool:
+    """Return whether the values of a setting are text, whatever they look like."""
+    return name in TrialConfig.__dataclass_fields__ and is_text(TrialConfig, name)
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """Return what is wrong with YAML, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and ";" in (error.problem or ""):
+        line = "" if error.problem_mark is None else f" (line {error.problem_mark.line + 1})"
+        what, _, remedy = str(error.problem).partition(";")
+        return f"{what}{line};{remedy}"
+    line = " ".join(str(error).split())
+    return f"is not YAML ({line}); write one `key: value` per line"
 
 
 def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:

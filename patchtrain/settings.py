@@ -130,6 +130,12 @@ def column_type(config_type: type, name: str) -> str:
     return next(iter(kinds)).__name__ if len(kinds) == 1 and kinds <= _PLAIN else "str"
 
 
+def is_text(config_type: type, name: str) -> bool:
+    """Return whether every value of the setting is text."""
+    kinds = {kind for kind in _members(_hints(config_type)[name]) if kind is not type(None)}
+    return kinds == {str}
+
+
 def recorded_value(config_type: type, name: str, value: Any) -> Any:
     """Return the setting as its column holds it: as text if it may be of several types."""
     if value is None or isinstance(value, str) or column_type(config_type, name) != "str":

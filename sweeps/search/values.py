@@ -9,8 +9,10 @@ from typing import Any
 import yaml
 
 from patchtrain.catalog import Range, Values
+from patchtrain.config import is_text_setting
 from patchtrain.errors import ConfigError
 from patchtrain.extension import has_form
+from patchtrain.yaml_text import read_value
 from sweeps.search.settings import SEARCHABLE, number_type
 
 
@@ -34,7 +36,7 @@ def _parse_values(name: str, text: str, listed: str) -> Values:
     takes_names = name in SEARCHABLE and number_type(name) is None
     if separator and not (takes_names and any(map(has_form, listed.replace(" ", "").split(",")))):
         return _parse_range(text, low, high)
-    values = tuple(_parse_value(text, value) for value in listed.split(","))
+    values = tuple(_parse_value(name, text, value) for value in listed.split(","))
     if None in values:
         raise ConfigError(f"--vary {text}: has an empty value; write NAME=A,B,C or NAME=LOW:HIGH")
     return values
@@ -53,10 +55,12 @@ def _parse_range(text: str, low: str, high: str) -> Range:
     return ends
 
 
-def _parse_value(text: str, value: str) -> Any:
+def _parse_value(name: str, text: str, value: str) -> Any:
+    if not value.strip():
+        return None
     try:
-        parsed = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):  # a date such as 2026-13-01
+        parsed = read_value(value, is_text=is_text_setting(name))
+    except (yaml.YAMLError, ValueError):
         parsed = {}
     if isinstance(parsed, dict | list | set):
         raise ConfigError(
