@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from patchtrain.errors import DataError
+from patchtrain.errors import DataError, not_given
 
 _WEIGHTS, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.pt", "state.json"
 
@@ -72,6 +72,9 @@ def _read(folder: Path, name: str, reader: Any) -> Any:
     try:
         return reader(path)
     except Exception as error:
+        refused = not_given(error)
+        if refused is not None:
+            raise DataError(f"{path}: {refused}") from None
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"{path}: damaged ({reason}); remove the folder and train again") from None
 

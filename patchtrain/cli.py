@@ -10,16 +10,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from patchtrain.errors import ConfigError, DataError
-from patchtrain.memory.exceeded import BudgetExceeded
+from patchtrain import __version__
+from patchtrain.arguments import Parser
+from patchtrain.errors import ConfigError, DataError, one_line
+from patchtrain.output import unbroken_output
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names; return its status."""
+    with unbroken_output():
+        return _status(argv)
+
+
+def _status(argv: Sequence[str] | None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         return _run(arguments)
@@ -28,9 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _say("interrupted", EXIT_INTERRUPTED)
     except Exception as error:
-        out_of_memory = isinstance(error, BudgetExceeded)
-        text = str(error) if out_of_memory else f"{type(error).__name__}: {error}"
-        return _say(text, EXIT_OUT_OF_MEMORY if out_of_memory else EXIT_FAILED)
+        if _is_out_of_memory(error):
+            return _say(str(error), EXIT_OUT_OF_MEMORY)
+        return _say(one_line(error), EXIT_FAILED)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from patchtrain.memory.exceeded import BudgetExceeded
+
+    return isinstance(error, BudgetExceeded)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -45,16 +60,12 @@ def _say(text: str, status: int) -> int:
     return status
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see {self.prog} --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="patchtrain",
         description="Train one vision model on high-resolution images inside a memory budget.",
     )
+    parser.add_argument("--version", action="version", version=f"patchtrain {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_train, _add_estimate, _add_evaluate, _add_sample_data, _add_doctor):
         add(commands)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
 
-from patchtrain.errors import ConfigError
+from patchtrain.arguments import Parser
 from patchtrain.extension import FORM
 from sweeps.presets import Sweep
 from sweeps.search.samplers import DEFAULT_SAMPLER, SAMPLERS
@@ -16,16 +15,11 @@ from sweeps.tracking.trackers import TRACKERS
 
 def parser(sweep: Sweep) -> argparse.ArgumentParser:
     """Return the parser of a sweep script; it raises `ConfigError`, and `--help` exits."""
-    made = _Parser(prog=f"{sweep.name}.py", description=sweep.description)
+    made = Parser(prog=f"{sweep.name}.py", description=sweep.description)
     _add_trials(made, sweep)
     _add_search(made)
     _add_run(made, sweep)
     return made
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see --help")
 
 
 def _add_trials(parser: argparse.ArgumentParser, sweep: Sweep) -> None:

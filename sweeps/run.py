@@ -10,28 +10,17 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from patchtrain.errors import ConfigError, DataError
-from patchtrain.record import TrialRecord
-from sweeps.checks import DataSizes, check_trials
+from patchtrain.errors import ConfigError, DataError, one_line
+from patchtrain.output import unbroken_output
 from sweeps.options import parser
 from sweeps.placement import cluster
-from sweeps.plan import Plan, make_plan
 from sweeps.presets import Sweep
-from sweeps.progress import Progress, say, say_known, say_resumed, say_searched, say_start
-from sweeps.results.records import infeasible_record
-from sweeps.results.store import RunFolder
-from sweeps.search.prediction import Predict, Prediction, Predictor, check_budgets
 
-if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for bad input
-    from optuna.storages import BaseStorage
-
-    from sweeps.course import Course
-    from sweeps.placement.placement import Placement
-    from sweeps.search.budget_search import BudgetSearch, Suggestion
-    from sweeps.search.scheduler import Reached
+if TYPE_CHECKING:
+    from sweeps.results.store import RunFolder
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as in shells."""
@@ -39,10 +28,22 @@ INTERRUPTED = 130
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     """Run the sweep that the command line asks for; return the exit status."""
+    with unbroken_output():
+        return _status(sweep, arguments)
+
+
+def _status(sweep: Sweep, arguments: Sequence[str] | None) -> int:
     cluster.quieten()
     folder = None
     try:
         options = parser(sweep).parse_args(arguments)
+        # torch takes seconds to import: not for --help or a wrong option, and Ctrl-C counts here
+        from sweeps.checks import check_trials
+        from sweeps.plan import make_plan
+        from sweeps.progress import say_start
+        from sweeps.results.store import RunFolder
+        from sweeps.stages import run
+
         plan = make_plan(sweep, options)
         folder = RunFolder(plan.out)
         folder.check(options.resume, plan.description())
@@ -57,154 +58,11 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         print(f"\nstopped{_how_to_continue(folder, arguments)}", flush=True)
         return INTERRUPTED
     except Exception as error:
-        print(
-            " ".join(f"{sweep.name}: {type(error).__name__}: {error}".split()),
-            file=sys.stderr,
-        )
+        print(f"{sweep.name}: {one_line(error)}", file=sys.stderr)
         print(f"all finished trials are kept{_how_to_continue(folder, arguments)}", flush=True)
         return 1
     _report(plan.out)
     return 0
-
-
-def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: bool = False) -> None:
-    """Run what is left of the sweep on the connected cluster.
-
-    Args:
-        data: the number of images that trials have.
-        cluster_may_grow: whether the cluster starts nodes for trials without room.
-
-    Raises:
-        ConfigError: a budget does not fit the nodes, no configuration fits a budget, or the
-            folder is in use; nothing has been started.
-    """
-    from sweeps.course import Course
-    from sweeps.placement import placement
-
-    base = plan.space.base
-    room = placement.survey(
-        plan.gpu_memory_bytes,
-        folder.gpus_path,
-        asks_gpus=base.device != "cpu",
-        precision=base.precision,
-    )
-    places = placement.Placement(base, plan.budgets_bytes, room)
-    places.check_fits(may_grow=cluster_may_grow)
-    predict = Predictor(data.num_train, data.num_val, places.device, room.gpu_facts)
-    check_budgets(plan.space, plan.budgets_bytes, predict)
-    folder.open(plan.description())
-    try:
-        placement.remember(room, folder.gpus_path)
-        progress = Progress(plan, folder.records())
-        limit = _max_concurrent(plan, places, cluster_may_grow=cluster_may_grow)
-        course = Course(plan, folder, places, progress, limit)
-        _run_search(course, predict, progress)
-        if plan.num_seeds > 1:
-            _run_replicates(course)
-    finally:
-        folder.close()
-
-
-def _max_concurrent(plan: Plan, places: Placement, *, cluster_may_grow: bool) -> int | None:
-    """Return the most trials at the same time; None: as many as the cluster comes to hold."""
-    if plan.max_concurrent is not None or cluster_may_grow:
-        return plan.max_concurrent
-    # a trial that waits for room was proposed on less knowledge than it could have been
-    return max(1, places.num_slots())
-
-
-def _run_search(course: Course, predict: Predict, progress: Progress) -> None:
-    from sweeps.search.scheduler import make_scheduler
-
-    plan, folder, device = course.plan, course.folder, course.places.device
-    search = _make_search(course, predict, progress)
-    say_known(plan, device)
-    say_resumed(progress.num_launched, len(search.cut_off))
-    if search.num_to_run:
-        earlier = _reached(folder, search)
-        course.run(search, make_scheduler(plan.scheduler, plan.space.base.epochs, earlier))
-    say_searched(plan, progress, search.used_up)
-
-
-def _make_search(course: Course, predict: Predict, progress: Progress) -> BudgetSearch:
-    from sweeps.search.budget_search import BudgetSearch
-
-    plan, folder, device = course.plan, course.folder, course.places.device
-
-    def refuse(suggestion: Suggestion, prediction: Prediction | ConfigError) -> TrialRecord:
-        config = plan.space.config(suggestion.params, suggestion.budget_bytes)
-        record = infeasible_record(config, suggestion.trial_id, plan.sweep, prediction)
-        folder.add_config(record.trial_id, config)
-        folder.add_record(record)
-        progress(record)
-        return record
-
-    return BudgetSearch(
-        plan.space,
-        plan.budgets_bytes,
-        num_trials=plan.num_trials,
-        sweep=plan.sweep,
-        storage=_storage(folder),
-        finished=folder.records(),
-        seed=plan.seed,
-        checkpoints=folder.checkpoints(),
-        sampler=plan.sampler,
-        predict=predict,
-        refuse=refuse,
-        first=plan.first,
-        known=[record for known in plan.known for record in known.on(device)],
-    )
-
-
-def _storage(folder: RunFolder) -> BaseStorage:
-    """Return the storage of the studies.
-
-    Raises:
-        ConfigError: it is damaged.
-    """
-    from sweeps.results.journal import open_storage
-
-    try:
-        return open_storage(folder.journal_path)
-    except (ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{folder.journal_path}: is damaged ({' '.join(str(error).split())[:120]}); finished "
-            f"trials are intact: give another --out and --warm-start {folder.path}"
-        ) from None
-
-
-def _reached(folder: RunFolder, search: BudgetSearch) -> Iterator[Reached]:
-    """Yield what the trials of earlier starts had reached after each of their epochs."""
-    from sweeps.search.scheduler import Reached
-
-    budgets = {r.trial_id: r.budget_bytes for r in folder.records() if not r.is_replicate}
-    budgets |= {trial.trial_id: trial.budget_bytes for trial in search.cut_off}
-    for row in folder.epochs():
-        if row["trial_id"] in budgets:
-            yield Reached(
-                row["trial_id"],
-                budgets[row["trial_id"]],
-                row["epoch"],
-                row["metric"],
-                row["peak_allocated_bytes"],
-            )
-
-
-def _run_replicates(course: Course) -> None:
-    from sweeps.search.replicates import Replicates, describe_groups
-
-    plan, folder = course.plan, course.folder
-    replicates = Replicates(
-        plan.space,
-        folder.records(),
-        num_seeds=plan.num_seeds,
-        sweep=plan.sweep,
-        checkpoints=folder.checkpoints(),
-    )
-    if replicates.num_to_run:
-        course.run(replicates, None)
-    for line in describe_groups(folder.records()):
-        say(line)
 
 
 def _report(out: os.PathLike[str]) -> None:

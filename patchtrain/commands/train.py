@@ -15,7 +15,7 @@ from patchtrain.commands.memory_figure import draw_timeline, timeline_info
 from patchtrain.commands.progress import TrialProgress, metrics_text
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
-from patchtrain.errors import ConfigError, DataError
+from patchtrain.errors import ConfigError, DataError, not_given
 from patchtrain.estimation.predict import check_budget
 from patchtrain.files import atomic_path, check_writable
 from patchtrain.record import (
@@ -164,13 +164,12 @@ def _finished_record(out: Path) -> TrialRecord | None:
     """
     if not (out / "record.json").exists():
         return None
+    path = out / "record.json"
     try:
-        record = read_json(out / "record.json")
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{out / 'record.json'}: is damaged ({error}); remove it to continue from the "
-            "checkpoint"
-        ) from None
+        record = read_json(path)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        damage = f"is damaged ({error}); remove it to continue from the checkpoint"
+        raise DataError(f"{path}: {not_given(error) or damage}") from None
     return None if record.status is TrialStatus.FAILED else record
 
 
@@ -179,9 +178,8 @@ def _epoch_rows(out: Path) -> list[dict[str, Any]]:
         return read_rows(out / "epochs.parquet")
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(
-            f"{out / 'epochs.parquet'}: is damaged ({reason}); remove it to continue without it"
-        ) from None
+        damage = f"is damaged ({reason}); remove it to continue without it"
+        raise DataError(f"{out / 'epochs.parquet'}: {not_given(error) or damage}") from None
 
 
 def _check_unchanged(config: TrialConfig, out: Path) -> None:

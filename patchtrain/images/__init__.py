@@ -60,9 +60,10 @@ def open_image(path: str | Path, value_range: ValueRange | None = None) -> Image
             Damaged pixels of other files are found when they are read.
     """
     path = Path(path)
-    if not path.exists():
+    with decoding(path):  # asking about a file fails, too, if its folder may not be entered
+        exists, is_file = path.exists(), path.is_file()
+    if not exists:
         raise DataError(f"{path}: does not exist; restore it, or correct the path")
-    is_file = path.is_file()
     if is_file and path.stat().st_size == 0:
         raise DataError(f"{path}: is empty (0 bytes); restore it from the original")
     with decoding(path):

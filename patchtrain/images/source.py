@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from patchtrain.errors import DataError
+from patchtrain.errors import DataError, not_given
 from patchtrain.images.depth import Depth, ValueRange, ValuesSeen
 
 WHITE = 255
@@ -216,6 +216,9 @@ def decoding(path: Path) -> Iterator[None]:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # decoders raise all kinds of errors on damaged files
+        refused = not_given(error)
+        if refused is not None:
+            raise DataError(f"{path}: {refused}") from error
         cause = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{path}: cannot be decoded ({cause}); restore it from the original"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, not_given
 from patchtrain.record import read_rows
 
 Row = dict[str, Any]
@@ -96,7 +96,11 @@ class JointFile:
     def _own_rows(self, path: Path) -> list[Row]:
         try:
             return [row for row in self._read_own(path) if row["trial_id"] == path.parent.name]
-        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError):
+        except OSError as error:
+            if not_given(error) is not None:  # a finished trial must not be taken for none
+                raise
+            return []
+        except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError):
             return []
 
     def _set_aside(self, damage: str, num_own_rows: int) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from patchtrain.config import TrialConfig
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, not_given
 from patchtrain.files import atomic_path, check_writable
 from patchtrain.record import EpochRecord, TrialRecord, read_json, read_rows, write_json, write_rows
 from sweeps.results.joint import JointFile, Row
@@ -337,7 +337,8 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
     try:
         held = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: is damaged ({error}); give another --out") from None
+        damage = f"is damaged ({error}); give another --out"
+        raise ConfigError(f"{path}: {not_given(error) or damage}") from None
     wanted = json.loads(json.dumps(dict(description)))
     if isinstance(held.get("settings"), dict):
         held["settings"] = with_newer_settings(held["settings"], wanted["settings"])
