@@ -69,6 +69,7 @@ def evaluate(
     *,
     split: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
 ) -> Evaluation:
     """Measure the weights that `train` saved in `folder`, and write predictions there.
 
@@ -78,7 +79,8 @@ def evaluate(
         split: `train`, `val`, `test` or `all`; None: `val`, or `all` if `data_dir` holds none of
             the trial's validation images.
         settings: how to run the measurement; any of `batch_size`, `budget`, `device`,
-            `num_workers` and `skip_bad_images`.
+            `num_workers`, `skip_bad_images` and `drop_duplicates`.
+        out: folder of the predictions; None: `folder`.
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
@@ -88,6 +90,7 @@ def evaluate(
         None if data_dir is None else Path(data_dir),
         split=split,
         settings=dict(settings or {}),
+        out=None if out is None else Path(out),
     )
 
 

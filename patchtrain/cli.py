@@ -117,6 +117,9 @@ def _add_evaluate(commands: Any) -> None:
         help="images to measure on (default: val, or all if DIR2 has none of the trial's "
         "validation images)",
     )
+    evaluate.add_argument(
+        "--out", type=Path, metavar="DIR3", help="folder of the predictions (default: DIR)"
+    )
     evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON")
     _add_settings(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -230,6 +233,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         overrides=arguments.overrides,
         as_json=arguments.json,
+        out=arguments.out,
     )
 
 

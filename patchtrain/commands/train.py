@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError, DataError, not_given
 from patchtrain.estimation.predict import check_budget
 from patchtrain.files import atomic_path, check_writable
+from patchtrain.owned import LOCK, Owned
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
@@ -58,19 +60,19 @@ def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = Fa
     say = _say_nothing if quiet else print
     check_budget(config)
     _check_out(out, resume)
-    if resume:
-        _check_unchanged(config, out)
-        finished = _finished_record(out)
-        if finished is not None:
-            say(f"nothing to resume: {out} is {finished.status.value}")
-            return finished
-    trainer = Trainer(config, trial_id=out.resolve().name)
-    try:
+    with ExitStack() as held:
+        if resume and _content(out):
+            held.enter_context(Owned(out, LOCK, "a trial"))
+            _check_unchanged(config, out)
+            finished = _finished_record(out)
+            if finished is not None:
+                say(f"nothing to resume: {out} is {finished.status.value}")
+                return finished
+        trainer = Trainer(config, trial_id=out.resolve().name)
+        held.callback(trainer.close)
         if resume and has_checkpoint(out / "checkpoint"):
             trainer.load(out / "checkpoint")
-        return _run(trainer, out, say)
-    finally:
-        trainer.close()
+        return _run(trainer, out, say, held, is_new=not _content(out))
 
 
 Say = Callable[[str], None]
@@ -80,7 +82,7 @@ def _say_nothing(line: str) -> None:
     """Print nothing."""
 
 
-def _run(trainer: Trainer, out: Path, say: Say) -> TrialRecord:
+def _run(trainer: Trainer, out: Path, say: Say, held: ExitStack, *, is_new: bool) -> TrialRecord:
     """Run the rest of the trial, writing as it goes; return its record."""
     if trainer.data.is_sample:
         say("no data_dir given: training on GENERATED SAMPLE DATA, not on real images")
@@ -93,6 +95,9 @@ def _run(trainer: Trainer, out: Path, say: Say) -> TrialRecord:
         _ = trainer.engine  # built before anything is written: it may refuse a setting
     except torch.OutOfMemoryError as caught:
         error = caught
+    if is_new:  # what is wrong so far has left no folder behind
+        held.enter_context(Owned(out, LOCK, "a trial"))
+        _check_out(out, resume=False)  # another start may have been faster
     _start_out(trainer, out)
     rows = [row for row in _epoch_rows(out) if row["epoch"] <= trainer.epochs_done]
     if error is None:
@@ -151,11 +156,16 @@ def _check_out(out: Path, resume: bool) -> None:
         ConfigError: names the folder and the remedy.
     """
     check_writable(out)
-    if out.is_dir() and any(out.iterdir()) and not resume:
+    if _content(out) and not resume:
         raise ConfigError(
             f"--out {out} is not empty; give another folder, or continue the trial in it "
             "(--resume, in Python resume=True)"
         )
+
+
+def _content(out: Path) -> set[str]:
+    """Return the names of the files in `out`, but for the lock's."""
+    return {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
 
 
 def _finished_record(out: Path) -> TrialRecord | None:
@@ -184,8 +194,6 @@ def _epoch_rows(out: Path) -> list[dict[str, Any]]:
 
 def _check_unchanged(config: TrialConfig, out: Path) -> None:
     """Refuse to resume in a folder that holds something else or another configuration."""
-    if not out.is_dir() or not any(out.iterdir()):
-        return
     if not (out / "config.yaml").is_file():
         raise ConfigError(f"--resume: {out} holds no trial (no config.yaml); give another --out")
     config.check_resumes(TrialConfig.load(out / "config.yaml", dumped=True), out)

@@ -109,6 +109,8 @@ class PicturePredictions(Predictions):
             raise ConfigError(
                 f"{self._pictures_folder}: is in the way of the predictions; move it away"
             )
+        for left_over in folder.glob(".predictions.*.tmp"):  # of a process that was killed
+            shutil.rmtree(left_over, ignore_errors=True)
         self._aside = folder / f".predictions.{os.getpid()}.tmp"
         self._aside.mkdir()
 

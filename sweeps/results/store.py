@@ -15,18 +15,18 @@ of Ray and Optuna.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError, not_given
 from patchtrain.files import atomic_path, check_writable
+from patchtrain.owned import LOCK, Owned
 from patchtrain.record import EpochRecord, TrialRecord, read_json, read_rows, write_json, write_rows
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
@@ -51,7 +51,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: TextIO | None = None
+        self._lock: Owned | None = None
         self._trials: dict[str, Row] = {}
         self._epochs: dict[str, dict[int, Row]] = {}
         self._joint_trials = JointFile(
@@ -135,27 +135,14 @@ class RunFolder:
             ConfigError: another process has the folder open, it cannot be written, or its trials
                 are lost.
         """
+        lock = Owned(self.path, LOCK, "a sweep", is_kept=True).__enter__()
         try:
             self.tune_path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("w")
-        except OSError as error:
-            raise ConfigError(
-                f"--out {self.path} cannot be written ({error.strerror}); give another folder"
-            ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise ConfigError(
-                f"--out {self.path} is in use by a sweep that is running; wait for it, or stop it "
-                "first"
-            ) from None
-        try:
             self._describe(description)
             self._read_trials()
             self._read_epochs()
         except BaseException:
-            lock.close()
+            lock.__exit__()
             raise
         self._lock = lock
 
@@ -185,7 +172,7 @@ class RunFolder:
             if not has_given_up:  # else it was raised before; the trials' own files are complete
                 raise
         finally:
-            self._lock.close()
+            self._lock.__exit__()
             self._lock = None
 
     def records(self) -> list[TrialRecord]:
@@ -329,7 +316,7 @@ def _is_finite(value: Any) -> bool:
 
 def _content(path: Path) -> set[str]:
     """Return the names of files in the folder `path` that a sweep would clash with."""
-    return {entry.name for entry in path.iterdir()} - {"lock"} if path.is_dir() else set()
+    return {entry.name for entry in path.iterdir()} - {LOCK} if path.is_dir() else set()
 
 
 def _check_same(path: Path, description: Mapping[str, Any]) -> None:

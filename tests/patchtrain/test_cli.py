@@ -262,12 +262,12 @@ def test_resuming_a_finished_trial_does_nothing(trained, config_path, capsys):
 
 def test_out_of_memory_exits_3_and_is_recorded(config_path, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["train", str(config_path), "--set", "budget=20MB", "--out", str(out)]) == 3
+    assert main(["train", str(config_path), "--set", "budget=24MB", "--out", str(out)]) == 3
     record = read_json(out / "record.json")
     assert record.status.value == "out_of_memory"
-    assert record.budget_bytes == 20 * 10**6 < record.predicted_peak_bytes
+    assert record.budget_bytes == 24 * 10**6 < record.predicted_peak_bytes
     said = capsys.readouterr()
-    assert "over the budget of 20MB; see `patchtrain estimate`" in said.out
+    assert "over the budget of 24MB; see `patchtrain estimate`" in said.out
     assert said.err.startswith("patchtrain: out_of_memory: out of memory in ")
     assert said.err.count("\n") == 1
 
@@ -313,7 +313,7 @@ def test_auto_that_cannot_fit_ends_before_training_and_says_what_would_fit(
     config_path, tmp_path, capsys
 ):
     out = tmp_path / "out"
-    settings = ("--set", "patch_microbatch=auto", "--set", "budget=19.5MB")
+    settings = ("--set", "patch_microbatch=auto", "--set", "budget=23MB")
     assert main(["train", str(config_path), *settings, "--out", str(out)]) == 3
     record = read_json(out / "record.json")
     assert (record.status.value, record.epochs_done) == ("out_of_memory", 0)
