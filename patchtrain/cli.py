@@ -1,7 +1,8 @@
 """`patchtrain train|estimate|evaluate|sample-data|doctor`: from arguments to exit statuses.
 
 Exit status: 0 done; 1 went wrong while running; 2 bad input (one line on stderr, nothing written);
-3 the trial ran out of memory (its record is written). `doctor` has statuses of its own.
+3 the trial ran out of memory (its record is written); 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+`doctor` has statuses of its own.
 """
 
 from __future__ import annotations
@@ -10,20 +11,27 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 from patchtrain import __version__
 from patchtrain.arguments import Parser
 from patchtrain.errors import ConfigError, DataError, one_line
+from patchtrain.interrupt import Stopped, stoppable
 from patchtrain.output import unbroken_output
 
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY = 0, 1, 2, 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names; return its status."""
     with unbroken_output():
-        return _status(argv)
+        try:
+            with stoppable():
+                return _status(argv)
+        except KeyboardInterrupt as error:
+            stopped = error if isinstance(error, Stopped) else Stopped(SIGINT)
+            return _say(stopped.what, stopped.exit_status)
 
 
 def _status(argv: Sequence[str] | None) -> int:
@@ -32,8 +40,6 @@ def _status(argv: Sequence[str] | None) -> int:
         return _run(arguments)
     except (ConfigError, DataError) as error:
         return _say(str(error), EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        return _say("interrupted", EXIT_INTERRUPTED)
     except Exception as error:
         if _is_out_of_memory(error):
             return _say(str(error), EXIT_OUT_OF_MEMORY)

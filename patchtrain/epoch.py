@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from patchtrain import interrupt
 from patchtrain.batches import batches_in_order, fetched, training_batches
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import Example
@@ -85,6 +86,7 @@ class EpochRunner:
             images_done += len(batch)
             speed = images_done / (time.perf_counter() - started)
             self._report(number, num_batches, speed, loss=total / images_done)
+            interrupt.check()
         self._engine.finish_epoch()
         return total / images_done
 
@@ -105,6 +107,7 @@ class EpochRunner:
             scores += scored
             speed = len(scores) / (time.perf_counter() - started)
             self._report(number, num_batches, speed, loss=None)
+            interrupt.check()
         return scores
 
     def _recording(self, wanted: bool) -> Any:

@@ -64,8 +64,12 @@ class atomic_path:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return self._temporary
 
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
         if error_type is None:
             self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+            return
+        self._temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(self._path)  # which writers of a full disk do not name

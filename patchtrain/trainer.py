@@ -24,6 +24,7 @@ from patchtrain.errors import ConfigError
 from patchtrain.estimation.advice import check_fits
 from patchtrain.estimation.peak import Estimate
 from patchtrain.estimation.predict import estimate
+from patchtrain.interrupt import deferred
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.memory.facts import GpuFacts
@@ -147,7 +148,7 @@ class Trainer:
         if self._engine is None:
             chosen = self.config.patch_microbatch == "auto"
             config = self.estimate.config if chosen else _as_run(self.config, len(self.data.train))
-            with self._ready_guard() as guard:
+            with deferred(), self._ready_guard() as guard:
                 self._engine = Engine(
                     config,
                     len(self.data.class_names),
@@ -169,7 +170,7 @@ class Trainer:
         state = self._state
         torch.manual_seed(seed_from(self.config.seed, state.epochs_done))
         try:
-            with guard:
+            with deferred(), guard:
                 if state.epochs_done:
                     guard.start_peak()
                 done = self._train_and_validate(engine, guard, on_batch)
@@ -192,7 +193,7 @@ class Trainer:
         their order.
         """
         engine, guard = self._engine_and_guard()
-        with guard:
+        with deferred(), guard:
             runner = EpochRunner(self.config, engine, guard, epoch=self.epochs_done)
             scores = runner.score(examples, on_outputs)
         return engine.task.metrics(scores)
@@ -214,7 +215,7 @@ class Trainer:
             self._engine = None
             self.__dict__.pop("estimate", None)
         engine, guard = self._engine_and_guard()
-        with guard:
+        with deferred(), guard:
             engine.load_state(saved.weights, saved.engine)
         self._state = saved.state
 
@@ -227,7 +228,7 @@ class Trainer:
         """
         weights = load_trained_weights(folder, self.data)
         engine, guard = self._engine_and_guard()
-        with guard, guard.on_host():
+        with deferred(), guard, guard.on_host():
             try:
                 engine.network.load_state_dict(weights)
             except RuntimeError as error:

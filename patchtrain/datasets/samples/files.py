@@ -15,6 +15,9 @@ from patchtrain.errors import ConfigError
 
 MIN_IMAGE_SIZE_PX = 64
 
+MAX_IMAGE_SIZE_PX = 32_768
+"""Drawing a larger one would take more than 12 GB."""
+
 JPEG_QUALITY = 90
 """Keeps the fine textures that tell grades and classes apart."""
 
@@ -30,6 +33,11 @@ def check_numbers(num_images: int, image_size: int, seed: int) -> None:
         raise ConfigError(
             f"image_size={image_size} is too small for sample images; "
             f"use at least {MIN_IMAGE_SIZE_PX}"
+        )
+    if image_size > MAX_IMAGE_SIZE_PX:
+        raise ConfigError(
+            f"image_size={image_size} is too large for sample images; use at most "
+            f"{MAX_IMAGE_SIZE_PX}"
         )
     if seed < 0:
         raise ConfigError(f"seed={seed} must not be negative; use 0 or more")
