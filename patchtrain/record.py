@@ -241,9 +241,16 @@ def table_of(record_type: type, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema_of(record_type, metric_names))
 
 
-def write_rows(path: Path, record_type: type, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `rows` as the Parquet file `path`, whole or not at all."""
+def write_rows(
+    path: Path,
+    record_type: type,
+    rows: Sequence[Mapping[str, Any]],
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write `rows` as the Parquet file `path`, whole or not at all; `notes` go into its metadata."""
     table = table_of(record_type, rows)
+    if notes:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **notes})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 

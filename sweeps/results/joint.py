@@ -6,13 +6,17 @@ rewriting that costs more the longer the sweep is. Knows nothing of columns.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from patchtrain.errors import ConfigError, not_given
 from patchtrain.record import read_rows
@@ -21,6 +25,9 @@ Row = dict[str, Any]
 
 _MAX_SHARE_OF_TIME = 0.05
 """Most of the time, as a share, that may go into rewriting a joint file."""
+
+_OWN_FILES = "own_files"
+"""Key in the metadata of a joint file: JSON object, trial id -> checksum of its own file."""
 
 _MAX_CREDIT_S = 1.0
 """Time in seconds that rewriting may take in advance, before it has been earned."""
@@ -34,6 +41,7 @@ class JointFile:
         own_name: name of the file in the folder of each trial, `trials/<id>/` next to `path`.
         read_own: returns the rows of such a file; may raise if the file is damaged.
         write: writes the whole joint file, or raises.
+        clock: gives the time in seconds.
     """
 
     def __init__(
@@ -42,6 +50,7 @@ class JointFile:
         own_name: str,
         read_own: Callable[[Path], list[Row]],
         write: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self.is_stale = False
@@ -49,25 +58,39 @@ class JointFile:
         self._own_name = own_name
         self._read_own = read_own
         self._write = write
-        self._credited_at = time.monotonic()
+        self._clock = clock
+        self._credited_at = clock()
+        self._sums: dict[str, int] = {}
 
     def is_due(self) -> bool:
         """Whether the file is stale, and the time to write it has been earned."""
-        now = time.monotonic()
+        now = self._clock()
         earned_s = (now - self._credited_at) * _MAX_SHARE_OF_TIME
         self.credit_s = min(_MAX_CREDIT_S, self.credit_s + earned_s)
         self._credited_at = now
         return self.is_stale and self.credit_s > 0
 
+    def note(self, trial_id: str) -> None:
+        """Take note that the trial's own file was written."""
+        self.is_stale = True
+        self._sums.pop(trial_id, None)
+        with suppress(OSError):  # without a sum it is read again at the next start
+            self._sums[trial_id] = _sum_of(self._own_path(trial_id))
+
+    def notes(self) -> dict[str, str]:
+        """Return what the file's metadata must hold: which own files its rows come from."""
+        return {_OWN_FILES: json.dumps(self._sums)}
+
     def write(self) -> None:
         """Rewrite the file."""
-        started_at = time.monotonic()
+        started_at = self._clock()
         self._write()
         self.is_stale = False
-        self.credit_s -= time.monotonic() - started_at
+        self.credit_s -= self._clock() - started_at
 
     def read(self) -> list[Row]:
-        """Return the rows of the file, then those of own files that are newer or missing in it.
+        """Return the rows of the file, then those of own files that are others or missing in it:
+        a trial writes its own file first. Times of files say nothing once a folder was copied.
 
         If there are any of the latter, the file is stale. Damaged own files are ignored; a damaged
         joint file is moved aside.
@@ -76,22 +99,27 @@ class JointFile:
             ConfigError: the file is damaged, and there are no own files to rebuild it from.
         """
         rows: list[Row] = []
-        written_at_ns, damage = -1, None
+        contained: dict[str, int] = {}
+        damage = None
         if self.path.exists():
             try:
-                rows = read_rows(self.path)
-                written_at_ns = self.path.stat().st_mtime_ns
+                rows, contained = read_rows(self.path), _noted(self.path)
             except (pa.ArrowException, OSError) as error:
                 damage = _damage(error)
-        contained = {row["trial_id"] for row in rows}
+        with_rows = {row["trial_id"] for row in rows}
         own_rows: list[Row] = []
-        for path in self.path.parent.glob(f"trials/*/{self._own_name}"):
-            if path.parent.name not in contained or path.stat().st_mtime_ns >= written_at_ns:
+        for path in sorted(self.path.parent.glob(f"trials/*/{self._own_name}")):
+            trial_id = path.parent.name
+            self._sums[trial_id] = _sum_of(path)
+            if trial_id not in with_rows or contained.get(trial_id) != self._sums[trial_id]:
                 own_rows += self._own_rows(path)
         if damage is not None:
             self._set_aside(damage, len(own_rows))
         self.is_stale = bool(own_rows)
         return rows + own_rows
+
+    def _own_path(self, trial_id: str) -> Path:
+        return self.path.parent / "trials" / trial_id / self._own_name
 
     def _own_rows(self, path: Path) -> list[Row]:
         try:
@@ -123,6 +151,17 @@ class JointFile:
             file=sys.stderr,
             flush=True,
         )
+
+
+def _sum_of(path: Path) -> int:
+    """Return the checksum of a file's content."""
+    return zlib.crc32(path.read_bytes())
+
+
+def _noted(path: Path) -> dict[str, int]:
+    """Return the checksum of each own file that the rows of a joint file come from."""
+    metadata = pq.read_schema(path).metadata or {}
+    return dict(json.loads(metadata.get(_OWN_FILES.encode(), b"{}")))
 
 
 def _damage(error: Exception) -> str:

@@ -18,6 +18,8 @@ import dataclasses
 import json
 import math
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -47,18 +49,19 @@ class RunFolder:
 
     Args:
         path: the folder; `open` creates it.
+        clock: gives the time in seconds.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
         self._lock: Owned | None = None
         self._trials: dict[str, Row] = {}
         self._epochs: dict[str, dict[int, Row]] = {}
         self._joint_trials = JointFile(
-            self.trials_path, "record.json", _read_record, self._write_trials
+            self.trials_path, "record.json", _read_record, self._write_trials, clock
         )
         self._joint_epochs = JointFile(
-            self.epochs_path, "epochs.parquet", read_rows, self._write_epochs
+            self.epochs_path, "epochs.parquet", read_rows, self._write_epochs, clock
         )
         self._patience_s: float | None = None
 
@@ -205,7 +208,7 @@ class RunFolder:
             path = self.trial_path(record.trial_id) / "record.json"
             self._write(partial(write_json, path, record))
             self._trials[record.trial_id] = record.to_row()
-            self._joint_trials.is_stale = True
+            self._joint_trials.note(record.trial_id)
         self._write_joint_files()
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
@@ -216,22 +219,49 @@ class RunFolder:
         path = self.trial_path(trial_id) / "epochs.parquet"
         rows = [epochs[epoch] for epoch in sorted(epochs)]
         self._write(partial(write_rows, path, EpochRecord, rows))
-        self._joint_epochs.is_stale = True
+        self._joint_epochs.note(trial_id)
         self._write_joint_files()
 
     def note_checkpoint(self, trial_id: str, checkpoint: str) -> None:
         """Remember the newest complete checkpoint of a running trial; remove older ones."""
         note = self.trial_path(trial_id) / "checkpoint.txt"
-        self._write(partial(_write_text, note, checkpoint))
         newest = Path(checkpoint)
+        self._write(partial(_write_text, note, self._relative(newest)))
         for older in newest.parent.glob("checkpoint_*"):
             if older.name != newest.name:
                 shutil.rmtree(older, ignore_errors=True)
 
     def checkpoints(self) -> dict[str, str]:
-        """Return the newest complete checkpoint of each trial that was cut off, by trial id."""
-        notes = self.path.glob("trials/*/checkpoint.txt")
-        return {note.parent.name: note.read_text() for note in notes}
+        """Return the newest complete checkpoint of each trial that was cut off, by trial id; says
+        which are missing, so that their trials begin anew.
+        """
+        found = {}
+        for note in sorted(self.path.glob("trials/*/checkpoint.txt")):
+            checkpoint = self._placed(Path(note.read_text()))
+            if checkpoint.is_dir():
+                found[note.parent.name] = str(checkpoint)
+            else:
+                print(
+                    f"{note.parent.name}: its checkpoint {checkpoint} is missing; the trial begins "
+                    "anew",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        return found
+
+    def _relative(self, path: Path) -> str:
+        """Return `path` as it is noted: from RUN_DIR on, which may be moved."""
+        absolute = path.absolute()
+        own = self.path.absolute()
+        return str(absolute.relative_to(own) if absolute.is_relative_to(own) else absolute)
+
+    def _placed(self, noted: Path) -> Path:
+        """Return the place of what `_relative` noted, or earlier versions with an absolute path."""
+        path = self.path.absolute() / noted
+        if not path.is_dir() and self.tune_path.name in noted.parts:
+            inside = noted.parts[len(noted.parts) - noted.parts[::-1].index(self.tune_path.name) :]
+            path = self.tune_path.absolute().joinpath(*inside)
+        return path
 
     def drop_checkpoints(self, trial_id: str) -> None:
         """Remove the checkpoints of a trial that is over; those of a whole sweep fill a disk."""
@@ -266,10 +296,10 @@ class RunFolder:
 
     def _write_trials(self) -> None:
         rows = [self._trials[trial_id] for trial_id in sorted(self._trials)]
-        write_rows(self.trials_path, TrialRecord, rows)
+        write_rows(self.trials_path, TrialRecord, rows, self._joint_trials.notes())
 
     def _write_epochs(self) -> None:
-        write_rows(self.epochs_path, EpochRecord, self.epochs())
+        write_rows(self.epochs_path, EpochRecord, self.epochs(), self._joint_epochs.notes())
 
     def _read_trials(self) -> None:
         """Read the finished trials.

@@ -4,8 +4,9 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from run_folder import DESCRIPTION, epoch_of, ids_of, record_of
@@ -26,7 +27,7 @@ def reopened(folder):
 
 
 def reopened_after_kill(folder):
-    folder._lock.close()  # nothing is flushed
+    folder._lock.__exit__()  # nothing is flushed
     folder._lock = None
     again = RunFolder(folder.path)
     again.open(DESCRIPTION)
@@ -136,9 +137,10 @@ def test_rows_survive_a_kill_between_two_writes_of_the_joint_file(folder):
     assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.75, None]
 
 
-def test_joint_files_are_written_as_time_allows(folder, monkeypatch):
-    now_s = [time.monotonic() + 1.0]
-    monkeypatch.setattr("sweeps.results.joint.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+def test_joint_files_are_written_as_time_allows(tmp_path):
+    now_s = [100.0]
+    folder = RunFolder(tmp_path / "run", clock=lambda: now_s[0])
+    folder.open(DESCRIPTION)
     folder.add_record(record_of("00000"))
     folder._joint_trials.credit_s = -0.001  # which 20 ms earn
     folder.add_record(record_of("00001"))
@@ -146,13 +148,12 @@ def test_joint_files_are_written_as_time_allows(folder, monkeypatch):
     now_s[0] += 0.03
     folder.add_epoch(epoch_of("00002", 1))
     assert len(read_rows(folder.trials_path)) == 2
+    folder.close()
 
 
 def test_files_that_the_joint_one_contains_are_not_read(folder, monkeypatch):
     folder.add_records(record_of(f"{number:05d}") for number in range(20))
-    an_hour_ago_ns = time.time_ns() - 3600 * 10**9
-    for path in folder.path.glob("trials/*/record.json"):
-        os.utime(path, ns=(an_hour_ago_ns, an_hour_ago_ns))
+    folder._joint_trials.write()
     monkeypatch.setattr(TrialRecord, "from_row", None)  # which reading one needs
     again = reopened(folder)
     assert len(again._trials) == 20
@@ -227,6 +228,48 @@ def test_checkpoints_are_noted_until_the_trial_is_over(folder):
     folder.drop_checkpoints("00000")
     assert folder.checkpoints() == {}
     assert not saved.exists()
+
+
+def test_checkpoints_are_found_when_the_folder_was_moved(folder, tmp_path, capsys):
+    for number in range(3):
+        saved = folder.tune_path / "0000" / f"{number:05}" / "checkpoint_000000"
+        saved.mkdir(parents=True)
+        folder.add_config(f"{number:05}", TrialConfig())
+        folder.note_checkpoint(f"{number:05}", str(saved))
+    # as earlier versions noted it
+    (folder.trial_path("00001") / "checkpoint.txt").write_text(
+        str(folder.tune_path.absolute() / "0000" / "00001" / "checkpoint_000000")
+    )
+    shutil.rmtree(folder.tune_path / "0000" / "00002")
+    folder.close()
+    moved = shutil.move(folder.path, tmp_path / "elsewhere" / "run")
+    again = RunFolder(Path(moved))
+    assert again.checkpoints() == {
+        number: str(again.tune_path / "0000" / number / "checkpoint_000000")
+        for number in ("00000", "00001")
+    }
+    assert re.fullmatch(
+        r"00002: its checkpoint .*elsewhere/run/.*/checkpoint_000000 is missing; the trial begins "
+        "anew\n",
+        capsys.readouterr().err,
+    )
+
+
+@pytest.mark.parametrize("shift_s", [-(10**6), 10**6])
+@pytest.mark.parametrize("which", ["record.json", "trials.parquet"])
+def test_times_of_files_do_not_decide_which_row_wins(folder, shift_s, which):
+    first = record_of("00000", metric=0.5, metrics={"accuracy": 0.5})
+    folder.add_record(first)
+    folder._joint_trials.credit_s = float("-inf")
+    changed = dataclasses.replace(first, metric=0.75)
+    folder.add_record(changed)
+    for path in folder.path.rglob(which):
+        shifted_ns = time.time_ns() + shift_s * 10**9
+        os.utime(path, ns=(shifted_ns, shifted_ns))
+    again = reopened_after_kill(folder)
+    assert [record.metric for record in again.records()] == [0.75]
+    again.close()
+    assert [row["metric"] for row in read_rows(folder.trials_path)] == [0.75]
 
 
 def test_only_the_newest_checkpoint_is_kept(folder):
