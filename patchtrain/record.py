@@ -247,7 +247,7 @@ def write_rows(
     rows: Sequence[Mapping[str, Any]],
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `rows` as the Parquet file `path`, whole or not at all; `notes` go into its metadata."""
+    """Write `rows` as the Parquet file `path`, whole or not at all; metadata holds `notes`."""
     table = table_of(record_type, rows)
     if notes:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **notes})

@@ -52,7 +52,7 @@ def backbone_gradient_norm(engine: Engine, batch: HostBatch, detached: str, seed
 def test_the_share_is_that_of_the_gradient_with_the_rest_detached(microbatch):
     config = tiny(
         batch_size=1, norm="frozen", sampling_rate=0.3, patch_microbatch=microbatch,
-        aggregator="attention", global_pass="joint",
+        aggregator="attention", global_pass="joint", fusion="add",
     )  # fmt: skip
     batch = random_batch(config)
     found, engine = influence(config, batch)
