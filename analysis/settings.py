@@ -75,6 +75,7 @@ NOT_SETTINGS = frozenset(
         "num_train_images",
         "num_val_images",
         "num_skipped_images",
+        "data_hash",
         "num_workers",
         "seed",
         "device",

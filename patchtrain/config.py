@@ -576,6 +576,8 @@ class TrialConfig:
         """
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(saved, field.name)
+            if field.name in DATA_PLACES and None not in (mine, theirs):
+                continue  # what lies there is compared instead
             if field.name not in PLACEMENT_SETTINGS and mine != theirs:
                 raise ConfigError(
                     f"{field.name}={mine!r} differs from {theirs!r} of the trial in {folder}; "
@@ -701,6 +703,9 @@ def _divisors_near(image_size: int, patch_size: int) -> list[int]:
     divisors = [d for d in range(16, image_size // 2 + 1) if image_size % d == 0]
     return sorted(sorted(divisors, key=lambda d: abs(math.log(d / patch_size)))[:4])
 
+
+DATA_PLACES = ("data_dir", "split_file")
+"""Settings that say where the data lies: the same data may lie elsewhere."""
 
 PLACEMENT_SETTINGS = tuple(
     field.name

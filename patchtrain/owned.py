@@ -82,10 +82,14 @@ class Owned:
 
     def __exit__(
         self,
-        error_type: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock."""
         if self._file is None:
             return
         if not self._is_kept:

@@ -105,6 +105,9 @@ class TrialRecord:
     num_train_images: int | None = None
     num_val_images: int | None = None
     num_skipped_images: int | None = None
+    data_hash: str | None = None
+    """Of names, splits, sizes and labels of the images: trials with other hashes were measured on
+    other data."""
     seed: int
     device: str
     error: str | None = None

@@ -324,6 +324,7 @@ class Trainer:
             "num_train_images": len(self.data.train),
             "num_val_images": len(self.data.val),
             "num_skipped_images": self.data.num_skipped,
+            "data_hash": self.data.identity,
         }
 
     def _recorded_speed(self) -> dict[str, Any]:

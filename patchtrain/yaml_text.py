@@ -90,8 +90,9 @@ def read_value(text: str, *, is_text: bool) -> Any:
     Raises:
         yaml.YAMLError: it is not YAML.
     """
-    if is_text and text.strip() not in ("null", "Null", "NULL") and text.lstrip()[:1] not in "'\"":
-        return text.strip()
+    plain = text.strip()
+    if is_text and plain not in ("null", "Null", "NULL") and plain[:1] not in "'\"[{":
+        return plain
     return yaml.load(text, Loader=_Loader)  # a SafeLoader
 
 

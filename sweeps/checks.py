@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from patchtrain.errors import DataError
 from sweeps.plan import Plan
+from sweeps.results.inputs import Inputs
 
 _KINDS = ("method", "backbone", "encoder", "precision", "patch_size")
 """Settings whose values may not go together."""
@@ -13,10 +16,11 @@ _KINDS = ("method", "backbone", "encoder", "precision", "patch_size")
 
 @dataclass(frozen=True)
 class DataSizes:
-    """The number of images that the trials of a sweep have."""
+    """What the trials of a sweep are trained and measured on."""
 
     num_train: int
     num_val: int
+    inputs: Inputs
 
 
 def check_trials(plan: Plan) -> DataSizes:
@@ -42,4 +46,13 @@ def check_trials(plan: Plan) -> DataSizes:
                 f"{strictest.patch_size} would be left out of some trials but not of others; vary "
                 "patch_size over smaller ones, or take these images out"
             )
-    return DataSizes(len(data.train), len(data.val))
+    inputs = Inputs(data.identity, data.listed(), _hash_of_weights(space.base.weights))
+    return DataSizes(len(data.train), len(data.val), inputs)
+
+
+def _hash_of_weights(weights: str) -> str | None:
+    """Return a hash of the file that backbones start from; None if it is no file."""
+    if weights in ("none", "pretrained"):
+        return None
+    with Path(weights).expanduser().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

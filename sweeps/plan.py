@@ -36,7 +36,7 @@ from sweeps.search.values import parse_varied
 from sweeps.search.warm_start import Known, known_trials
 from sweeps.tracking.trackers import check_tracker
 
-_NETWORKS = ("method", "backbone", "encoder")
+_NETWORKS = ("method", "backbone", "encoder", "fusion")
 """Settings that decide which networks are built."""
 
 _FREE = ("budget", *PLACEMENT_SETTINGS)

@@ -48,6 +48,10 @@ def _status(sweep: Sweep, arguments: Sequence[str] | None) -> int:
         folder = RunFolder(plan.out)
         folder.check(options.resume, plan.description())
         data = check_trials(plan)
+        if options.resume:
+            data.inputs.check_same(folder.inputs_path, "--resume")
+        for known in plan.known:
+            data.inputs.check_same(known.run_dir / folder.inputs_path.name, "--warm-start")
         say_start(plan)
         with cluster.connected(options.address) as is_ours:
             run(plan, folder, data, cluster_may_grow=not is_ours)

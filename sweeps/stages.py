@@ -48,7 +48,7 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
     places.check_fits(may_grow=cluster_may_grow)
     predict = Predictor(data.num_train, data.num_val, places.device, room.gpu_facts)
     check_budgets(plan.space, plan.budgets_bytes, predict)
-    folder.open(plan.description())
+    folder.open(plan.description(), data.inputs)
     try:
         placement.remember(room, folder.gpus_path)
         progress = Progress(plan, folder.records())

@@ -63,6 +63,8 @@ def run_command(options: argparse.Namespace) -> int:
     if at_least is not None and not math.isfinite(at_least):
         raise InputError(f"--metric-at-least={at_least} must be a finite number")
     run = read_runs(options)
+    for notice in run.notices:
+        print(f"notice: {notice}", file=sys.stderr)
     if confidence is not None and not all_seeds(run):
         raise InputError(
             f"--confidence={confidence}: no configuration was trained with several seeds; "

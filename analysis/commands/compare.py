@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from typing import Any
 
 from analysis.commands.inputs import RUN_DIR_HELP, size_of
@@ -48,7 +49,8 @@ def run_command(options: argparse.Namespace) -> int:
         raise InputError(f"--tolerance={options.tolerance} must be 0 or more")
     budgets = sorted(size_of("--budgets", text) for text in options.budgets)
     a, b = load_run(options.run_a), load_run(options.run_b)
-    join_runs([a, b])  # refuses what cannot be compared
+    for notice in join_runs([a, b]).notices:  # which refuses what cannot be compared
+        print(notice, file=sys.stderr)
     found = compare(a, b, budgets)
     worse = found.is_worse(options.tolerance)
     if options.json:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analysis.errors import InputError, one_line
 from analysis.runs.frames import to_pandas
-from analysis.runs.run import RUN, Run, run_of
+from analysis.runs.run import RUN, Run, run_of, told_apart_by_data
 
 
 def join_runs(runs: Sequence[Run]) -> Run:
@@ -33,12 +33,18 @@ def join_runs(runs: Sequence[Run]) -> Run:
             taken = {each.names[0] for each in named}
             free = (f"{name} ({n})" for n in count(2) if f"{name} ({n})" not in taken | theirs)
             named.append(_only_run(run, name, next(free) if name in taken else name))
+    trials = _stacked(run.trials for run in named)
+    # said of a single run it stands there already
+    of_all = [] if any(told_apart_by_data(run.trials) for run in named) else told_apart_by_data(trials)
     return Run(
-        trials=_stacked(run.trials for run in named),
+        trials=trials,
         epochs=_stacked(run.epochs for run in named),
         sweeps={name: sweep for run in named for name, sweep in run.sweeps.items()},
         folders={name: folder for run in named for name, folder in run.folders.items()},
-        notices=tuple(f"{run.names[0]}: {notice}" for run in runs for notice in run.notices),
+        notices=(
+            *(f"{run.names[0]}: {notice}" for run in runs for notice in run.notices),
+            *of_all,
+        ),
     )
 
 

@@ -156,8 +156,22 @@ def run_of(
         epochs=epochs.assign(**{RUN: name}),
         sweeps={name: sweep},
         folders={} if folder is None else {name: folder},
-        notices=tuple(notices),
+        notices=(*notices, *told_apart_by_data(trials)),
     )
+
+
+def told_apart_by_data(trials: pd.DataFrame) -> list[str]:
+    """Return a sentence for the user if the trials were not all measured on the same data."""
+    if "data_hash" not in trials:
+        return []
+    counts = trials["data_hash"].dropna().value_counts()
+    if len(counts) < 2:
+        return []
+    listed = ", ".join(f"{data_hash}: {number}" for data_hash, number in counts.items())
+    return [
+        f"The trials were measured on {len(counts)} different sets of images or labels (data_hash "
+        f"and number of trials: {listed}), so their metrics cannot be compared."
+    ]
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

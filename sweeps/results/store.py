@@ -30,9 +30,10 @@ from patchtrain.errors import ConfigError, not_given
 from patchtrain.files import atomic_path, check_writable
 from patchtrain.owned import LOCK, Owned
 from patchtrain.record import EpochRecord, TrialRecord, read_json, read_rows, write_json, write_rows
+from sweeps.results.inputs import Inputs
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
-from sweeps.search.settings import with_newer_settings
+from sweeps.search.settings import with_newer_settings, without_places
 
 IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
 """Keys of `sweep.json` that must not change when a sweep is resumed."""
@@ -100,6 +101,11 @@ class RunFolder:
         """File with one row per epoch, of all trials."""
         return self.path / "epochs.parquet"
 
+    @property
+    def inputs_path(self) -> Path:
+        """What the trials are trained on."""
+        return self.path / "inputs.json"
+
     def trial_path(self, trial_id: str) -> Path:
         """Return the folder of one trial."""
         return self.path / "trials" / trial_id
@@ -131,8 +137,12 @@ class RunFolder:
             )
         _check_same(self.sweep_path, description)
 
-    def open(self, description: Mapping[str, Any]) -> None:
+    def open(self, description: Mapping[str, Any], inputs: Inputs | None = None) -> None:
         """Create the folder, or take up what an earlier process left in it.
+
+        Args:
+            description: content of `sweep.json`.
+            inputs: what the trials are trained on; None: not known.
 
         Raises:
             ConfigError: another process has the folder open, it cannot be written, or its trials
@@ -141,11 +151,13 @@ class RunFolder:
         lock = Owned(self.path, LOCK, "a sweep", is_kept=True).__enter__()
         try:
             self.tune_path.mkdir(parents=True, exist_ok=True)
+            if inputs is not None and not self.inputs_path.exists():
+                inputs.write(self.inputs_path)
             self._describe(description)
             self._read_trials()
             self._read_epochs()
         except BaseException:
-            lock.__exit__()
+            lock.close()
             raise
         self._lock = lock
 
@@ -154,7 +166,10 @@ class RunFolder:
         content = dict(description)
         if self.is_begun:
             held = json.loads(self.sweep_path.read_text())
-            content = held | {key: content[key] for key in _LATEST if key in content}
+            latest = {key: content[key] for key in _LATEST if key in content}
+            if isinstance(held.get("settings"), dict) and "settings" in content:
+                latest["settings"] = without_places(held["settings"], content["settings"])
+            content = held | latest
             if content == held:
                 return
         with atomic_path(self.sweep_path) as temporary:
@@ -175,7 +190,7 @@ class RunFolder:
             if not has_given_up:  # else it was raised before; the trials' own files are complete
                 raise
         finally:
-            self._lock.__exit__()
+            self._lock.close()
             self._lock = None
 
     def records(self) -> list[TrialRecord]:
@@ -359,6 +374,8 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(dict(description)))
     if isinstance(held.get("settings"), dict):
         held["settings"] = with_newer_settings(held["settings"], wanted["settings"])
+        if (path.parent / "inputs.json").exists():
+            held["settings"] = without_places(held["settings"], wanted["settings"])
     for key in IDENTITY:
         for name, before, now in _differences(key, held.get(key), wanted.get(key)):
             raise ConfigError(

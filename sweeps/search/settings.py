@@ -7,7 +7,13 @@ from typing import Any
 
 from patchtrain import catalog
 from patchtrain.catalog import Range, Role, Values
-from patchtrain.config import TrialConfig, earlier_settings, searched_settings, settings_of
+from patchtrain.config import (
+    DATA_PLACES,
+    TrialConfig,
+    earlier_settings,
+    searched_settings,
+    settings_of,
+)
 from patchtrain.settings import column_type
 
 _SEARCH = searched_settings()
@@ -43,6 +49,22 @@ def ignored_by(method: str) -> frozenset[str]:
         ConfigError: the method is unknown.
     """
     return catalog.unread_settings(catalog.method(method))
+
+
+def without_places(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an earlier sweep with today's places of data and weights, where both
+    sweeps name some: what lies there is compared instead.
+    """
+    moved = {
+        name: wanted[name]
+        for name in (*DATA_PLACES, "weights")
+        if _is_place(name, held.get(name)) and _is_place(name, wanted.get(name))
+    }
+    return {**held, **moved}
+
+
+def _is_place(name: str, value: Any) -> bool:
+    return value is not None and not (name == "weights" and value in ("none", "pretrained"))
 
 
 def with_newer_settings(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

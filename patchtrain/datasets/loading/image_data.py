@@ -5,6 +5,8 @@ Shapes: S image_size.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +43,21 @@ class ImageData:
     def split_ids(self) -> dict[str, list[str]]:
         """The image_ids of each split."""
         return {split: [e.image_id for e in getattr(self, split)] for split in SPLITS}
+
+    def listed(self) -> dict[str, list[str]]:
+        """Return image_id -> split, and hash of what image and target hold."""
+        ids = self.split_ids
+        return {name: [split, self.contents[name]] for split in SPLITS for name in ids[split]}
+
+    @property
+    def identity(self) -> str | None:
+        """A hash of names, splits, sizes and labels: equal for copies of the data in other places.
+        None if what the images hold is not known.
+        """
+        if not self.contents:
+            return None
+        text = json.dumps([self.class_names, self.listed()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_split(self, split_ids: Mapping[str, Sequence[str]]) -> ImageData:
         """Return these images in other splits; those without one are left out."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from analysis.cli import main
 from analysis.numbers import columns
 from analysis.page.export import exported
 from analysis.page.report import write_report
+from analysis.runs.join import join_runs
 from analysis.runs.load import load_run
 from analysis.runs.run import Run, once
 
@@ -40,3 +42,25 @@ def test_a_report_finds_the_front_once(
     write_report(run, tmp_path / "out")
     exported(run)
     assert len(calls) == 1
+
+
+_OF_TWO = "The trials were measured on 2 different sets of images or labels"
+
+
+def test_trials_on_different_data_are_not_compared_without_a_word(
+    write_run: Any, trial: Any, capsys: Any
+) -> None:
+    same = write_run([trial("a", data_hash="x"), trial("b", data_hash="x")], name="same")
+    other = write_run([trial("a", data_hash="y")], name="other")
+    mixed = write_run([trial("a", data_hash="x"), trial("b", data_hash="y")], name="mixed")
+    unknown = write_run([trial("a")], name="unknown")
+    assert load_run(same).notices == load_run(unknown).notices == ()
+    (notice,) = load_run(mixed).notices
+    assert notice.startswith(_OF_TWO)
+    (notice,) = join_runs([load_run(same), load_run(other)]).notices
+    assert notice.startswith(_OF_TWO) and "x: 2" in notice and "y: 1" in notice
+    assert join_runs([load_run(same), load_run(unknown)]).notices == ()
+    assert len(join_runs([load_run(same), load_run(mixed)]).notices) == 1
+    for command in (["compare", str(same), str(other)], ["best", str(same), str(other)]):
+        assert main(command) in (0, 1)
+        assert _OF_TWO in capsys.readouterr().err

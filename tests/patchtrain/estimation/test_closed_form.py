@@ -354,7 +354,8 @@ def test_another_torch_or_other_code_is_another_family(changed, monkeypatch):
 
 OF_NO_INFLUENCE = {
     "data_dir": "elsewhere", "split_file": "split.csv", "split_seed": 1, "val_fraction": 0.3,
-    "test_fraction": 0.3, "skip_bad_images": True, "drop_duplicates": True, "value_range": "0:9", "sample_num_images": 7, "sample_seed": 1,
+    "test_fraction": 0.3, "skip_bad_images": True, "sample_num_images": 7, "sample_seed": 1,
+    "drop_duplicates": True, "value_range": "0:9",
     "weights": "pretrained", "epochs": 9, "learning_rate": 0.5, "weight_decay": 0.5,
     "budget": 10**9, "device": "cuda", "num_workers": 3, "seed": 4, "inner_iterations": 5,
     "augment": "flip", "max_detections": 7, "area_ranges": "soda", "mosaic_seed": 1,

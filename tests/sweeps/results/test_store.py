@@ -27,7 +27,7 @@ def reopened(folder):
 
 
 def reopened_after_kill(folder):
-    folder._lock.__exit__()  # nothing is flushed
+    folder._lock.close()  # nothing is flushed
     folder._lock = None
     again = RunFolder(folder.path)
     again.open(DESCRIPTION)
