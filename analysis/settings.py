@@ -80,6 +80,7 @@ NOT_SETTINGS = frozenset(
         "seed",
         "device",
         "error",
+        "failed_by",
         "started_at",
         "finished_at",
         "versions",

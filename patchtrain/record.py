@@ -111,6 +111,8 @@ class TrialRecord:
     seed: int
     device: str
     error: str | None = None
+    failed_by: str | None = None
+    """Of failed trials: `configuration`, which would fail again, or `environment`; see `faults`."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     versions: str | None = None

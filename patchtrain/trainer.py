@@ -24,6 +24,7 @@ from patchtrain.errors import ConfigError
 from patchtrain.estimation.advice import check_fits
 from patchtrain.estimation.peak import Estimate
 from patchtrain.estimation.predict import estimate
+from patchtrain.faults import failed_by
 from patchtrain.interrupt import deferred
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.exceeded import BudgetExceeded
@@ -260,6 +261,7 @@ class Trainer:
             num_parameters=None if engine is None else engine.num_parameters,
             device=device_name(self.device),
             error=None if error is None else _one_line(error),
+            failed_by=failed_by(error) if error and status is TrialStatus.FAILED else None,
             started_at=state.started_at,
             versions=versions_json(),
             **self._recorded_data(),

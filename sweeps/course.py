@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback
 from ray.tune.schedulers import TrialScheduler
 
 from patchtrain.record import TrialRecord
@@ -46,6 +45,7 @@ class Course:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_starting)
         # nobody reads Tune's own state here, and writing it costs more with every trial
         os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
+        recorder = Recorder(self.folder, search, self.announce)
         tuner = tune.Tuner(
             self._trainable(),
             tune_config=tune.TuneConfig(
@@ -59,7 +59,10 @@ class Course:
             run_config=tune.RunConfig(
                 name=self.folder.next_start(),
                 storage_path=str(self.folder.tune_path),
-                callbacks=self._callbacks(search),
+                callbacks=[
+                    recorder,
+                    *tracker_callbacks(self.plan.tracker, sweep=self.plan.sweep, out=self.plan.out),
+                ],
                 # `num_to_keep` would make Tune write its state with every checkpoint; `folder`
                 # removes the older ones
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -70,6 +73,8 @@ class Course:
         try:
             tuner.fit()
         except Exception:
+            if recorder.unfinished is not None:
+                raise recorder.unfinished from None
             if not search.is_done:
                 raise
             # every row is written: what Tune then fails to write or to read back is not needed
@@ -80,9 +85,3 @@ class Course:
             BudgetTrainable,
             lambda trial: tune.PlacementGroupFactory([places.resources(trial["config"].budget)]),
         )
-
-    def _callbacks(self, search: StatelessSearcher) -> list[Callback]:
-        return [
-            Recorder(self.folder, search, self.announce),
-            *tracker_callbacks(self.plan.tracker, sweep=self.plan.sweep, out=self.plan.out),
-        ]

@@ -130,6 +130,12 @@ def _add_run(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
     )
     add("--resume", action="store_true", help="continue the sweep in RUN_DIR")
     add(
+        "--retry-failed",
+        action="store_true",
+        help="with --resume: run every failed trial again, not only those that failed for a reason "
+        "outside them",
+    )
+    add(
         "--address",
         metavar="A",
         help="Ray cluster: host:port or auto (default: this machine)",

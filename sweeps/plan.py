@@ -66,6 +66,8 @@ class Plan:
     known: tuple[Known, ...]
     """What earlier sweeps found out."""
     tracker: str | None
+    retry_failed: bool
+    """Whether trials run again that failed because of their configuration."""
 
     def description(self) -> dict[str, Any]:
         """Return the content of `sweep.json`."""
@@ -101,6 +103,8 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
         ConfigError: an option or setting is wrong.
     """
     _check_counts(options)
+    if options.retry_failed and not options.resume:
+        raise ConfigError("--retry-failed: a new sweep has no failed trials; add --resume")
     preset = _preset(sweep, options)
     overrides = parse_overrides(options.set)
     base = _base(preset, options, overrides)
@@ -135,6 +139,7 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
         first=tuple(paper_points(space)) if options.include_paper_configs else (),
         known=tuple(known_trials(_earlier(options.warm_start, out), space, shared_settings(space))),
         tracker=options.tracker,
+        retry_failed=options.retry_failed,
     )
 
 

@@ -1,7 +1,7 @@
 """A sweep from start to end: check, connect, search, report. Every sweep script ends in `main`.
 
-Exit status: 0 done; 1 something went wrong while running; 2 bad input, with one line on stderr and
-nothing written; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 something went wrong while running, or trials are to run again; 2 bad input,
+with one line on stderr and nothing written; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from patchtrain.errors import ConfigError, DataError, one_line
 from patchtrain.output import unbroken_output
+from sweeps.errors import Unfinished
 from sweeps.options import parser
 from sweeps.placement import cluster
 from sweeps.presets import Sweep
@@ -61,6 +62,11 @@ def _status(sweep: Sweep, arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped{_how_to_continue(folder, arguments)}", flush=True)
         return INTERRUPTED
+    except Unfinished as error:
+        _report(plan.out)
+        print(" ".join(f"{sweep.name}: {error}".split()), file=sys.stderr)
+        print(f"all finished trials are kept{_how_to_continue(folder, arguments)}", flush=True)
+        return 1
     except Exception as error:
         print(f"{sweep.name}: {one_line(error)}", file=sys.stderr)
         print(f"all finished trials are kept{_how_to_continue(folder, arguments)}", flush=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from patchtrain.errors import ConfigError
-from patchtrain.record import TrialRecord
+from patchtrain.record import TrialRecord, TrialStatus
 from sweeps.checks import DataSizes
+from sweeps.errors import Unfinished
 from sweeps.plan import Plan
 from sweeps.progress import Progress, say, say_known, say_resumed, say_searched
 from sweeps.results.records import infeasible_record
@@ -51,7 +52,7 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
     folder.open(plan.description(), data.inputs)
     try:
         placement.remember(room, folder.gpus_path)
-        progress = Progress(plan, folder.records())
+        progress = Progress(plan, folder.finished(retry_failed=plan.retry_failed))
         limit = _max_concurrent(plan, places, cluster_may_grow=cluster_may_grow)
         course = Course(plan, folder, places, progress, limit)
         _run_search(course, predict, progress)
@@ -59,6 +60,23 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
             _run_replicates(course)
     finally:
         folder.close()
+    _check_outcome(folder)
+
+
+def _check_outcome(folder: RunFolder) -> None:
+    """Raise `Unfinished` unless the sweep came to its end with a trial that did not fail."""
+    put_off = folder.to_run_again()
+    if put_off:
+        raise Unfinished(
+            f"{len(put_off)} trials failed for a reason outside them and are to run again (first "
+            f"{put_off[0].trial_id}: {put_off[0].error})"
+        )
+    launched = [r for r in folder.records() if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
+    if launched and all(record.status is TrialStatus.FAILED for record in launched):
+        raise Unfinished(
+            f"all {len(launched)} trials failed (first {launched[0].trial_id}: "
+            f"{launched[0].error}); mend that, and add --retry-failed"
+        )
 
 
 def _max_concurrent(plan: Plan, places: Placement, *, cluster_may_grow: bool) -> int | None:
@@ -101,7 +119,8 @@ def _make_search(course: Course, predict: Predict, progress: Progress) -> Budget
         num_trials=plan.num_trials,
         sweep=plan.sweep,
         storage=_storage(folder),
-        finished=folder.records(),
+        finished=folder.finished(retry_failed=plan.retry_failed),
+        again=folder.to_run_again(retry_failed=plan.retry_failed),
         seed=plan.seed,
         checkpoints=folder.checkpoints(),
         sampler=plan.sampler,
@@ -152,7 +171,7 @@ def _run_replicates(course: Course) -> None:
     plan, folder = course.plan, course.folder
     replicates = Replicates(
         plan.space,
-        folder.records(),
+        folder.finished(retry_failed=plan.retry_failed),
         num_seeds=plan.num_seeds,
         sweep=plan.sweep,
         checkpoints=folder.checkpoints(),

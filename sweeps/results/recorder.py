@@ -7,14 +7,20 @@ written never runs again, any other trial does. Knows nothing of trainers and sa
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError, RayTaskError
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
+from patchtrain.faults import CONFIGURATION, ENVIRONMENT, failed_by
 from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.errors import Unfinished
 from sweeps.results.keys import EPOCH, RECORD
 from sweeps.results.records import unstarted_record
 from sweeps.results.store import RunFolder
@@ -28,6 +34,31 @@ worker would do so at the same place again.
 """
 
 
+MAX_EQUAL_FAILURES = 3
+"""Trials in a row that fail for the same reason outside them before the sweep stops."""
+
+
+def _reason(record: TrialRecord) -> str:
+    """Return the reason of a failure without what differs from one trial to the next."""
+    return re.sub(r"\d+|/\S+|0x\w+", "", record.error or "")[:80]
+
+
+class _WorkerDied(RuntimeError):
+    """A worker's end of which Tune has no exception."""
+
+
+def _told_by_ray(trial: Trial) -> str:
+    """Return why a worker died, as far as Ray knows."""
+    told = ""
+    with suppress(OSError, AttributeError):
+        lines = Path(trial.error_file or "").read_text(errors="replace").splitlines()
+        told = " ".join(line.strip() for line in lines if line.strip())[-_MAX_TOLD:]
+    return f"the worker died: {told}" if told else "the worker died; no reason is known"
+
+
+_MAX_TOLD = 400
+
+
 class Recorder(Callback):
     """Keeps run folder and search in line with Tune.
 
@@ -35,6 +66,9 @@ class Recorder(Callback):
         folder: where rows are written; must be open.
         search: told of each finished trial.
         announce: called with each finished trial, after its row is written.
+
+    Attributes:
+        unfinished: why the sweep was stopped; Tune makes the text of a traceback of it.
     """
 
     def __init__(
@@ -46,7 +80,11 @@ class Recorder(Callback):
         self._folder = folder
         self._search = search
         self._announce = announce
+        self._before = {r.trial_id: r for r in folder.to_run_again(retry_failed=True)}
         self._ended = {record.trial_id for record in folder.records()}
+        self.unfinished: Unfinished | None = None
+        self._num_equal = 0
+        self._last_reason: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing for the copy that Tune writes and nobody reads: the folder has it all."""
@@ -56,6 +94,7 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Write the configuration that reruns the trial alone."""
+        self._ended.discard(trial.config["trial_id"])  # it failed at an earlier start
         self._folder.add_config(trial.config["trial_id"], trial.config["config"])
 
     def on_trial_result(
@@ -85,7 +124,7 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Write the row of a trial whose worker died."""
-        error = trial.get_pickled_error() or RuntimeError("the worker died; no reason is known")
+        error = trial.get_pickled_error() or _WorkerDied(_told_by_ray(trial))
         row = trial.last_result.get(RECORD) if trial.last_result else None
         failed = unstarted_record(
             trial.config["config"],
@@ -101,7 +140,16 @@ class Recorder(Callback):
                 error=failed.error,
                 finished_at=datetime.now(timezone.utc),
             )
-        self._end(trial, failed)
+        self._end(trial, dataclasses.replace(failed, failed_by=self._fault(error, failed)))
+
+    def _fault(self, error: BaseException, failed: TrialRecord) -> str:
+        """Return what made a trial fail whose worker reported no result."""
+        if isinstance(error, RayTaskError) or not isinstance(error, (RayError, _WorkerDied)):
+            return failed_by(getattr(error, "cause", None) or error)
+        # a worker that dies may have been killed; one that dies again at the next start was not
+        before = self._before.get(failed.trial_id)
+        died_again = before is not None and _reason(before) == _reason(failed)
+        return CONFIGURATION if died_again else ENVIRONMENT
 
     def on_checkpoint(
         self,
@@ -121,7 +169,27 @@ class Recorder(Callback):
         if record.trial_id in self._ended:
             return
         self._folder.add_record(record)
-        self._search.tell(record)
         self._ended.add(record.trial_id)
-        self._folder.drop_checkpoints(record.trial_id)
+        if record.failed_by == ENVIRONMENT:
+            self._search.put_off(record)  # and its checkpoint stays
+        else:
+            self._search.tell(record)
+            self._folder.drop_checkpoints(record.trial_id)
         self._announce(record)
+        self._check_environment(record)
+
+    def _check_environment(self, record: TrialRecord) -> None:
+        """Stop the sweep if the same reason outside the trials ended several in a row.
+
+        Raises:
+            Unfinished: says the reason.
+        """
+        reason = _reason(record) if record.failed_by == ENVIRONMENT else None
+        self._num_equal = self._num_equal + 1 if reason == self._last_reason else 1
+        self._last_reason = reason
+        if reason is not None and self._num_equal >= MAX_EQUAL_FAILURES:
+            self.unfinished = Unfinished(
+                f"{self._num_equal} trials in a row failed for the same reason outside them "
+                f"({record.error}); mend it, then go on: they run again"
+            )
+            raise self.unfinished

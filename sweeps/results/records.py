@@ -13,6 +13,7 @@ import torch
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import num_classes
 from patchtrain.errors import ConfigError, one_line
+from patchtrain.faults import failed_by
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.recording import new_record
 from patchtrain.units import format_bytes
@@ -31,7 +32,13 @@ def unstarted_record(
     out_of_memory = isinstance(error, torch.OutOfMemoryError)
     status = TrialStatus.OUT_OF_MEMORY if out_of_memory else TrialStatus.FAILED
     record = _record(config, trial_id, sweep, status)
-    return dataclasses.replace(record, error=one_line(error), started_at=started_at, group=group)
+    return dataclasses.replace(
+        record,
+        error=one_line(error),
+        failed_by=failed_by(error) if status is TrialStatus.FAILED else None,
+        started_at=started_at,
+        group=group,
+    )
 
 
 def infeasible_record(

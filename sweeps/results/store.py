@@ -27,9 +27,18 @@ from typing import Any
 
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError, not_given
+from patchtrain.faults import ENVIRONMENT
 from patchtrain.files import atomic_path, check_writable
 from patchtrain.owned import LOCK, Owned
-from patchtrain.record import EpochRecord, TrialRecord, read_json, read_rows, write_json, write_rows
+from patchtrain.record import (
+    EpochRecord,
+    TrialRecord,
+    TrialStatus,
+    read_json,
+    read_rows,
+    write_json,
+    write_rows,
+)
 from sweeps.results.inputs import Inputs
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
@@ -194,8 +203,22 @@ class RunFolder:
             self._lock = None
 
     def records(self) -> list[TrialRecord]:
-        """Return the finished trials, sorted by trial id."""
+        """Return the trials that ended, sorted by trial id."""
         return [TrialRecord.from_row(self._trials[key]) for key in sorted(self._trials)]
+
+    def finished(self, *, retry_failed: bool = False) -> list[TrialRecord]:
+        """Return the trials that a start of the sweep does not run again."""
+        again = {record.trial_id for record in self.to_run_again(retry_failed=retry_failed)}
+        return [record for record in self.records() if record.trial_id not in again]
+
+    def to_run_again(self, *, retry_failed: bool = False) -> list[TrialRecord]:
+        """Return the trials that failed for a reason outside them, or all that failed."""
+        return [
+            record
+            for record in self.records()
+            if record.status is TrialStatus.FAILED
+            and (retry_failed or record.failed_by == ENVIRONMENT)
+        ]
 
     def epochs(self) -> list[Row]:
         """Return the rows of all epochs, sorted by trial id and epoch."""

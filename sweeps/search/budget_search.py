@@ -77,6 +77,7 @@ class BudgetSearch(StatelessSearcher):
         sampler: a name that `samplers.make_sampler` accepts.
         predict: predicts what a configuration will need. None: everything is launched.
         refuse: called with each configuration that cannot fit; goes with `predict`.
+        again: records of trials that ended and are to run again.
         first: draws to try before those of the sampler, under every budget.
         known: records of other sweeps to learn from; their configurations are not run again.
     """
@@ -95,6 +96,7 @@ class BudgetSearch(StatelessSearcher):
         sampler: str = DEFAULT_SAMPLER,
         predict: Predict | None = None,
         refuse: Refuse | None = None,
+        again: Iterable[TrialRecord] = (),
         first: Sequence[Mapping[str, Any]] = (),
         known: Iterable[TrialRecord] = (),
     ) -> None:
@@ -122,7 +124,7 @@ class BudgetSearch(StatelessSearcher):
         self._used_up: set[int] = set()
         self._open: dict[str, _Open] = {}
         own = [record for record in finished if not record.is_replicate]
-        self._cut_off = self._take_up(own)
+        self._cut_off = self._take_up(own, [r for r in again if not r.is_replicate])
         for record in known:
             self._copy(record)
         launched = [r for r in own if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
@@ -195,6 +197,12 @@ class BudgetSearch(StatelessSearcher):
             assert said is not None
             self._studies[record.budget_bytes].tell(opened.trial, said)
         self._copy(record)
+
+    def put_off(self, record: TrialRecord) -> None:
+        """Leave a trial open in its study that failed for a reason outside it: whoever takes up the
+        studies runs it again.
+        """
+        self._open.pop(record.trial_id, None)
 
     def _copy(self, record: TrialRecord) -> None:
         for study in self._studies.values():
@@ -326,8 +334,12 @@ class BudgetSearch(StatelessSearcher):
         trial.set_user_attr(TRIAL_ID, trial_id)
         self._open[trial_id] = _Open(trial, self._space.identity(trial.params))
 
-    def _take_up(self, records: Sequence[TrialRecord]) -> deque[Suggestion]:
-        """Bring the studies in line with `records`; return the trials that were cut off."""
+    def _take_up(
+        self, records: Sequence[TrialRecord], again: Sequence[TrialRecord]
+    ) -> deque[Suggestion]:
+        """Bring the studies in line with `records`; return the trials that were cut off, and those
+        to run `again`.
+        """
         cut_off = []
         ended = {record.trial_id for record in records}
         for budget, study in self._studies.items():
@@ -335,6 +347,11 @@ class BudgetSearch(StatelessSearcher):
                 self._open[trial_id] = _Open(trial, self._space.identity(trial.params))
                 if trial_id not in ended:
                     cut_off.append(Suggestion(trial_id, budget, trial.params))
+        for record in again:
+            if record.trial_id not in self._open and record.budget_bytes in self._studies:
+                trial = self._studies[record.budget_bytes].ask_for(self._space.params(record))
+                self._open_trial(trial, record.trial_id)
+                cut_off.append(Suggestion(record.trial_id, record.budget_bytes, dict(trial.params)))
         for record in sorted(records, key=lambda record: record.trial_id):
             self.tell(record)
         ids = ended.union(*(study.known for study in self._studies.values()))

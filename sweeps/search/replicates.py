@@ -93,6 +93,10 @@ class Replicates(StatelessSearcher):
         """Count a replicate that ended."""
         self._num_running -= 1
 
+    def put_off(self, record: TrialRecord) -> None:
+        """Count a replicate that a later start tries again."""
+        self._num_running -= 1
+
     def suggest(self, trial_id: str) -> dict[str, Any] | Any:
         """Return the next replicate as `BudgetTrainable` takes it, or FINISHED."""
         if not self._queue:

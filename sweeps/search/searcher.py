@@ -28,6 +28,10 @@ class StatelessSearcher(Searcher):
     def tell(self, record: TrialRecord) -> None:
         """Learn from a trial whose row is written."""
 
+    @abstractmethod
+    def put_off(self, record: TrialRecord) -> None:
+        """Take note that a trial failed for a reason outside it: a later start tries it again."""
+
     def on_trial_complete(
         self, trial_id: str, result: dict | None = None, error: bool = False
     ) -> None:

@@ -3,9 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from patchtrain.config import TrialConfig
+from patchtrain.errors import DataError
 from patchtrain.record import TrialStatus, read_rows
+from sweeps.errors import Unfinished
 from sweeps.results.keys import EPOCH, RECORD
 from sweeps.results.recorder import Recorder
 from sweeps.results.records import unstarted_record
@@ -20,6 +23,10 @@ class ToldInOrder:
     def __init__(self, folder):
         self.folder = folder
         self.told = []
+        self.put_off_ids = []
+
+    def put_off(self, record):
+        self.put_off_ids.append(record.trial_id)
 
     def tell(self, record):
         rows = {row["trial_id"] for row in read_rows(self.folder.trials_path)}
@@ -102,6 +109,85 @@ def test_a_worker_that_never_reported_is_a_failed_row_too(recorder, folder):
     (record,) = folder.records()
     assert (record.status, record.budget_bytes) == (TrialStatus.FAILED, 10**6)
     assert "no reason is known" in record.error
+
+
+DIED = ActorDiedError()
+
+
+def fail(recorder, trial_id, error):
+    """Report a trial that ended with `error`, as the trainable does."""
+    row = unstarted_record(CONFIG, trial_id, "test", error).to_row()
+    trial = trial_of(trial_id)
+    trial.last_result = {RECORD: row, EPOCH: None}
+    recorder.on_trial_result(0, [], trial, trial.last_result)
+
+
+def test_a_failure_of_the_configuration_is_told_to_the_search(recorder, search, folder):
+    fail(recorder, "00000", ValueError("bad"))
+    assert search.told == [("00000", "failed", True)]
+    assert search.put_off_ids == folder.to_run_again() == []
+    assert [r.trial_id for r in folder.to_run_again(retry_failed=True)] == ["00000"]
+    assert folder.finished(retry_failed=True) == []
+
+
+def test_a_failure_of_the_environment_is_put_off(recorder, search, folder):
+    fail(recorder, "00000", DataError("/mnt/a.png: cannot be read"))
+    assert search.told == []
+    assert search.put_off_ids == ["00000"]
+    assert [r.trial_id for r in folder.to_run_again()] == ["00000"]
+    assert folder.finished() == []
+
+
+def test_several_equal_failures_of_the_environment_in_a_row_stop_the_sweep(recorder, folder):
+    for number in range(2):
+        fail(recorder, f"0000{number}", DataError(f"/mnt/{number}.png: cannot be read"))
+    report(recorder, trial_of("00002"), TrialStatus.COMPLETED)
+    for number in range(3, 5):
+        fail(recorder, f"0000{number}", DataError(f"/mnt/{number}.png: cannot be read"))
+    fail(recorder, "00005", PermissionError(13, "Permission denied"))
+    for number in range(6, 8):
+        fail(recorder, f"0000{number}", DataError(f"/mnt/{number}.png: cannot be read"))
+    with pytest.raises(Unfinished, match="3 trials in a row failed for the same reason"):
+        fail(recorder, "00008", DataError("/mnt/8.png: cannot be read"))
+    assert recorder.unfinished is not None
+    assert len(folder.records()) == 9
+
+
+def test_equal_failures_of_configurations_do_not_stop_the_sweep(recorder, search):
+    for number in range(6):
+        fail(recorder, f"0000{number}", ValueError("bad"))
+    assert len(search.told) == 6
+
+
+def test_a_worker_that_dies_at_two_starts_was_not_killed_from_outside(folder, search):
+    Recorder(folder, search, print).on_trial_error(0, [], trial_of(error=DIED))
+    assert search.put_off_ids == ["00000"]
+    again = Recorder(folder, search, print)
+    again.on_trial_start(0, [], trial_of())
+    again.on_trial_error(0, [], trial_of(error=DIED))
+    assert search.told == [("00000", "failed", True)]
+    assert folder.records()[0].failed_by == "configuration"
+
+
+def test_the_reason_that_ray_wrote_down_is_in_the_record(recorder, folder, tmp_path):
+    trial = trial_of(error=None)
+    trial.error_file = tmp_path / "error.txt"
+    trial.error_file.write_text("Failure # 1\n\nThe node was lost:\n  it was preempted\n")
+    recorder.on_trial_error(0, [], trial)
+    assert folder.records()[0].error.endswith(
+        "the worker died: Failure # 1 The node was lost: it was preempted"
+    )
+
+
+def test_the_checkpoint_of_a_trial_that_runs_again_stays(recorder, folder):
+    for trial_id in ("00000", "00001"):
+        saved = folder.tune_path / "0000" / trial_id / "checkpoint_000000"
+        saved.mkdir(parents=True)
+        folder.add_config(trial_id, CONFIG)
+        folder.note_checkpoint(trial_id, str(saved))
+    fail(recorder, "00000", DataError("/mnt/a.png: cannot be read"))
+    fail(recorder, "00001", ValueError("bad"))
+    assert list(folder.checkpoints()) == ["00000"]
 
 
 def test_the_end_of_a_spent_worker_is_not_the_end_of_its_trial(recorder, search):

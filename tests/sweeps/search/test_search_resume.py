@@ -232,3 +232,34 @@ def test_tune_is_told_when_all_trials_are_proposed():
     assert (config["trial_id"], config["sweep"]) == ("00000", "test")
     assert config["config"].budget == SMALL
     assert search.suggest("another") == Searcher.FINISHED
+
+
+def test_a_trial_that_was_put_off_runs_again_under_its_own_id(tmp_path):
+    search = make_search(open_storage(tmp_path / "journal"), num_trials=4)
+    first, second = search.ask(), search.ask()
+    failed = record_of(first, status=TrialStatus.FAILED, failed_by="environment")
+    search.put_off(failed)
+    search.tell(record_of(second, status=TrialStatus.COMPLETED, metric=0.5))
+    finished = [record_of(second, status=TrialStatus.COMPLETED, metric=0.5)]
+    again = make_search(
+        open_storage(tmp_path / "journal"), num_trials=4, finished=finished, again=[failed]
+    )
+    assert again.cut_off == (first,)
+    asked = [again.ask() for _ in range(3)]
+    assert asked[0] == first
+    assert [each.trial_id for each in asked] == ["00000", "00002", "00003"]
+    assert again.ask() is None
+
+
+def test_a_failure_that_was_told_runs_again_on_demand(tmp_path):
+    search = make_search(open_storage(tmp_path / "journal"), num_trials=2)
+    first = search.ask()
+    failed = record_of(first, status=TrialStatus.FAILED, failed_by="configuration")
+    search.tell(failed)
+    again = make_search(open_storage(tmp_path / "journal"), num_trials=2, again=[failed])
+    (retried,) = again.cut_off
+    assert (retried.trial_id, retried.budget_bytes) == (first.trial_id, first.budget_bytes)
+    assert dict(retried.params) == dict(first.params)
+    assert again.ask() == retried
+    again.tell(record_of(retried, status=TrialStatus.COMPLETED, metric=0.5))
+    assert again.num_to_run == 1
