@@ -11,13 +11,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from signal import SIGINT
 from typing import Any
 
 from patchtrain import __version__
 from patchtrain.arguments import Parser
 from patchtrain.errors import ConfigError, DataError, one_line
-from patchtrain.interrupt import Stopped, stoppable
+from patchtrain.interrupt import as_stopped, stoppable
 from patchtrain.output import unbroken_output
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_OUT_OF_MEMORY = 0, 1, 2, 3
@@ -30,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with stoppable():
                 return _status(argv)
         except KeyboardInterrupt as error:
-            stopped = error if isinstance(error, Stopped) else Stopped(SIGINT)
+            stopped = as_stopped(error)
             return _say(stopped.what, stopped.exit_status)
 
 

@@ -41,6 +41,8 @@ class _Flag:
     """The signal that arrived while it could not be raised, if any."""
 
     number: int | None = None
+    last: int | None = None
+    """The last signal that was raised."""
     is_deferring = False
 
 
@@ -48,9 +50,14 @@ _flag = _Flag()
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Context: SIGINT, SIGTERM and SIGHUP raise `Stopped`, unless someone else handles them."""
-    with _handled(_raise, (signal.default_int_handler, signal.SIG_DFL)):
+def stoppable(*, by_force: bool = False) -> Iterator[None]:
+    """Context: SIGINT, SIGTERM and SIGHUP raise `Stopped`, unless someone else handles them.
+
+    Args:
+        by_force: take SIGTERM and SIGHUP from whoever handles them; a signal that is ignored, as
+            SIGHUP under `nohup`, stays so.
+    """
+    with _handled(_raise, (signal.default_int_handler, signal.SIG_DFL), by_force=by_force):
         yield
 
 
@@ -74,6 +81,11 @@ def deferred() -> Iterator[None]:
         check()
 
 
+def as_stopped(error: KeyboardInterrupt) -> Stopped:
+    """Return `error` with the signal that caused it, which libraries may have lost on the way."""
+    return error if isinstance(error, Stopped) else Stopped(_flag.last or signal.SIGINT)
+
+
 def check() -> None:
     """Raise `Stopped` if a signal was deferred."""
     number, _flag.number = _flag.number, None
@@ -82,13 +94,20 @@ def check() -> None:
 
 
 @contextmanager
-def _handled(handler: Any, instead_of: tuple[Any, ...]) -> Iterator[None]:
+def _handled(
+    handler: Any, instead_of: tuple[Any, ...], *, by_force: bool = False
+) -> Iterator[None]:
     """Context: `handler` takes the signals that one of `instead_of` handles now."""
     if threading.current_thread() is not threading.main_thread():  # these never get signals
         yield
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    ours = [number for number in _SIGNALS if before[number] in instead_of]
+    ours = [
+        number
+        for number in _SIGNALS
+        if before[number] in instead_of
+        or (by_force and number != signal.SIGINT and before[number] is not signal.SIG_IGN)
+    ]
     for number in ours:
         signal.signal(number, handler)
     try:
@@ -99,6 +118,7 @@ def _handled(handler: Any, instead_of: tuple[Any, ...]) -> Iterator[None]:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    _flag.last = number
     raise Stopped(number)
 
 

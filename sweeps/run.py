@@ -1,7 +1,7 @@
 """A sweep from start to end: check, connect, search, report. Every sweep script ends in `main`.
 
 Exit status: 0 done; 1 something went wrong while running, or trials are to run again; 2 bad input,
-with one line on stderr and nothing written; 130 stopped by Ctrl-C.
+with one line on stderr and nothing written; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from signal import SIGINT
 from typing import TYPE_CHECKING
 
 from patchtrain.errors import ConfigError, DataError, one_line
+from patchtrain.interrupt import as_stopped, stoppable
 from patchtrain.output import unbroken_output
 from sweeps.errors import Unfinished
 from sweeps.options import parser
@@ -23,13 +25,10 @@ from sweeps.presets import Sweep
 if TYPE_CHECKING:
     from sweeps.results.store import RunFolder
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as in shells."""
-
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     """Run the sweep that the command line asks for; return the exit status."""
-    with unbroken_output():
+    with unbroken_output(), stoppable():
         return _status(sweep, arguments)
 
 
@@ -54,14 +53,17 @@ def _status(sweep: Sweep, arguments: Sequence[str] | None) -> int:
         for known in plan.known:
             data.inputs.check_same(known.run_dir / folder.inputs_path.name, "--warm-start")
         say_start(plan)
-        with cluster.connected(options.address) as is_ours:
+        # Ray takes SIGTERM for itself, and would end without a word
+        with cluster.connected(options.address) as is_ours, stoppable(by_force=True):
             run(plan, folder, data, cluster_may_grow=not is_ours)
     except (ConfigError, DataError) as error:
         print(" ".join(f"{sweep.name}: {error}".split()), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nstopped{_how_to_continue(folder, arguments)}", flush=True)
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        stopped = as_stopped(error)
+        by = "" if stopped.number == SIGINT else f" by {stopped}"
+        print(f"\nstopped{by}{_how_to_continue(folder, arguments)}", flush=True)
+        return stopped.exit_status
     except Unfinished as error:
         _report(plan.out)
         print(" ".join(f"{sweep.name}: {error}".split()), file=sys.stderr)
