@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         ConfigError: it cannot be written; names `--out`, the folder and the reason.
     """
+    check_local(folder)
     try:
         nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     except OSError as error:  # a name too long, or a folder that may not be entered
@@ -31,6 +33,23 @@ def check_writable(folder: Path) -> None:
         raise ConfigError(
             f"--out {folder} cannot be written ({nearest}: {error.strerror}); give another folder"
         ) from None
+
+
+def check_local(path: Path) -> None:
+    """Refuse a URI such as `s3://bucket/run`, which would become the folder `s3:`.
+
+    Raises:
+        ConfigError: names `--out` and the path.
+    """
+    first = path.parts[0] if path.parts else ""
+    if _SCHEME.fullmatch(first) and not Path(first).exists():
+        raise ConfigError(
+            f"--out {path}: is a URI ({first}//...), which cannot be written; give a local or "
+            "mounted folder, and copy it there afterwards"
+        )
+
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
 def check_replaceable(path: Path) -> None:

@@ -24,6 +24,7 @@ from patchtrain.config import (
 )
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.predict import check_budget, fixed_bytes
+from patchtrain.files import check_local
 from patchtrain.units import parse_budget
 from sweeps.placement import cluster
 from sweeps.presets import Preset, Sweep
@@ -123,7 +124,9 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
     check_scheduler(options.scheduler)
     num_trials = options.num_trials or preset.num_trials
     check_sampler(options.sampler, base.seed, num_trials // len(budgets_bytes), space.distributions)
-    out = cluster.working_dir() / Path(options.out or f"runs/{sweep.name}").expanduser()
+    out = Path(options.out or f"runs/{sweep.name}").expanduser()
+    check_local(out)
+    out = cluster.working_dir() / out
     return Plan(
         sweep=sweep.name,
         space=space,

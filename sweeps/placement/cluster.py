@@ -8,15 +8,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 """Folder with the packages `patchtrain` and `sweeps`."""
+
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+_MAX_TEMP_DIR_BYTES = 107 - len(_SOCKET)
+"""Longest path of a folder in which Ray can make its sockets."""
 
 _CONNECT_TIMEOUT_S = 10.0
 _ASK_CLUSTER = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -82,26 +88,55 @@ def connected(address: str | None) -> Iterator[bool]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    temp_dir = None
     if address is None:
-        _start_here()
+        temp_dir = _short_temp_dir()
+        _start_here(temp_dir)
     else:
         _join(address)
     try:
         yield address is None
     finally:
         ray.shutdown()
+        if temp_dir is not None:
+            shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def _start_here() -> None:
+def _start_here(temp_dir: str | None) -> None:
     import ray
 
     _put_project_on_path()
-    ray.init(
-        address="local",  # else Ray joins the cluster that was last started on this machine
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
+    try:
+        ray.init(
+            address="local",  # else Ray joins the cluster that was last started on this machine
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            _temp_dir=temp_dir,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"Ray cannot start on this machine ({one_line(error, 300)}); set RAY_TMPDIR to a short "
+            "path of a folder that can be written, and HOME to one that can be"
+        ) from None
+
+
+def _short_temp_dir() -> str | None:
+    """Return a folder for Ray's sockets if the usual one has too long a path for them; None: the
+    usual one.
+
+    Raises:
+        ConfigError: the usual one is too long, and there is no other.
+    """
+    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if len(os.fsencode(usual)) <= _MAX_TEMP_DIR_BYTES:
+        return None
+    with suppress(OSError):
+        return tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    raise ConfigError(
+        f"TMPDIR={usual}: has more than {_MAX_TEMP_DIR_BYTES} bytes, too long for the sockets that "
+        "Ray makes in it; set RAY_TMPDIR to a folder with a short path"
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from patchtrain.errors import ConfigError
+from patchtrain.files import check_local
 
 MIN_IMAGE_SIZE_PX = 64
 
@@ -46,6 +47,7 @@ def check_numbers(num_images: int, image_size: int, seed: int) -> None:
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `out` if the block succeeds, or else disappears."""
+    check_local(out)
     if out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"out={out}: holds files already; choose an empty or a new folder")
     temporary = out.parent / f".{out.name}.{uuid.uuid4().hex}.tmp"
