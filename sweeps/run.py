@@ -71,7 +71,8 @@ def _status(sweep: Sweep, arguments: Sequence[str] | None) -> int:
         return 1
     except Exception as error:
         print(f"{sweep.name}: {one_line(error)}", file=sys.stderr)
-        print(f"all finished trials are kept{_how_to_continue(folder, arguments)}", flush=True)
+        if folder is not None and folder.is_begun:
+            print(f"all finished trials are kept{_how_to_continue(folder, arguments)}", flush=True)
         return 1
     _report(plan.out)
     return 0

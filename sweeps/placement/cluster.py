@@ -24,6 +24,9 @@ _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 _MAX_TEMP_DIR_BYTES = 107 - len(_SOCKET)
 """Longest path of a folder in which Ray can make its sockets."""
 
+_MAX_REASON = 400
+"""Letters of what Ray says; it names versions late."""
+
 _CONNECT_TIMEOUT_S = 10.0
 _ASK_CLUSTER = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 """A call that the head of every Ray cluster answers."""
@@ -84,7 +87,10 @@ def connected(address: str | None) -> Iterator[bool]:
     """
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS")
+    named = f"--address {address!r}"
+    if address is None and os.environ.get("RAY_ADDRESS"):
+        address = os.environ["RAY_ADDRESS"]
+        named = f"RAY_ADDRESS={address}"
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -93,7 +99,7 @@ def connected(address: str | None) -> Iterator[bool]:
         temp_dir = _short_temp_dir()
         _start_here(temp_dir)
     else:
-        _join(address)
+        _join(address, named)
     try:
         yield address is None
     finally:
@@ -140,10 +146,11 @@ def _short_temp_dir() -> str | None:
     )
 
 
-def _join(address: str) -> None:
+def _join(address: str, named: str) -> None:
+    """Connect to the cluster at `address`, which the user gave as `named`."""
     import ray
 
-    _check_answers(address)
+    _check_answers(address, named)
     try:
         ray.init(
             address=address,
@@ -151,8 +158,8 @@ def _join(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_answer(address, str(error)) from None
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise _refused(named, str(error)) from None
 
 
 def _put_project_on_path() -> None:
@@ -177,7 +184,7 @@ def _has_job_working_dir() -> bool:
     return "working_dir" in (job.get("runtime_env") or {})
 
 
-def _check_answers(address: str) -> None:
+def _check_answers(address: str, named: str) -> None:
     """Check that something listens at `address`; Ray itself would try for minutes.
 
     Raises:
@@ -187,20 +194,23 @@ def _check_answers(address: str) -> None:
         return
     if address.startswith("ray://"):  # Tune would run the part of this process on the cluster
         raise ConfigError(
-            f"--address {address!r} is an address for Ray's client, which cannot run a sweep; "
+            f"{named} is an address for Ray's client, which cannot run a sweep; "
             "use `ray job submit`, or give host:port on a machine of the cluster"
+        )
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"{named} is the URL of a cluster's dashboard, for `ray job submit --address`; to run "
+            "from here give the head's host:port, by default port 6379"
         )
     host, separator, port = address.rpartition(":")
     if not (separator and host and port.isdecimal() and int(port) < 2**16):
-        raise ConfigError(
-            f"--address {address!r} is not an address; write host:port, e.g. 10.0.0.1:6379"
-        )
+        raise ConfigError(f"{named} is not an address; write host:port, e.g. 10.0.0.1:6379")
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        raise _no_answer(address, str(error)) from None
+        raise _no_answer(named, str(error)) from None
     if not (os.environ.get("RAY_USE_TLS") == "1" or _is_ray(address)):
-        raise _no_answer(address, "something else listens there")
+        raise _no_answer(named, "something else listens there")
 
 
 def _is_ray(address: str) -> bool:
@@ -222,9 +232,35 @@ def _is_ray(address: str) -> bool:
     return True
 
 
-def _no_answer(address: str, reason: str) -> ConfigError:
-    first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
+def _no_answer(named: str, reason: str) -> ConfigError:
     return ConfigError(
-        f"--address {address!r}: no Ray cluster answers ({first}); "
-        "start one with `ray start --head`, or leave --address out to use this machine"
+        f"{named}: no Ray cluster answers ({_one_line(reason)}); start one with `ray start --head`, "
+        f"or {_leave_out(named)} to use this machine"
     )
+
+
+def _refused(named: str, reason: str) -> ConfigError:
+    """Return the error for a cluster that answers, but does not let this process in."""
+    told = _one_line(reason)
+    low = told.lower()
+    if "version mismatch" in low:
+        remedy = "install the same versions of Ray and Python here and on the cluster"
+    elif any(word in low for word in ("token", "unauthenticated", "authentic")):
+        remedy = "give the cluster's token in RAY_AUTH_TOKEN, or as `ray get-auth-token` writes it"
+    elif "tls" in low or "certificate" in low:
+        remedy = (
+            "give its certificates in RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY and RAY_TLS_CA_CERT"
+        )
+    elif "same machine" in low or "no node" in low or "raylet" in low:
+        remedy = "run this on a machine of the cluster, or use `ray job submit`"
+    else:
+        remedy = f"see `ray status`, or {_leave_out(named)} to use this machine"
+    return ConfigError(f"{named}: the Ray cluster there refuses ({told}); {remedy}")
+
+
+def _leave_out(named: str) -> str:
+    return "leave --address out" if named.startswith("--") else "unset RAY_ADDRESS"
+
+
+def _one_line(reason: str) -> str:
+    return " ".join(reason.split())[:_MAX_REASON] or "no reason given"
