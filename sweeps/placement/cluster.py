@@ -234,8 +234,8 @@ def _is_ray(address: str) -> bool:
 
 def _no_answer(named: str, reason: str) -> ConfigError:
     return ConfigError(
-        f"{named}: no Ray cluster answers ({_one_line(reason)}); start one with `ray start --head`, "
-        f"or {_leave_out(named)} to use this machine"
+        f"{named}: no Ray cluster answers ({_one_line(reason)}); start one with "
+        f"`ray start --head`, or {_leave_out(named)} to use this machine"
     )
 
 
@@ -246,11 +246,9 @@ def _refused(named: str, reason: str) -> ConfigError:
     if "version mismatch" in low:
         remedy = "install the same versions of Ray and Python here and on the cluster"
     elif any(word in low for word in ("token", "unauthenticated", "authentic")):
-        remedy = "give the cluster's token in RAY_AUTH_TOKEN, or as `ray get-auth-token` writes it"
+        remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's token"
     elif "tls" in low or "certificate" in low:
-        remedy = (
-            "give its certificates in RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY and RAY_TLS_CA_CERT"
-        )
+        remedy = "set RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY and RAY_TLS_CA_CERT as there"
     elif "same machine" in low or "no node" in low or "raylet" in low:
         remedy = "run this on a machine of the cluster, or use `ray job submit`"
     else:
