@@ -7,13 +7,13 @@ line on stderr.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from analysis.commands import best, compare, export, paper, report, show
 from analysis.errors import InputError
+from patchtrain.output import unbroken_output
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,16 +24,12 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        status: int = options.command(options)
-        sys.stdout.flush()
-    except InputError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `| head` stops reading; losing the rest is intended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return status
+    with unbroken_output():  # `| head` stops reading
+        try:
+            return int(options.command(options))
+        except InputError as error:
+            print(" ".join(str(error).split()), file=sys.stderr)
+            return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -122,7 +122,8 @@ TABLES = {
             "val_fraction": 1 / 3,
             "backbone": "test_resnet",
             "aggregator": "small_cnn",
-            "epochs": 7,
+            "precision": "bf16",
+            "epochs": 15,
         },
     ),
     "mosaics": Table(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
+
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
+"""What writing to a closed pipe or terminal gives."""
 
 
 class _Unbroken:
@@ -52,10 +56,14 @@ def unbroken_output() -> Iterator[None]:
 
 @contextmanager
 def _forgiving(stream: TextIO) -> Iterator[None]:
-    """Context: if the reader of `stream` went away, or its disk is full, output goes nowhere."""
+    """Context: errors of writing to `stream` are ignored. If its reader went away, all further
+    output goes nowhere; on a full disk, what is buffered is written once there is room.
+    """
     try:
         yield
-    except OSError:
+    except OSError as error:
+        if error.errno not in _GONE:
+            return
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())

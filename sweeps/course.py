@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from patchtrain.record import TrialRecord
 from sweeps.placement.placement import Placement
+from sweeps.placement.watch import PATIENCE_S, PATIENCE_TO_GROW_S, NodeWatch
 from sweeps.plan import Plan
 from sweeps.results.recorder import MAX_WORKER_DEATHS, Recorder
 from sweeps.results.store import RunFolder
@@ -37,6 +39,8 @@ class Course:
     """Called with each trial that ended."""
     max_concurrent: int | None
     """Most trials at the same time; None: as many as the cluster has room for."""
+    cluster_may_grow: bool = False
+    """Whether the cluster may start nodes for trials without room."""
 
     def run(self, search: StatelessSearcher, scheduler: TrialScheduler | None) -> None:
         """Run the trials of `search` to their ends."""
@@ -46,6 +50,11 @@ class Course:
         # nobody reads Tune's own state here, and writing it costs more with every trial
         os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
         recorder = Recorder(self.folder, search, self.announce)
+        watch = NodeWatch(
+            [self.places.resources(budget) for budget in self.plan.budgets_bytes],
+            ray.nodes,
+            PATIENCE_TO_GROW_S if self.cluster_may_grow else PATIENCE_S,
+        )
         tuner = tune.Tuner(
             self._trainable(),
             tune_config=tune.TuneConfig(
@@ -61,6 +70,7 @@ class Course:
                 storage_path=str(self.folder.tune_path),
                 callbacks=[
                     recorder,
+                    watch,
                     *tracker_callbacks(self.plan.tracker, sweep=self.plan.sweep, out=self.plan.out),
                 ],
                 # `num_to_keep` would make Tune write its state with every checkpoint; `folder`
@@ -73,8 +83,9 @@ class Course:
         try:
             tuner.fit()
         except Exception:
-            if recorder.unfinished is not None:
-                raise recorder.unfinished from None
+            unfinished = recorder.unfinished or watch.unfinished
+            if unfinished is not None:
+                raise unfinished from None
             if not search.is_done:
                 raise
             # every row is written: what Tune then fails to write or to read back is not needed

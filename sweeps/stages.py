@@ -54,7 +54,7 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
         placement.remember(room, folder.gpus_path)
         progress = Progress(plan, folder.finished(retry_failed=plan.retry_failed))
         limit = _max_concurrent(plan, places, cluster_may_grow=cluster_may_grow)
-        course = Course(plan, folder, places, progress, limit)
+        course = Course(plan, folder, places, progress, limit, cluster_may_grow)
         _run_search(course, predict, progress)
         if plan.num_seeds > 1:
             _run_replicates(course)
