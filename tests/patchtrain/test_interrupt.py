@@ -15,6 +15,21 @@ import yaml
 from patchtrain import interrupt
 from patchtrain.interrupt import Stopped, deferred, stoppable
 
+
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """Libraries that other tests used, such as Ray, may have taken the signals."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
