@@ -10,7 +10,7 @@ import time
 import pytest
 from integration.sweep_process import rows_of, starter, wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.slow]
 
 
 def _kill_raylet_of(driver: int) -> None:
