@@ -168,7 +168,10 @@ def _by_image(
                 "one"
             )
         numbers.add(number)
-        image, category = _id(record.get("image_id")), _id(record.get("category_id"))
+        image, category = record.get("image_id"), record.get("category_id")
+        is_plain = type(image) is int and type(category) is int  # as nearly always
+        if not is_plain:
+            image, category = _id(image), _id(category)
         if image is None or image not in images:
             raise DataError(
                 f"{path}: annotation {number} is of image_id {record.get('image_id')!r}, which is "
@@ -179,7 +182,7 @@ def _by_image(
                 f"{path}: annotation {number} is of category_id {record.get('category_id')!r}, "
                 "which categories does not list; add the category, or remove the annotation"
             )
-        if type(record["image_id"]) is not int or type(record["category_id"]) is not int:
+        if not is_plain:
             record.update(image_id=image, category_id=category)
         found[image].append(record)
     return found
