@@ -43,17 +43,19 @@ def _reason(record: TrialRecord) -> str:
     return re.sub(r"\d+|/\S+|0x\w+", "", record.error or "")[:80]
 
 
-class _WorkerDied(RuntimeError):
+class WorkerDied(RuntimeError):
     """A worker's end of which Tune has no exception."""
 
 
 def _told_by_ray(trial: Trial) -> str:
     """Return why a worker died, as far as Ray knows."""
-    told = ""
+    text = ""
     with suppress(OSError, AttributeError):
-        lines = Path(trial.error_file or "").read_text(errors="replace").splitlines()
-        told = " ".join(line.strip() for line in lines if line.strip())[-_MAX_TOLD:]
-    return f"the worker died: {told}" if told else "the worker died; no reason is known"
+        text = " ".join(Path(trial.error_file or "").read_text(errors="replace").split())
+    # the last exception of the traceback, from its name on
+    begin = text.rfind("Error: ")
+    begin = text.rfind(" ", 0, max(begin, 0)) + 1
+    return text[begin : begin + _MAX_TOLD] or "no reason is known"
 
 
 _MAX_TOLD = 400
@@ -124,7 +126,7 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Write the row of a trial whose worker died."""
-        error = trial.get_pickled_error() or _WorkerDied(_told_by_ray(trial))
+        error = trial.get_pickled_error() or WorkerDied(_told_by_ray(trial))
         row = trial.last_result.get(RECORD) if trial.last_result else None
         failed = unstarted_record(
             trial.config["config"],
@@ -144,7 +146,7 @@ class Recorder(Callback):
 
     def _fault(self, error: BaseException, failed: TrialRecord) -> str:
         """Return what made a trial fail whose worker reported no result."""
-        if isinstance(error, RayTaskError) or not isinstance(error, (RayError, _WorkerDied)):
+        if isinstance(error, RayTaskError) or not isinstance(error, (RayError, WorkerDied)):
             return failed_by(getattr(error, "cause", None) or error)
         # a worker that dies may have been killed; one that dies again at the next start was not
         before = self._before.get(failed.trial_id)

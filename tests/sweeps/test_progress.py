@@ -26,7 +26,7 @@ def record_of(plan, status=TrialStatus.COMPLETED, trial_id="00003", **changes) -
 
 def test_a_failed_trial_is_one_line():
     line = trial_line(record_of(plan_of(), TrialStatus.FAILED), NAMES)
-    assert line.startswith("trial 00003 (patch 32, S 0.2, J 4, add) in 20MB: failed")
+    assert line.startswith("trial 00003 (patch 32, S 0.2, J 4, concat) in 20MB: failed")
     assert line.endswith("RuntimeError: two lines")
 
 

@@ -172,10 +172,13 @@ def test_a_worker_that_dies_at_two_starts_was_not_killed_from_outside(folder, se
 def test_the_reason_that_ray_wrote_down_is_in_the_record(recorder, folder, tmp_path):
     trial = trial_of(error=None)
     trial.error_file = tmp_path / "error.txt"
-    trial.error_file.write_text("Failure # 1\n\nThe node was lost:\n  it was preempted\n")
+    trial.error_file.write_text(
+        "Failure # 1\nTraceback:\n  ray.A_Error: first\n\n"
+        "ray.exceptions.ActorDiedError: The actor died.\n  Its node was preempted\n"
+    )
     recorder.on_trial_error(0, [], trial)
-    assert folder.records()[0].error.endswith(
-        "the worker died: Failure # 1 The node was lost: it was preempted"
+    assert folder.records()[0].error == (
+        "WorkerDied: ray.exceptions.ActorDiedError: The actor died. Its node was preempted"
     )
 
 
