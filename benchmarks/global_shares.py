@@ -53,6 +53,7 @@ def draw_shares(epochs: Rows, form_of: Callable[[Mapping[str, Any]], str], path:
                 axes.plot(numbers, means, style, color=colour, linewidth=2, label=form)
             axes.set_title(label, loc="left")
             axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set_ylim(bottom=0)
             axes.grid(axis="y", color="#e4e7eb")
             axes.spines[["top", "right"]].set_visible(False)
