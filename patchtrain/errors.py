@@ -7,6 +7,7 @@ Running out of memory is a result of a trial, not a user's error: see `memory.ex
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 _NO_RIGHT = (errno.EACCES, errno.EPERM)
 
@@ -20,6 +21,12 @@ _FAILING = (
 def one_line(error: BaseException, most: int | None = None) -> str:
     """Return the type and the message of any error as one line of at most `most` characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+
+
+def some_of(names: Sequence[str], most: int = 10) -> str:
+    """Return the first of `names`, and how many more there are."""
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def not_given(error: BaseException) -> str | None:

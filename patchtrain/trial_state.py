@@ -15,12 +15,10 @@ from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save
 from patchtrain.config import TrialConfig, earlier_settings
 from patchtrain.datasets import ImageData
 from patchtrain.engine import Engine
-from patchtrain.errors import ConfigError
+from patchtrain.errors import ConfigError, some_of
 from patchtrain.memory.budget import Peak
 
 _log = logging.getLogger(__name__)
-
-_LISTED = 10
 
 
 @dataclass
@@ -124,7 +122,7 @@ def _data_as_before(content: Mapping[str, Any], data: ImageData, folder: Path) -
         if names:
             raise ConfigError(
                 f"{data.data_dir}: {len(names)} images of the trial in {folder} {what}: "
-                f"{_first(sorted(names))}; restore them, or start a new trial"
+                f"{some_of(sorted(names))}; restore them, or start a new trial"
             )
     if split_ids == data.split_ids:
         return data
@@ -151,8 +149,3 @@ def _check_classes(content: Mapping[str, Any], data: ImageData, folder: Path) ->
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names)
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return _listed(names[:_LISTED]) + more

@@ -34,7 +34,7 @@ def join_runs(runs: Sequence[Run]) -> Run:
             free = (f"{name} ({n})" for n in count(2) if f"{name} ({n})" not in taken | theirs)
             named.append(_only_run(run, name, next(free) if name in taken else name))
     trials = _stacked(run.trials for run in named)
-    # said of a single run it stands there already
+    # a run that mixes data has said so itself
     of_all = [] if any(told_apart_by_data(run.trials) for run in named) else told_apart_by_data(trials)
     return Run(
         trials=trials,

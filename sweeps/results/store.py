@@ -42,7 +42,7 @@ from patchtrain.record import (
 from sweeps.results.inputs import Inputs
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
-from sweeps.search.settings import with_newer_settings, without_places
+from sweeps.search.settings import INPUTS, with_newer_settings, without_places
 
 IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
 """Keys of `sweep.json` that must not change when a sweep is resumed."""
@@ -113,7 +113,7 @@ class RunFolder:
     @property
     def inputs_path(self) -> Path:
         """What the trials are trained on."""
-        return self.path / "inputs.json"
+        return self.path / INPUTS
 
     def trial_path(self, trial_id: str) -> Path:
         """Return the folder of one trial."""
@@ -397,7 +397,7 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(dict(description)))
     if isinstance(held.get("settings"), dict):
         held["settings"] = with_newer_settings(held["settings"], wanted["settings"])
-        if (path.parent / "inputs.json").exists():
+        if (path.parent / INPUTS).exists():
             held["settings"] = without_places(held["settings"], wanted["settings"])
     for key in IDENTITY:
         for name, before, now in _differences(key, held.get(key), wanted.get(key)):

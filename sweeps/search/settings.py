@@ -16,6 +16,9 @@ from patchtrain.config import (
 )
 from patchtrain.settings import column_type
 
+INPUTS = "inputs.json"
+"""The file in a RUN_DIR that says what its trials are trained and measured on."""
+
 _SEARCH = searched_settings()
 
 ALWAYS_VARIED = tuple(name for name, search in _SEARCH.items() if search.always)

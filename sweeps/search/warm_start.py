@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from patchtrain.errors import ConfigError
 from patchtrain.record import TrialRecord, TrialStatus, read_rows, setting_names
-from sweeps.search.settings import with_newer_settings, without_places
+from sweeps.search.settings import INPUTS, with_newer_settings, without_places
 from sweeps.search.space import Space, recorded
 
 _TEACHES = frozenset(
@@ -81,7 +81,7 @@ def _known(run_dir: Path, space: Space, settings: Mapping[str, Any]) -> Known:
     # as JSON has them, so that lists and tuples compare equal
     wanted = json.loads(json.dumps(dict(settings)))
     earlier = with_newer_settings(earlier, wanted)
-    if (run_dir / "inputs.json").exists():
+    if (run_dir / INPUTS).exists():
         earlier = without_places(earlier, wanted)
     _check_comparable(run_dir, earlier, varied_there, wanted)
     fixed_here = {

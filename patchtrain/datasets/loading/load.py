@@ -136,9 +136,8 @@ def _usable(config: TrialConfig, data_dir: Path, listing: Listing) -> _Usable:
         )
     for reason in bad.values():
         _log.info("skipped: %s", reason)
-    dropped = {name for group in copies(looks) for name in group[1:]}
-    if not config.drop_duplicates:
-        dropped = set()
+    groups = copies(looks) if config.drop_duplicates else []
+    dropped = {name for group in groups for name in group[1:]}
     kept = {name: look for name, look in looks.items() if name not in dropped}
     return _Usable([e for e in examples if e.image_id in kept], kept, contents, len(dropped))
 

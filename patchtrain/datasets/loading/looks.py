@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from patchtrain.datasets.example import Example, Fitted
+from patchtrain.errors import some_of
 from patchtrain.images import ValuesSeen, place_in_square
 
 _log = logging.getLogger(__name__)
@@ -24,8 +25,6 @@ _PROBED_PX = 512
 
 _DARK = 4
 """Images whose largest number is below this part of white come out nearly black."""
-
-_LISTED = 10
 
 Looks = Mapping[str, "Look"]
 """image_id -> what the image looks like."""
@@ -92,7 +91,7 @@ def warn_of_blanks(data_dir: Path, looks: Looks) -> None:
         _log.warning(
             "%s: %d of %d images are blank, of one colour only: %s; take them out unless they "
             "belong there",
-            *(data_dir, len(blank), len(looks), _listed(blank)),
+            *(data_dir, len(blank), len(looks), some_of(blank)),
         )
 
 
@@ -115,7 +114,7 @@ def warn_of_copies(
     split = [group for group in groups if len({assignment[name] for name in group}) > 1]
     classes = [group for group in groups if len({examples[name].stratum for name in group}) > 1]
     notes = [
-        f"; {what}: {_listed([' = '.join(group) for group in some])}"
+        f"; {what}: {some_of([' = '.join(group) for group in some])}"
         for what, some in (("in several splits", split), ("with different labels", classes))
         if some
     ]
@@ -123,10 +122,5 @@ def warn_of_copies(
         "%s: %d images have the pixels of another one: %s%s; drop_duplicates=true keeps one of "
         "each",
         *(data_dir, sum(map(len, groups)) - len(groups)),
-        *(_listed([" = ".join(group) for group in groups]), "".join(notes)),
+        *(some_of([" = ".join(group) for group in groups]), "".join(notes)),
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
