@@ -107,7 +107,8 @@ TABLES = {
             "norm": "group",
             "batch_size": 32,
             "learning_rate": 5e-4,
-            "epochs": 3,
+            "precision": "bf16",
+            "epochs": 10,
         },
     ),
     "slides": Table(

@@ -120,7 +120,7 @@ def open_search(
         sweep="scale",
         storage=open_storage(folder.journal_path),
         finished=folder.records(),
-        checkpoints=folder.checkpoints(),
+        checkpoints=folder.checkpoints.found(),
         sampler=sampler,
         predict=predict,
         refuse=refuse,

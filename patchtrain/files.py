@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from patchtrain.errors import ConfigError
@@ -64,6 +66,25 @@ def check_replaceable(path: Path) -> None:
 
 def _is_something_else(path: Path) -> bool:
     return path.exists() and not path.is_file()
+
+
+def leftovers(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the temporary files that killed processes left of writing `name`, see `atomic_path`.
+
+    Args:
+        folder: is searched.
+        name: path of the file within `folder`; `*` stands for any folder in it.
+    """
+    parent, _, last = name.rpartition("/")
+    yield from folder.glob(f"{parent}/.{last}.*.tmp".lstrip("/"))
+
+
+def remove_leftovers(folder: Path, *names: str) -> None:
+    """Remove the `leftovers` of files that no other process may be writing."""
+    for name in names:
+        for leftover in leftovers(folder, name):
+            with suppress(OSError):
+                leftover.unlink()
 
 
 class atomic_path:

@@ -54,5 +54,8 @@ def _hash_of_weights(weights: str) -> str | None:
     """Return a hash of the file that backbones start from; None if it is no file."""
     if weights in ("none", "pretrained"):
         return None
+    digest = hashlib.sha256()
     with Path(weights).expanduser().open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()[:16]

@@ -69,6 +69,8 @@ class Plan:
     tracker: str | None
     retry_failed: bool
     """Whether trials run again that failed because of their configuration."""
+    added_budgets_bytes: tuple[int, ...] = ()
+    """Budgets that the sweep did not have at its earlier starts."""
 
     def description(self) -> dict[str, Any]:
         """Return the content of `sweep.json`."""
@@ -144,6 +146,22 @@ def make_plan(sweep: Sweep, options: argparse.Namespace) -> Plan:
         tracker=options.tracker,
         retry_failed=options.retry_failed,
     )
+
+
+def resumed(plan: Plan, options: argparse.Namespace, held: Mapping[str, Any]) -> Plan:
+    """Return `plan` as it goes on with a sweep: it launches as many trials as that one was asked
+    for, and as many more for each budget that is new, unless `options` say how many.
+
+    Args:
+        held: content of the `sweep.json` that is there.
+    """
+    before = held.get("budgets_bytes") or plan.budgets_bytes
+    added = tuple(budget for budget in plan.budgets_bytes if budget not in before)
+    num_trials = plan.num_trials
+    if options.num_trials is None:
+        num_trials = held.get("num_trials", num_trials)
+        num_trials += len(added) * round(num_trials / len(before))
+    return dataclasses.replace(plan, num_trials=num_trials, added_budgets_bytes=added)
 
 
 def _preset(sweep: Sweep, options: argparse.Namespace) -> Preset:

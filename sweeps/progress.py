@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,12 +35,25 @@ class Progress:
     Args:
         plan: the sweep.
         records: trials that have ended already.
+        clock: gives the time in seconds.
     """
 
-    def __init__(self, plan: Plan, records: Iterable[TrialRecord]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        records: Iterable[TrialRecord],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._names = tuple(plan.space.distributions)
         self._num_trials = plan.num_trials
-        self._statuses = Counter(r.status for r in records if not r.is_replicate)
+        own = [record for record in records if not record.is_replicate]
+        self._statuses = Counter(record.status for record in own)
+        self._best: tuple[float, str] | None = None
+        for record in own:
+            self._note_best(record)
+        self._clock = clock
+        self._started_at = clock()
+        self._num_before = self.num_launched
 
     @property
     def num_refused(self) -> int:
@@ -56,9 +71,32 @@ class Progress:
             say(f"[seed {record.seed}] {trial_line(record, self._names)}")
             return
         self._statuses[record.status] += 1
-        is_refused = record.status is TrialStatus.PREDICTED_INFEASIBLE
-        count = "-" if is_refused else f"{self.num_launched}/{self._num_trials}"
-        say(f"[{count}] {trial_line(record, self._names)}")
+        if record.status is TrialStatus.PREDICTED_INFEASIBLE:
+            say(f"[-] {trial_line(record, self._names)}")
+            return
+        self._note_best(record)
+        count = f"{self.num_launched}/{self._num_trials}"
+        say(f"[{count}] {trial_line(record, self._names)}{self._outlook()}")
+
+    def _note_best(self, record: TrialRecord) -> None:
+        metric = record.metric
+        if record.status is not TrialStatus.COMPLETED or metric is None or math.isnan(metric):
+            return
+        if self._best is None or metric > self._best[0]:
+            self._best = metric, record.trial_id
+
+    def _outlook(self) -> str:
+        """Return, as text, the best so far and how long the rest may take."""
+        parts = []
+        if self._best is not None:
+            metric, trial_id = self._best
+            parts.append(f"best so far {metric:.3f} ({trial_id})")
+        num_left = self._num_trials - self.num_launched
+        num_now = self.num_launched - self._num_before
+        if num_left > 0 and num_now > 0:
+            left_s = (self._clock() - self._started_at) / num_now * num_left
+            parts.append(f"about {_duration(left_s)} left")
+        return "".join(f"; {part}" for part in parts)
 
 
 def trial_line(record: TrialRecord, names: Sequence[str]) -> str:
@@ -72,6 +110,14 @@ def trial_line(record: TrialRecord, names: Sequence[str]) -> str:
     is_refused = record.status is TrialStatus.PREDICTED_INFEASIBLE
     status = _INFEASIBLE if is_refused else record.status.value.replace("_", " ")
     return f"trial {record.trial_id} ({settings}) in {budget}: {status}, {_outcome(record)}"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as text, no more exact than a guess can be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _outcome(record: TrialRecord) -> str:
@@ -133,10 +179,23 @@ def say_known(plan: Plan, device: str) -> None:
         say(line)
 
 
-def say_resumed(num_done: int, num_cut_off: int) -> None:
-    """Print what an earlier start has left, if there was one."""
+def say_resumed(plan: Plan, num_done: int, num_cut_off: int) -> None:
+    """Print what an earlier start has left, if there was one, and which budgets are new."""
     if num_done or num_cut_off:
         say(f"resuming: {num_done} finished, {num_cut_off} cut off")
+    if not plan.added_budgets_bytes:
+        return
+    added = ", ".join(format_bytes(budget) for budget in plan.added_budgets_bytes)
+    num_left = plan.num_trials - num_done - num_cut_off
+    if num_left > 0:
+        say(f"new budget {added}: it learns from the earlier trials; {num_left} more are launched")
+    else:
+        num_fair = plan.num_trials * len(plan.budgets_bytes)
+        num_fair //= len(plan.budgets_bytes) - len(plan.added_budgets_bytes)
+        say(
+            f"new budget {added}: all {plan.num_trials} trials were launched under the others; "
+            f"add --num-trials {num_fair} to launch as many under it"
+        )
 
 
 def say_searched(plan: Plan, progress: Progress, used_up: Sequence[int]) -> None:

@@ -39,7 +39,7 @@ def _status(sweep: Sweep, arguments: Sequence[str] | None) -> int:
         options = parser(sweep).parse_args(arguments)
         # torch takes seconds to import: not for --help or a wrong option, and Ctrl-C counts here
         from sweeps.checks import check_trials
-        from sweeps.plan import make_plan
+        from sweeps.plan import make_plan, resumed
         from sweeps.progress import say_start
         from sweeps.results.store import RunFolder
         from sweeps.stages import run
@@ -47,6 +47,8 @@ def _status(sweep: Sweep, arguments: Sequence[str] | None) -> int:
         plan = make_plan(sweep, options)
         folder = RunFolder(plan.out)
         folder.check(options.resume, plan.description())
+        if options.resume:
+            plan = resumed(plan, options, folder.description())
         data = check_trials(plan)
         if options.resume:
             data.inputs.check_same(folder.inputs_path, "--resume")

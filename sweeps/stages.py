@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from patchtrain.errors import ConfigError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # Ray is imported once its environment is set, and not for ba
     from sweeps.course import Course
     from sweeps.placement.placement import Placement
     from sweeps.search.budget_search import BudgetSearch, Suggestion
+    from sweeps.search.replicates import Replicates
     from sweeps.search.scheduler import Reached
 
 
@@ -91,26 +92,40 @@ def _run_search(course: Course, predict: Predict, progress: Progress) -> None:
     from sweeps.search.scheduler import make_scheduler
 
     plan, folder, device = course.plan, course.folder, course.places.device
-    search = _make_search(course, predict, progress)
+    search = make_search(plan, folder, device, predict, progress)
     say_known(plan, device)
-    say_resumed(progress.num_launched, len(search.cut_off))
+    say_resumed(plan, progress.num_launched, len(search.cut_off))
     if search.num_to_run:
         earlier = _reached(folder, search)
         course.run(search, make_scheduler(plan.scheduler, plan.space.base.epochs, earlier))
     say_searched(plan, progress, search.used_up)
 
 
-def _make_search(course: Course, predict: Predict, progress: Progress) -> BudgetSearch:
-    from sweeps.search.budget_search import BudgetSearch
+def make_search(
+    plan: Plan,
+    folder: RunFolder,
+    device: str,
+    predict: Predict,
+    announce: Callable[[TrialRecord], None],
+) -> BudgetSearch:
+    """Return the search of `plan`, which goes on from what is in the open `folder`.
 
-    plan, folder, device = course.plan, course.folder, course.places.device
+    Args:
+        device: kind of device that trials run on, `cpu` or `cuda`.
+        predict: predicts what a configuration will need.
+        announce: called with each configuration that is not launched.
+
+    Raises:
+        ConfigError: the studies in `folder` are damaged.
+    """
+    from sweeps.search.budget_search import BudgetSearch
 
     def refuse(suggestion: Suggestion, prediction: Prediction | ConfigError) -> TrialRecord:
         config = plan.space.config(suggestion.params, suggestion.budget_bytes)
         record = infeasible_record(config, suggestion.trial_id, plan.sweep, prediction)
         folder.add_config(record.trial_id, config)
         folder.add_record(record)
-        progress(record)
+        announce(record)
         return record
 
     return BudgetSearch(
@@ -122,7 +137,7 @@ def _make_search(course: Course, predict: Predict, progress: Progress) -> Budget
         finished=folder.finished(retry_failed=plan.retry_failed),
         again=folder.to_run_again(retry_failed=plan.retry_failed),
         seed=plan.seed,
-        checkpoints=folder.checkpoints(),
+        checkpoints=folder.checkpoints.found(),
         sampler=plan.sampler,
         predict=predict,
         refuse=refuse,
@@ -166,17 +181,23 @@ def _reached(folder: RunFolder, search: BudgetSearch) -> Iterator[Reached]:
 
 
 def _run_replicates(course: Course) -> None:
-    from sweeps.search.replicates import Replicates, describe_groups
+    from sweeps.search.replicates import describe_groups
 
-    plan, folder = course.plan, course.folder
-    replicates = Replicates(
+    replicates = make_replicates(course.plan, course.folder)
+    if replicates.num_to_run:
+        course.run(replicates, None)
+    for line in describe_groups(course.folder.records()):
+        say(line)
+
+
+def make_replicates(plan: Plan, folder: RunFolder) -> Replicates:
+    """Return the trials of `plan` that repeat the Pareto front and are missing in `folder`."""
+    from sweeps.search.replicates import Replicates
+
+    return Replicates(
         plan.space,
         folder.finished(retry_failed=plan.retry_failed),
         num_seeds=plan.num_seeds,
         sweep=plan.sweep,
-        checkpoints=folder.checkpoints(),
+        checkpoints=folder.checkpoints.found(),
     )
-    if replicates.num_to_run:
-        course.run(replicates, None)
-    for line in describe_groups(folder.records()):
-        say(line)

@@ -133,7 +133,7 @@ def joined_script() -> str:
 
 
 def _asset(name: str) -> str:
-    return files("analysis.page").joinpath("assets", name).read_text(encoding="utf-8")
+    return (files("analysis.page") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _variables(palette: Mapping[str, str]) -> Markup:

@@ -15,6 +15,10 @@ from optuna.storages.journal import JournalFileBackend
 from sweeps.results.patience import patiently
 
 
+_LOCK = ".lock"
+"""What Optuna adds to the journal's name for its lock."""
+
+
 def open_storage(path: Path) -> BaseStorage:
     """Return the Optuna storage in the file `path`, repaired if its writer was killed.
 
@@ -23,7 +27,8 @@ def open_storage(path: Path) -> BaseStorage:
     """
     if path.exists():
         _cut_torn_line(path)
-        Path(f"{path}.lock").unlink(missing_ok=True)
+        for lock in path.parent.glob(f"{path.name}{_LOCK}*"):  # renamed ones included
+            lock.unlink()
     return JournalStorage(PatientJournalFile(path))
 
 
@@ -38,6 +43,7 @@ class PatientJournalFile(JournalFileBackend):
         super().__init__(str(path))
         self._path = path
         self._cut_at_bytes: int | None = None
+        self._has_lock = False
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append entries; they are on disk once this returns.
@@ -62,7 +68,8 @@ class PatientJournalFile(JournalFileBackend):
             yield from patiently(lambda: list(read(log_number_from)), str(self._path))
 
     def _append(self, entries: bytes) -> None:
-        self._lock.acquire()
+        if not self._has_lock:
+            self._lock.acquire()
         try:
             # never created here: if a mount is gone, the file would be hidden once it is back
             descriptor = os.open(self._path, os.O_RDWR)
@@ -72,8 +79,13 @@ class PatientJournalFile(JournalFileBackend):
                 with suppress(OSError):  # the entries are on disk by now
                     os.close(descriptor)
         finally:
-            with suppress(RuntimeError):  # Optuna takes over a lock that is left behind
-                self._lock.release()
+            self._release()
+
+    def _release(self) -> None:
+        """Release the lock; one that cannot be removed now is kept for the next entry."""
+        with suppress(RuntimeError):
+            self._lock.release()
+        self._has_lock = os.path.lexists(f"{self._path}{_LOCK}")
 
     def _write_whole(self, descriptor: int, entries: bytes) -> None:
         if self._cut_at_bytes is not None:

@@ -164,7 +164,7 @@ class Recorder(Callback):
         """Remember where the trial continues from if this process or the worker dies."""
         if trial.config["trial_id"] not in self._ended:
             trial.max_failures = trial.num_failures + MAX_WORKER_DEATHS
-        self._folder.note_checkpoint(trial.config["trial_id"], checkpoint.path)
+        self._folder.checkpoints.note(trial.config["trial_id"], checkpoint.path)
 
     def _end(self, trial: Trial, record: TrialRecord) -> None:
         """Write the row, then tell the search; once per trial."""
@@ -176,7 +176,7 @@ class Recorder(Callback):
             self._search.put_off(record)  # and its checkpoint stays
         else:
             self._search.tell(record)
-            self._folder.drop_checkpoints(record.trial_id)
+            self._folder.checkpoints.drop(record.trial_id)
         self._announce(record)
         self._check_environment(record)
 

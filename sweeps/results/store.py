@@ -17,8 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -28,7 +26,7 @@ from typing import Any
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError, not_given
 from patchtrain.faults import ENVIRONMENT
-from patchtrain.files import atomic_path, check_writable
+from patchtrain.files import atomic_path, check_writable, leftovers, remove_leftovers
 from patchtrain.owned import LOCK, Owned
 from patchtrain.record import (
     EpochRecord,
@@ -39,16 +37,23 @@ from patchtrain.record import (
     write_json,
     write_rows,
 )
+from sweeps.results.checkpoints import NOTE, Checkpoints
 from sweeps.results.inputs import Inputs
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
 from sweeps.search.settings import INPUTS, with_newer_settings, without_places
 
 IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
-"""Keys of `sweep.json` that must not change when a sweep is resumed."""
+"""Keys of `sweep.json` that must not change when a sweep is resumed, but for budgets added."""
 
-_LATEST = ("num_trials", "num_seeds", "sampler", "scheduler", "warm_start")
+_LATEST = ("budgets_bytes", "num_trials", "num_seeds", "sampler", "scheduler", "warm_start")
 """Keys of `sweep.json` that hold what the latest start of the sweep was asked for."""
+
+
+_SWEEP = "sweep.json"
+_TRIALS, _EPOCHS, _GPUS = "trials.parquet", "epochs.parquet", "gpus.json"
+_OWN_FILES = (_SWEEP, _TRIALS, _EPOCHS, _GPUS, INPUTS)
+_FILES_OF_A_TRIAL = ("config.yaml", "record.json", "epochs.parquet", NOTE)
 
 
 class RunFolder:
@@ -60,6 +65,9 @@ class RunFolder:
     Args:
         path: the folder; `open` creates it.
         clock: gives the time in seconds.
+
+    Attributes:
+        checkpoints: those of the trials.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -74,6 +82,7 @@ class RunFolder:
             self.epochs_path, "epochs.parquet", read_rows, self._write_epochs, clock
         )
         self._patience_s: float | None = None
+        self.checkpoints = Checkpoints(path, self.tune_path, self._write)
 
     @property
     def is_begun(self) -> bool:
@@ -83,7 +92,7 @@ class RunFolder:
     @property
     def sweep_path(self) -> Path:
         """File that says what the sweep is."""
-        return self.path / "sweep.json"
+        return self.path / _SWEEP
 
     @property
     def journal_path(self) -> Path:
@@ -98,17 +107,17 @@ class RunFolder:
     @property
     def gpus_path(self) -> Path:
         """File with the memory of the cluster's GPUs."""
-        return self.path / "gpus.json"
+        return self.path / _GPUS
 
     @property
     def trials_path(self) -> Path:
         """File with one row per finished trial."""
-        return self.path / "trials.parquet"
+        return self.path / _TRIALS
 
     @property
     def epochs_path(self) -> Path:
         """File with one row per epoch, of all trials."""
-        return self.path / "epochs.parquet"
+        return self.path / _EPOCHS
 
     @property
     def inputs_path(self) -> Path:
@@ -146,6 +155,10 @@ class RunFolder:
             )
         _check_same(self.sweep_path, description)
 
+    def description(self) -> dict[str, Any]:
+        """Return the content of `sweep.json`; empty if there is none."""
+        return dict(json.loads(self.sweep_path.read_text())) if self.is_begun else {}
+
     def open(self, description: Mapping[str, Any], inputs: Inputs | None = None) -> None:
         """Create the folder, or take up what an earlier process left in it.
 
@@ -159,12 +172,14 @@ class RunFolder:
         """
         lock = Owned(self.path, LOCK, "a sweep", is_kept=True).__enter__()
         try:
+            # first what makes it a sweep that can be resumed: a kill may follow
+            self._describe(description)
             self.tune_path.mkdir(parents=True, exist_ok=True)
             if inputs is not None and not self.inputs_path.exists():
                 inputs.write(self.inputs_path)
-            self._describe(description)
             self._read_trials()
             self._read_epochs()
+            self._remove_leftovers()
         except BaseException:
             lock.close()
             raise
@@ -174,7 +189,7 @@ class RunFolder:
         """Write `sweep.json`: all of it at the first start, later only what may change."""
         content = dict(description)
         if self.is_begun:
-            held = json.loads(self.sweep_path.read_text())
+            held = self.description()
             latest = {key: content[key] for key in _LATEST if key in content}
             if isinstance(held.get("settings"), dict) and "settings" in content:
                 latest["settings"] = without_places(held["settings"], content["settings"])
@@ -183,6 +198,12 @@ class RunFolder:
                 return
         with atomic_path(self.sweep_path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    def _remove_leftovers(self) -> None:
+        """Remove what an earlier process was writing, or about to remove, when it was killed."""
+        remove_leftovers(self.path, *_OWN_FILES, *(f"trials/*/{name}" for name in _FILES_OF_A_TRIAL))
+        again = {key for key, row in self._trials.items() if row.get("failed_by") == ENVIRONMENT}
+        self.checkpoints.drop_leftovers(self._trials.keys() - again)
 
     def close(self) -> None:
         """Bring every file up to date and release the folder.
@@ -260,54 +281,6 @@ class RunFolder:
         self._joint_epochs.note(trial_id)
         self._write_joint_files()
 
-    def note_checkpoint(self, trial_id: str, checkpoint: str) -> None:
-        """Remember the newest complete checkpoint of a running trial; remove older ones."""
-        note = self.trial_path(trial_id) / "checkpoint.txt"
-        newest = Path(checkpoint)
-        self._write(partial(_write_text, note, self._relative(newest)))
-        for older in newest.parent.glob("checkpoint_*"):
-            if older.name != newest.name:
-                shutil.rmtree(older, ignore_errors=True)
-
-    def checkpoints(self) -> dict[str, str]:
-        """Return the newest complete checkpoint of each trial that was cut off, by trial id; says
-        which are missing, so that their trials begin anew.
-        """
-        found = {}
-        for note in sorted(self.path.glob("trials/*/checkpoint.txt")):
-            checkpoint = self._placed(Path(note.read_text()))
-            if checkpoint.is_dir():
-                found[note.parent.name] = str(checkpoint)
-            else:
-                print(
-                    f"{note.parent.name}: its checkpoint {checkpoint} is missing; the trial begins "
-                    "anew",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        return found
-
-    def _relative(self, path: Path) -> str:
-        """Return `path` as it is noted: from RUN_DIR on, which may be moved."""
-        absolute = path.absolute()
-        own = self.path.absolute()
-        return str(absolute.relative_to(own) if absolute.is_relative_to(own) else absolute)
-
-    def _placed(self, noted: Path) -> Path:
-        """Return the place of what `_relative` noted, or earlier versions with an absolute path."""
-        path = self.path.absolute() / noted
-        if not path.is_dir() and self.tune_path.name in noted.parts:
-            inside = noted.parts[len(noted.parts) - noted.parts[::-1].index(self.tune_path.name) :]
-            path = self.tune_path.absolute().joinpath(*inside)
-        return path
-
-    def drop_checkpoints(self, trial_id: str) -> None:
-        """Remove the checkpoints of a trial that is over; those of a whole sweep fill a disk."""
-        note = self.trial_path(trial_id) / "checkpoint.txt"
-        self._write(partial(note.unlink, missing_ok=True))
-        for checkpoint in self.tune_path.glob(f"*/{trial_id}/checkpoint_*"):
-            shutil.rmtree(checkpoint, ignore_errors=True)
-
     def next_start(self) -> str:
         """Return the name of this start of the sweep, for Tune's state."""
         taken = [int(p.name) for p in self.tune_path.iterdir() if p.name.isdecimal()]
@@ -353,11 +326,6 @@ class RunFolder:
         self._joint_epochs.is_stale |= not self.epochs_path.exists()
 
 
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text)
-
-
 def _write_config(path: Path, config: TrialConfig) -> None:
     with atomic_path(path) as temporary:
         config.dump(temporary)
@@ -384,7 +352,10 @@ def _is_finite(value: Any) -> bool:
 
 def _content(path: Path) -> set[str]:
     """Return the names of files in the folder `path` that a sweep would clash with."""
-    return {entry.name for entry in path.iterdir()} - {LOCK} if path.is_dir() else set()
+    if not path.is_dir():
+        return set()
+    left_over = {file.name for file in leftovers(path, _SWEEP)}
+    return {entry.name for entry in path.iterdir()} - {LOCK} - left_over
 
 
 def _check_same(path: Path, description: Mapping[str, Any]) -> None:
@@ -400,6 +371,8 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
         if (path.parent / INPUTS).exists():
             held["settings"] = without_places(held["settings"], wanted["settings"])
     for key in IDENTITY:
+        if key == "budgets_bytes" and set(held.get(key, ())) <= set(wanted.get(key, ())):
+            continue  # budgets may be added
         for name, before, now in _differences(key, held.get(key), wanted.get(key)):
             raise ConfigError(
                 f"--resume: the sweep in {path.parent} has {name}={json.dumps(before)}, "

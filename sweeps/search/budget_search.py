@@ -7,7 +7,7 @@ Knows nothing of trainers, result files or placement; `BudgetSearch` is also a T
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -67,7 +67,7 @@ class BudgetSearch(StatelessSearcher):
 
     Args:
         space: what to draw from.
-        budgets_bytes: budgets, served in turn.
+        budgets_bytes: budgets, served in turn; one that was added later catches up first.
         num_trials: how many trials the whole sweep launches, finished ones included.
         sweep: prefix of the names of the studies.
         storage: where the studies are, see `journal.open_storage`.
@@ -128,8 +128,9 @@ class BudgetSearch(StatelessSearcher):
         for record in known:
             self._copy(record)
         launched = [r for r in own if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
-        self._num_launched = len(launched) + len(self._cut_off)
-        self._num_left = max(0, num_trials - self._num_launched)
+        self._num_launched = Counter(record.budget_bytes for record in launched)
+        self._num_launched.update(suggestion.budget_bytes for suggestion in self._cut_off)
+        self._num_left = max(0, num_trials - self._num_launched.total())
         self._is_grid = sampler == GRID
         listed = [*first, *(self._shuffled_grid(seed) if self._is_grid else ())]
         self._listed = {budget: deque(listed) for budget in budgets_bytes}
@@ -169,7 +170,7 @@ class BudgetSearch(StatelessSearcher):
                 continue
             suggestion = self._suggestion(trial, budget)
             self._open_trial(trial, suggestion.trial_id)
-            self._num_launched += 1
+            self._num_launched[budget] += 1
             self._num_left -= 1
             return suggestion
         return None
@@ -209,12 +210,9 @@ class BudgetSearch(StatelessSearcher):
             study.copy(record)
 
     def _next_budget(self) -> int:
-        """Return the budget whose turn it is; one of them must not be used up."""
-        turn = self._num_launched + len(self._used_up)
-        budget = self._budgets_bytes[turn % len(self._budgets_bytes)]
-        if budget in self._used_up:
-            return next(other for other in self._budgets_bytes if other not in self._used_up)
-        return budget
+        """Return the budget with the fewest trials so far, of those that are not used up."""
+        usable = (budget for budget in self._budgets_bytes if budget not in self._used_up)
+        return min(usable, key=lambda budget: self._num_launched[budget])
 
     def _propose(self, budget: int) -> optuna.Trial | None:
         """Return a trial that is new under `budget` and fits it; None if there is no more.

@@ -7,7 +7,7 @@ import pytest
 from patchtrain.record import TrialRecord, TrialStatus
 from sweeps.options import parser
 from sweeps.panda_budget import SWEEP
-from sweeps.plan import make_plan
+from sweeps.plan import make_plan, resumed
 from sweeps.progress import Progress, say_resumed, say_searched, say_start, trial_line
 from sweeps.results.records import unstarted_record
 
@@ -63,6 +63,59 @@ def test_only_launched_trials_are_counted(capsys):
     assert (progress.num_launched, progress.num_refused) == (2, 2)
 
 
+def test_a_trial_s_line_says_the_best_so_far_and_how_long_the_rest_may_take(capsys):
+    plan = plan_of("--num-trials", "5")
+    now = [100.0]
+    earlier = record_of(plan, metric=0.5)
+    progress = Progress(plan, [earlier], clock=lambda: now[0])
+    for number, (metric, status) in enumerate(
+        [
+            (0.25, TrialStatus.COMPLETED),
+            (float("nan"), TrialStatus.COMPLETED),
+            (0.75, TrialStatus.STOPPED_EARLY),
+            (0.625, TrialStatus.COMPLETED),
+        ]
+    ):
+        now[0] += 60.0
+        progress(record_of(plan, status, f"0001{number}", metric=metric))
+    ends = [line.split("peak")[1] for line in capsys.readouterr().out.splitlines()]
+    assert ends == [
+        " unknown; best so far 0.500 (00003); about 3 min left",
+        " unknown; best so far 0.500 (00003); about 2 min left",
+        " unknown; best so far 0.500 (00003); about 60 s left",
+        " unknown; best so far 0.625 (00013)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "num_trials", "said"),
+    [
+        ((), 18, "new budget 90MB: it learns from the earlier trials; 6 more are launched"),
+        (("--num-trials", "12"), 12, "add --num-trials 18 to launch as many under it"),
+        (("--num-trials", "15"), 15, "3 more are launched"),
+    ],
+)
+def test_a_budget_that_is_new_gets_as_many_trials_as_the_others(given, num_trials, said, capsys):
+    arguments = ("--resume", "--budgets", "20MB", "60MB", "90MB", *given)
+    options = parser(SWEEP).parse_args(["--out", "here", *arguments])
+    held = {"budgets_bytes": [20_000_000, 60_000_000], "num_trials": 12}
+    plan = resumed(make_plan(SWEEP, options), options, held)
+    assert plan.num_trials == num_trials
+    say_resumed(plan, 12, 0)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "resuming: 12 finished, 0 cut off"
+    assert said in second
+
+
+def test_a_resumed_sweep_launches_what_it_was_asked_for():
+    options = parser(SWEEP).parse_args(["--out", "here", "--resume"])
+    plan = make_plan(SWEEP, options)
+    assert plan.num_trials == 12
+    held = {"budgets_bytes": list(plan.budgets_bytes), "num_trials": 40}
+    assert resumed(plan, options, held).num_trials == 40
+    assert resumed(plan, options, {}) == plan
+
+
 def test_the_start_says_what_is_special(capsys):
     say_start(plan_of("--sampler", "gp", "--scheduler", "mo-asha", "--seeds", "3"))
     out = capsys.readouterr().out
@@ -78,5 +131,5 @@ def test_the_end_says_what_was_spared_and_that_the_space_is_used_up(capsys):
     assert spared == "not launched, as predicted not to fit: 1 configurations"
     assert "all configurations that fit 20MB were tried: 1 trials instead of 5" in used_up
     say_searched(plan, Progress(plan, []), [])
-    say_resumed(0, 0)
+    say_resumed(plan, 0, 0)
     assert capsys.readouterr().out == ""

@@ -187,10 +187,10 @@ def test_the_checkpoint_of_a_trial_that_runs_again_stays(recorder, folder):
         saved = folder.tune_path / "0000" / trial_id / "checkpoint_000000"
         saved.mkdir(parents=True)
         folder.add_config(trial_id, CONFIG)
-        folder.note_checkpoint(trial_id, str(saved))
+        folder.checkpoints.note(trial_id, str(saved))
     fail(recorder, "00000", DataError("/mnt/a.png: cannot be read"))
     fail(recorder, "00001", ValueError("bad"))
-    assert list(folder.checkpoints()) == ["00000"]
+    assert list(folder.checkpoints.found()) == ["00000"]
 
 
 def test_the_end_of_a_spent_worker_is_not_the_end_of_its_trial(recorder, search):

@@ -223,10 +223,10 @@ def test_checkpoints_are_noted_until_the_trial_is_over(folder):
     saved = folder.tune_path / "0000" / "00000" / "checkpoint_000000"
     saved.mkdir(parents=True)
     folder.add_config("00000", TrialConfig())
-    folder.note_checkpoint("00000", str(saved))
-    assert folder.checkpoints() == {"00000": str(saved)}
-    folder.drop_checkpoints("00000")
-    assert folder.checkpoints() == {}
+    folder.checkpoints.note("00000", str(saved))
+    assert folder.checkpoints.found() == {"00000": str(saved)}
+    folder.checkpoints.drop("00000")
+    assert folder.checkpoints.found() == {}
     assert not saved.exists()
 
 
@@ -235,7 +235,7 @@ def test_checkpoints_are_found_when_the_folder_was_moved(folder, tmp_path, capsy
         saved = folder.tune_path / "0000" / f"{number:05}" / "checkpoint_000000"
         saved.mkdir(parents=True)
         folder.add_config(f"{number:05}", TrialConfig())
-        folder.note_checkpoint(f"{number:05}", str(saved))
+        folder.checkpoints.note(f"{number:05}", str(saved))
     # as earlier versions noted it
     (folder.trial_path("00001") / "checkpoint.txt").write_text(
         str(folder.tune_path.absolute() / "0000" / "00001" / "checkpoint_000000")
@@ -244,7 +244,7 @@ def test_checkpoints_are_found_when_the_folder_was_moved(folder, tmp_path, capsy
     folder.close()
     moved = shutil.move(folder.path, tmp_path / "elsewhere" / "run")
     again = RunFolder(Path(moved))
-    assert again.checkpoints() == {
+    assert again.checkpoints.found() == {
         number: str(again.tune_path / "0000" / number / "checkpoint_000000")
         for number in ("00000", "00001")
     }
@@ -276,7 +276,7 @@ def test_only_the_newest_checkpoint_is_kept(folder):
     saved = [folder.tune_path / "0000" / "00000" / f"checkpoint_{n:06d}" for n in range(3)]
     for path in saved:
         path.mkdir(parents=True)
-    folder.note_checkpoint("00000", str(saved[2]))
+    folder.checkpoints.note("00000", str(saved[2]))
     assert [path.exists() for path in saved] == [False, False, True]
 
 
@@ -336,6 +336,18 @@ def test_the_same_sweep_may_be_resumed_whenever_it_was_started(folder):
 def test_another_sweep_is_refused_with_the_difference(folder, changed, named):
     with pytest.raises(ConfigError, match=named):
         folder.check(True, DESCRIPTION | changed)
+
+
+def test_a_budget_may_be_added_and_is_kept(tmp_path):
+    longer = DESCRIPTION | {"budgets_bytes": [500, 1000, 2000]}
+    for description in (DESCRIPTION, longer):
+        folder = RunFolder(tmp_path / "run")
+        folder.check((tmp_path / "run").exists(), description)
+        folder.open(description)
+        folder.close()
+    assert folder.description() == longer
+    with pytest.raises(ConfigError, match="budgets_bytes"):
+        folder.check(True, DESCRIPTION)
 
 
 def test_a_damaged_description_is_refused(folder):

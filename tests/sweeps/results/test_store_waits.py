@@ -40,7 +40,7 @@ def test_every_file_waits_for_a_folder_that_cannot_be_written(folder, file_syste
     writes = [
         partial(folder.add_config, "00000", TrialConfig()),
         partial(folder.add_epoch, epoch_of("00000", 1)),
-        partial(folder.note_checkpoint, "00000", str(folder.path / "checkpoint_000000")),
+        partial(folder.checkpoints.note, "00000", str(folder.path / "checkpoint_000000")),
         partial(folder.add_record, record_of("00000")),
         folder.close,
     ]

@@ -99,6 +99,22 @@ def test_more_trials_may_be_asked_for_on_resume(tmp_path):
     assert [r.trial_id for r in run_to_the_end(more)] == ["00004", "00005"]
 
 
+def test_a_budget_that_was_added_catches_up_and_knows_the_earlier_trials(tmp_path):
+    path, middle = tmp_path / "journal", (SMALL + LARGE) // 2
+    records = run_to_the_end(make_search(open_storage(path), num_trials=4))
+    more = make_search(
+        open_storage(path), budgets=(SMALL, middle, LARGE), num_trials=7, finished=records
+    )
+    completed = [r for r in records if r.status is TrialStatus.COMPLETED]
+    for record in completed:
+        if record.peak_allocated_bytes <= middle:
+            known = state_of(open_storage(path), middle, record.trial_id)
+            assert known.state is TrialState.COMPLETE
+    rest = run_to_the_end(more)
+    assert [record.budget_bytes for record in rest] == [middle, middle, SMALL]
+    assert len(set(tried_of(records + rest))) == 7
+
+
 def test_resume_does_not_roll_the_same_dice_again(tmp_path):
     first = make_search(open_storage(tmp_path / "journal"), num_trials=40)
     records = []
