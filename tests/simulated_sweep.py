@@ -39,7 +39,7 @@ from sweeps.search.searcher import StatelessSearcher
 from sweeps.stages import make_replicates, make_search
 from sweeps.testing import Predicted, needed_bytes
 
-NUM_EPOCHS = 2
+NUM_EPOCHS = 3
 BUDGETS = (24_000_000, 60_000_000)
 """In bytes; the made-up law refuses a part of the space under the smaller one."""
 

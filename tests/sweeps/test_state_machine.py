@@ -28,9 +28,12 @@ from simulated_sweep import BUDGETS, SimulatedSweep, Start, run_on, simulated
 from patchtrain.errors import ConfigError
 from sweeps.errors import Unfinished
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="pathlib keeps its own copies of os functions there"
-)
+pytestmark = [
+    pytest.mark.timeout(900),  # making a life that fails short takes minutes
+    pytest.mark.skipif(
+        sys.version_info < (3, 11), reason="pathlib keeps its own copies of os functions there"
+    ),
+]
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where a folder's files cost the least time; None: where temporary files are."""
