@@ -23,7 +23,7 @@ def save_checkpoint(
     folder: Path, weights: dict[str, Tensor], optimizer: dict[str, Any], state: dict[str, Any]
 ) -> None:
     """Write a checkpoint; an older one in `folder` stays readable until the new one is whole."""
-    temporary = folder.with_name(folder.name + ".new")
+    temporary = _newer(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file({name: value.contiguous() for name, value in weights.items()}, temporary / _WEIGHTS)
@@ -35,6 +35,13 @@ def save_checkpoint(
         folder.rename(older)
     temporary.rename(folder)
     shutil.rmtree(older, ignore_errors=True)
+
+
+def tidy_checkpoint(folder: Path) -> None:
+    """Remove what a kill left next to a whole checkpoint in `folder`."""
+    if (folder / _STATE).exists():
+        shutil.rmtree(_older(folder), ignore_errors=True)
+        shutil.rmtree(_newer(folder), ignore_errors=True)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -77,6 +84,10 @@ def _read(folder: Path, name: str, reader: Any) -> Any:
             raise DataError(f"{path}: {refused}") from None
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"{path}: damaged ({reason}); remove the folder and train again") from None
+
+
+def _newer(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".new")
 
 
 def _older(folder: Path) -> Path:

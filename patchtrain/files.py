@@ -29,7 +29,9 @@ def check_writable(folder: Path) -> None:
     if not nearest.is_dir():
         raise ConfigError(f"--out {folder}: {nearest} is a file; give another folder")
     try:
-        with tempfile.TemporaryDirectory(prefix=".patchtrain-", dir=nearest):
+        with tempfile.TemporaryDirectory(
+            prefix=f".probe.{os.getpid()}.", suffix=".tmp", dir=nearest
+        ):
             pass
     except OSError as error:
         raise ConfigError(
@@ -69,14 +71,15 @@ def _is_something_else(path: Path) -> bool:
 
 
 def leftovers(folder: Path, name: str) -> Iterator[Path]:
-    """Yield the temporary files that killed processes left of writing `name`, see `atomic_path`.
+    """Yield the temporary files that killed processes left of writing `name`, see `atomic_path`,
+    and of `check_writable`.
 
     Args:
         folder: is searched.
-        name: path of the file within `folder`; `*` stands for any folder in it.
+        name: path of the file within `folder`; `*` stands for any name.
     """
     parent, _, last = name.rpartition("/")
-    yield from folder.glob(f"{parent}/.{last}.*.tmp".lstrip("/"))
+    yield from folder.glob(f"{parent}/.{last}.[0-9]*.tmp".lstrip("/"))
 
 
 def remove_leftovers(folder: Path, *names: str) -> None:
@@ -84,7 +87,7 @@ def remove_leftovers(folder: Path, *names: str) -> None:
     for name in names:
         for leftover in leftovers(folder, name):
             with suppress(OSError):
-                leftover.unlink()
+                leftover.rmdir() if leftover.is_dir() else leftover.unlink()
 
 
 class atomic_path:

@@ -11,11 +11,22 @@ from pathlib import Path
 from typing import IO
 
 from patchtrain.errors import ConfigError
+from patchtrain.files import leftovers
 
 _log = logging.getLogger(__name__)
 
 LOCK = "lock"
 """Name of the lock's file in a folder."""
+
+
+def content_of(folder: Path) -> set[str]:
+    """Return the names of what lies in `folder`, but for a lock, and for what a process left that
+    was killed while it wrote the first file.
+    """
+    if not folder.is_dir():
+        return set()
+    left_over = {path.name for path in leftovers(folder, "*")}
+    return {path.name for path in folder.iterdir()} - {LOCK} - left_over
 
 
 class Owned:

@@ -2,7 +2,7 @@
 
 Everything that Python does to files below a folder goes through here: data written, files made,
 synced, cut, renamed and removed, folders made and removed. What a library writes by itself is not
-seen, so pyarrow's Parquet files are made in memory first.
+seen, so Parquet files and weights are made in memory first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import builtins
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
+import torch
 
 
 class Died(BaseException):
@@ -149,7 +153,7 @@ def failing_files(folder: Path, **how: Any) -> Iterator[FailingFiles]:
             _watch(patch, files, name, path_at=0)
         patch.setattr(os, "fsync", lambda file: files.change("fsync", file))  # takes its time
         _watch_pwrite(patch, files)
-        _watch_parquet(patch)
+        _watch_libraries(patch)
         yield files
 
 
@@ -200,15 +204,29 @@ def _watch_pwrite(patch: pytest.MonkeyPatch, files: FailingFiles) -> None:
     patch.setattr(os, "pwrite", pwrite)
 
 
-def _watch_parquet(patch: pytest.MonkeyPatch) -> None:
-    real = pq.write_table
+def _watch_libraries(patch: pytest.MonkeyPatch) -> None:
+    def through_memory(real: Callable[..., Any]) -> Callable[..., None]:
+        def write(what: Any, where: Any, **options: Any) -> None:
+            content = io.BytesIO()
+            real(what, content, **options)
+            Path(where).write_bytes(content.getvalue())
 
-    def write_table(table: Any, where: Any, **options: Any) -> None:
-        content = io.BytesIO()
-        real(table, content, **options)
-        Path(where).write_bytes(content.getvalue())
+        return write
 
-    patch.setattr(pq, "write_table", write_table)
+    def save_file(tensors: Any, where: Any) -> None:
+        Path(where).write_bytes(safetensors.torch.save(tensors))
+
+    patch.setattr(pq, "write_table", through_memory(pq.write_table))
+    patch.setattr(torch, "save", through_memory(torch.save))
+    patch.setattr("patchtrain.checkpoint.save_file", save_file)
+
+
+def one_of_each_kind(changes: Sequence[str]) -> list[int]:
+    """Return the number of one change of each kind and file, in the middle of those."""
+    of_kind: dict[str, list[int]] = defaultdict(list)
+    for number, change in enumerate(changes):
+        of_kind[re.sub(r"lock[0-9a-f-]+|[0-9]+", "", change)].append(number)
+    return [numbers[len(numbers) // 2] for numbers in of_kind.values()]
 
 
 def content_of(folder: Path) -> dict[str, bytes | str | None]:

@@ -106,7 +106,7 @@ def draw_timeline(info: TimelineInfo, title: str, path: Path) -> None:
     )
     axes.set_xticks([])
     axes.legend(loc="upper left", ncols=3, fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")
 
 
 def _draw_budget(axes: Axes, budget_bytes: int, unit_bytes: int, right: int, top: float) -> float:

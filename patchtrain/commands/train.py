@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from patchtrain.checkpoint import has_checkpoint
+from patchtrain.checkpoint import has_checkpoint, tidy_checkpoint
 from patchtrain.commands.memory_figure import draw_timeline, timeline_info
 from patchtrain.commands.progress import TrialProgress, metrics_text
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
 from patchtrain.errors import ConfigError, DataError, not_given
 from patchtrain.estimation.predict import check_budget
-from patchtrain.files import atomic_path, check_writable
-from patchtrain.owned import LOCK, Owned
+from patchtrain.files import atomic_path, check_writable, remove_leftovers
+from patchtrain.owned import LOCK, Owned, content_of
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
@@ -61,7 +61,7 @@ def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = Fa
     check_budget(config)
     _check_out(out, resume)
     with ExitStack() as held:
-        if resume and _content(out):
+        if resume and content_of(out):
             held.enter_context(Owned(out, LOCK, "a trial"))
             _check_unchanged(config, out)
             finished = _finished_record(out)
@@ -72,7 +72,7 @@ def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = Fa
         held.callback(trainer.close)
         if resume and has_checkpoint(out / "checkpoint"):
             trainer.load(out / "checkpoint")
-        return _run(trainer, out, say, held, is_new=not _content(out))
+        return _run(trainer, out, say, held, is_new=not content_of(out))
 
 
 Say = Callable[[str], None]
@@ -108,6 +108,7 @@ def _run(trainer: Trainer, out: Path, say: Say, held: ExitStack, *, is_new: bool
             raise
         except Exception as caught:  # whatever ends a trial is recorded as its result
             error = caught
+    tidy_checkpoint(out / "checkpoint")
     record = trainer.record(error)
     write_json(out / "record.json", record)
     _draw_memory(trainer, out)
@@ -146,7 +147,8 @@ def _draw_memory(trainer: Trainer, out: Path) -> None:
     if trainer.timeline and not path.exists():
         config = trainer.config
         title = f"{config.method} {config.backbone}, image {config.image_size} px"
-        draw_timeline(timeline_info(trainer.timeline, config.budget), title, path)
+        with atomic_path(path) as temporary:
+            draw_timeline(timeline_info(trainer.timeline, config.budget), title, temporary)
 
 
 def _check_out(out: Path, resume: bool) -> None:
@@ -156,16 +158,11 @@ def _check_out(out: Path, resume: bool) -> None:
         ConfigError: names the folder and the remedy.
     """
     check_writable(out)
-    if _content(out) and not resume:
+    if content_of(out) and not resume:
         raise ConfigError(
             f"--out {out} is not empty; give another folder, or continue the trial in it "
             "(--resume, in Python resume=True)"
         )
-
-
-def _content(out: Path) -> set[str]:
-    """Return the names of the files in `out`, but for the lock's."""
-    return {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
 
 
 def _finished_record(out: Path) -> TrialRecord | None:
@@ -200,6 +197,8 @@ def _check_unchanged(config: TrialConfig, out: Path) -> None:
 
 
 def _start_out(trainer: Trainer, out: Path) -> None:
+    remove_leftovers(out, "*")
+    tidy_checkpoint(out / "checkpoint")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with atomic_path(out / "config.yaml") as temporary:

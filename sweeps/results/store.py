@@ -26,8 +26,8 @@ from typing import Any
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError, not_given
 from patchtrain.faults import ENVIRONMENT
-from patchtrain.files import atomic_path, check_writable, leftovers, remove_leftovers
-from patchtrain.owned import LOCK, Owned
+from patchtrain.files import atomic_path, check_writable, remove_leftovers
+from patchtrain.owned import LOCK, Owned, content_of
 from patchtrain.record import (
     EpochRecord,
     TrialRecord,
@@ -52,8 +52,12 @@ _LATEST = ("budgets_bytes", "num_trials", "num_seeds", "sampler", "scheduler", "
 
 _SWEEP = "sweep.json"
 _TRIALS, _EPOCHS, _GPUS = "trials.parquet", "epochs.parquet", "gpus.json"
-_OWN_FILES = (_SWEEP, _TRIALS, _EPOCHS, _GPUS, INPUTS)
-_FILES_OF_A_TRIAL = ("config.yaml", "record.json", "epochs.parquet", NOTE)
+_OF_A_TRIAL = ("config.yaml", "record.json", "epochs.parquet", NOTE)
+_WRITTEN = (
+    *(_SWEEP, _TRIALS, _EPOCHS, _GPUS, INPUTS, "probe"),
+    *(f"trials/*/{name}" for name in _OF_A_TRIAL),
+)
+"""What the driver alone writes, as `remove_leftovers` takes it."""
 
 
 class RunFolder:
@@ -140,7 +144,7 @@ class RunFolder:
         """
         patience_s()  # report a mistake in it now, not when the disk is full
         check_writable(self.path)
-        held = _content(self.path)
+        held = content_of(self.path)
         if not resume:
             if held:
                 raise ConfigError(
@@ -201,7 +205,7 @@ class RunFolder:
 
     def _remove_leftovers(self) -> None:
         """Remove what an earlier process was writing, or about to remove, when it was killed."""
-        remove_leftovers(self.path, *_OWN_FILES, *(f"trials/*/{name}" for name in _FILES_OF_A_TRIAL))
+        remove_leftovers(self.path, *_WRITTEN)
         again = {key for key, row in self._trials.items() if row.get("failed_by") == ENVIRONMENT}
         self.checkpoints.drop_leftovers(self._trials.keys() - again)
 
@@ -348,14 +352,6 @@ def _finite(record: TrialRecord) -> TrialRecord:
 
 def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _content(path: Path) -> set[str]:
-    """Return the names of files in the folder `path` that a sweep would clash with."""
-    if not path.is_dir():
-        return set()
-    left_over = {file.name for file in leftovers(path, _SWEEP)}
-    return {entry.name for entry in path.iterdir()} - {LOCK} - left_over
 
 
 def _check_same(path: Path, description: Mapping[str, Any]) -> None:

@@ -4,14 +4,12 @@ Whatever the point, the next start goes on: no finished row is lost, no trial th
 again, every file can be read, and at the end nothing is left lying about.
 """
 
-import re
 import sys
-from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from failing_files import DIES, WAYS, Died, content_of
+from failing_files import DIES, WAYS, Died, content_of, one_of_each_kind
 from simulated_sweep import SimulatedSweep, run_on, simulated
 
 from patchtrain.errors import ConfigError
@@ -43,14 +41,6 @@ def stop_and_go_on(run_dir, way, number):
     sweep.check()
     run_on(sweep)
     sweep.check_end()
-
-
-def one_of_each_kind(changes):
-    """Return the number of one change of each kind of file, in the middle of those."""
-    of_kind = defaultdict(list)
-    for number, change in enumerate(changes):
-        of_kind[re.sub(r"lock[0-9a-f-]+|[0-9]+", "", change)].append(number)
-    return [numbers[len(numbers) // 2] for numbers in of_kind.values()]
 
 
 @pytest.mark.parametrize("way", WAYS)
