@@ -559,6 +559,9 @@ class TrialConfig:
             values = {**earlier_settings(), **values}
         return cls.from_mapping({**values, **parse_overrides(overrides), **(changes or {})})
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrialConfig:
+        return self  # it cannot change, and a sweep would hold three copies for each trial
+
     def with_absolute_paths(self) -> TrialConfig:
         """Return the configuration with absolute paths, which mean the same in every folder."""
         paths: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from patchtrain.record import TrialRecord
 from sweeps.placement.placement import Placement
 from sweeps.placement.watch import PATIENCE_S, PATIENCE_TO_GROW_S, NodeWatch
 from sweeps.plan import Plan
+from sweeps.results.forget import Forget
 from sweeps.results.recorder import MAX_WORKER_DEATHS, Recorder
 from sweeps.results.store import RunFolder
 from sweeps.search.searcher import StatelessSearcher
@@ -41,6 +42,8 @@ class Course:
     """Most trials at the same time; None: as many as the cluster has room for."""
     cluster_may_grow: bool = False
     """Whether the cluster may start nodes for trials without room."""
+    trainable: type[tune.Trainable] = BudgetTrainable
+    """What runs a trial."""
 
     def run(self, search: StatelessSearcher, scheduler: TrialScheduler | None) -> None:
         """Run the trials of `search` to their ends."""
@@ -72,6 +75,7 @@ class Course:
                     recorder,
                     watch,
                     *tracker_callbacks(self.plan.tracker, sweep=self.plan.sweep, out=self.plan.out),
+                    Forget(),
                 ],
                 # `num_to_keep` would make Tune write its state with every checkpoint; `folder`
                 # removes the older ones
@@ -93,6 +97,6 @@ class Course:
     def _trainable(self) -> Any:
         places = self.places  # Tune pickles the function, and `self.folder` cannot be pickled
         return tune.with_resources(
-            BudgetTrainable,
+            self.trainable,
             lambda trial: tune.PlacementGroupFactory([places.resources(trial["config"].budget)]),
         )

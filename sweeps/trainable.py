@@ -23,7 +23,7 @@ from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from patchtrain.record import TrialRecord, TrialStatus
 from patchtrain.trainer import Trainer
-from sweeps.results.keys import CHECKPOINT, EPOCH, RECORD
+from sweeps.results.keys import CHECKPOINT, EPOCH, RECORD, OpaqueRow
 from sweeps.results.patience import patience_s, patiently
 from sweeps.results.records import unstarted_record
 
@@ -151,8 +151,8 @@ class BudgetTrainable(tune.Trainable):
         self, record: TrialRecord, epoch: dict[str, Any] | None, *, done: bool
     ) -> dict[str, Any]:
         return {
-            RECORD: dataclasses.replace(record, group=self._group).to_row(),
-            EPOCH: epoch,
+            RECORD: OpaqueRow(dataclasses.replace(record, group=self._group).to_row()),
+            EPOCH: None if epoch is None else OpaqueRow(epoch),
             "metric": record.metric,
             "peak_allocated_bytes": record.peak_allocated_bytes,
             "training_iteration": record.epochs_done,

@@ -112,8 +112,8 @@ class FailingFiles:
         if hasattr(path, "fileno"):
             path = path.fileno()
         if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}")
-        absolute = Path(os.path.abspath(os.fspath(path)))
+            path = Path(f"/proc/self/fd/{path}").readlink()
+        absolute = Path(path).absolute()
         if not absolute.is_relative_to(self.folder):
             return None
         return str(absolute.relative_to(self.folder))
@@ -186,7 +186,7 @@ def _watch(patch: pytest.MonkeyPatch, files: FailingFiles, name: str, path_at: i
     def watched(*arguments: Any, **options: Any) -> Any:
         path = arguments[path_at]
         if options.get("dir_fd") is not None:
-            path = Path(os.readlink(f"/proc/self/fd/{options['dir_fd']}")) / path
+            path = Path(f"/proc/self/fd/{options['dir_fd']}").readlink() / path
         files.change(name, path)
         return real(*arguments, **options)
 

@@ -279,9 +279,7 @@ class Start:
             DataError(f"{trial.trial_id}.png: may not be read"),
             group=trial.config["group"],
         )
-        failed = dataclasses.replace(
-            failed, failed_by=ENVIRONMENT, epochs_done=trial.epochs_done
-        )
+        failed = dataclasses.replace(failed, failed_by=ENVIRONMENT, epochs_done=trial.epochs_done)
         self._report(trial, failed, None)
 
     def stop_early(self, trial: Trial) -> None:

@@ -14,7 +14,6 @@ from optuna.storages.journal import JournalFileBackend
 
 from sweeps.results.patience import patiently
 
-
 _LOCK = ".lock"
 """What Optuna adds to the journal's name for its lock."""
 

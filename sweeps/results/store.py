@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -270,7 +271,7 @@ class RunFolder:
         for record in map(_finite, records):
             path = self.trial_path(record.trial_id) / "record.json"
             self._write(partial(write_json, path, record))
-            self._trials[record.trial_id] = record.to_row()
+            self._trials[record.trial_id] = _compact(record.to_row())
             self._joint_trials.note(record.trial_id)
         self._write_joint_files()
 
@@ -278,7 +279,7 @@ class RunFolder:
         """Write the row of an epoch, replacing an earlier one."""
         trial_id = row["trial_id"]
         epochs = self._epochs.setdefault(trial_id, {})
-        epochs[row["epoch"]] = dict(row)
+        epochs[row["epoch"]] = _compact(dict(row))
         path = self.trial_path(trial_id) / "epochs.parquet"
         rows = [epochs[epoch] for epoch in sorted(epochs)]
         self._write(partial(write_rows, path, EpochRecord, rows))
@@ -337,6 +338,11 @@ def _write_config(path: Path, config: TrialConfig) -> None:
 
 def _read_record(path: Path) -> list[Row]:
     return [read_json(path).to_row()]
+
+
+def _compact(row: Row) -> Row:
+    """Return `row` with one copy of each text that many trials share, such as versions."""
+    return {key: sys.intern(v) if isinstance(v, str) else v for key, v in row.items()}
 
 
 def _finite(record: TrialRecord) -> TrialRecord:

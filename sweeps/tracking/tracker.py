@@ -155,6 +155,7 @@ class Tracker(Callback):
         view = self._view(trial)
         view.status = status(trial, died=died).value
         logger.log_trial_end(view, failed=view.status == TrialStatus.FAILED.value)
+        del self._views[trial]
 
 
 def settings(trial: Trial) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from failing_files import DIES, WAYS, Died
+from failing_files import WAYS, Died
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from simulated_sweep import BUDGETS, SimulatedSweep, Start, run_on, simulated
+from simulated_sweep import SimulatedSweep, Start, run_on, simulated
 
 from patchtrain.errors import ConfigError
 from sweeps.errors import Unfinished
