@@ -22,7 +22,19 @@ class TensorBoard(TBXLoggerCallback):
         """Write the row of the table, which Ray leaves out if nothing was measured."""
         if not self._trial_result.get(trial):
             self.log_trial_result(0, trial, {"epochs_done": 0, TRAINING_ITERATION: 0})
+        files = self._trial_writer[trial].file_writer
         super().log_trial_end(trial, failed)
+        files.event_writer = _CLOSED  # tensorboardX keeps `files` until the process ends
+
+
+class _Closed:
+    """Stands for a writer that is closed already."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+_CLOSED = _Closed()
 
 
 def make_logger(sweep: str, out: Path) -> TensorBoard:
