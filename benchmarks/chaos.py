@@ -169,7 +169,7 @@ def _kill(sweep: subprocess.Popen[bytes], target: str) -> None:
         sweep.kill()
         return
     raylets = _children(sweep.pid, "raylet")
-    workers = [pid for raylet in raylets for pid in _children(raylet, "ray::BudgetTrainable")]
+    workers = [pid for raylet in raylets for pid in _children(raylet, "Trainable")]
     for pid in raylets + workers if target == "raylet" else workers[:1]:
         try:
             os.kill(pid, signal.SIGKILL)
