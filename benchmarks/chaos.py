@@ -83,23 +83,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     ours.add_argument("--seed", type=int, default=0)
     ours.add_argument("--out", type=Path, default=RESULTS, metavar="DIR")
     options = ours.parse_args(argv)
-    if options.what == "kills":
-        report = _kills(options.lives, options.seed)
-    else:
-        report = _memory(options.trials)
     path = options.out / f"chaos_{options.what}.md"
-    path.write_text(report)
-    print(report)
+    if options.what == "kills":
+        _kill_all(options.lives, options.seed, path)
+    else:
+        path.write_text(_memory(options.trials))
+    print(path.read_text())
 
 
-def _kills(num_lives: int, seed: int) -> str:
+def _kill_all(num_lives: int, seed: int, path: Path) -> None:
     dice = random.Random(seed)
-    lives = []
+    lives: list[Life] = []
     for number in range(num_lives):
         with tempfile.TemporaryDirectory(prefix="patchtrain-chaos-") as folder:
             target = TARGETS[number % len(TARGETS)]
             lives.append(_live(Path(folder) / "run", target, dice.uniform(0.0, 25.0)))
         print(number, lives[-1], flush=True)
+        path.write_text(_report(lives, seed))
+
+
+def _report(lives: Sequence[Life], seed: int) -> str:
+    num_lives = len(lives)
     lines = [
         "# Sweeps whose processes are killed",
         "",
