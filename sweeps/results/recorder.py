@@ -120,12 +120,16 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Write the row of a trial that a scheduler stopped."""
+        if trial.config["trial_id"] in self._ended:  # then Tune's trial may be empty, see `Forget`
+            return
         self._end(trial, TrialRecord.from_row(trial.last_result[RECORD]))
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Write the row of a trial whose worker died."""
+        if trial.config["trial_id"] in self._ended:
+            return
         error = trial.get_pickled_error() or WorkerDied(_told_by_ray(trial))
         row = trial.last_result.get(RECORD) if trial.last_result else None
         failed = unstarted_record(
