@@ -160,7 +160,7 @@ def resumed(plan: Plan, options: argparse.Namespace, held: Mapping[str, Any]) ->
     num_trials = plan.num_trials
     if options.num_trials is None:
         num_trials = held.get("num_trials", num_trials)
-        num_trials += len(added) * round(num_trials / len(before))
+        num_trials += len(added) * max(1, round(num_trials / len(before)))
     return dataclasses.replace(plan, num_trials=num_trials, added_budgets_bytes=added)
 
 
