@@ -60,8 +60,9 @@ def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = Fa
     say = _say_nothing if quiet else print
     check_budget(config)
     _check_out(out, resume)
+    is_new = not (resume and content_of(out))
     with ExitStack() as held:
-        if resume and content_of(out):
+        if not is_new:
             held.enter_context(Owned(out, LOCK, "a trial"))
             _check_unchanged(config, out)
             finished = _finished_record(out)
@@ -72,7 +73,7 @@ def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = Fa
         held.callback(trainer.close)
         if resume and has_checkpoint(out / "checkpoint"):
             trainer.load(out / "checkpoint")
-        return _run(trainer, out, say, held, is_new=not content_of(out))
+        return _run(trainer, out, say, held, is_new=is_new)
 
 
 Say = Callable[[str], None]

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 import yaml
 
 from patchtrain.cli import main
+from patchtrain.commands.train import train
 from patchtrain.errors import ConfigError
 from patchtrain.owned import LOCK, Owned
+from patchtrain.trainer import Trainer
 
 _HOLD = """
 import sys, time
@@ -87,6 +90,23 @@ def test_of_two_starts_at_once_one_trains_and_one_is_refused(trial, tmp_path):
     assert "is in use by a trial" in refused or "is not empty" in refused
     assert json.loads((out / "record.json").read_text())["epochs_done"] == 2
     assert LOCK not in {path.name for path in out.iterdir()}
+
+
+def test_a_start_that_was_overtaken_while_it_made_ready_is_refused(trial, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def slow(*arguments, **options):
+        made = Trainer(*arguments, **options)
+        out.mkdir()
+        (out / "config.yaml").write_text("of the other start")
+        return made
+
+    monkeypatch.setattr("patchtrain.commands.train.Trainer", slow)
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="is not empty"):
+            train(trial, [], out, resume=resume)
+        assert (out / "config.yaml").read_text() == "of the other start"
+        shutil.rmtree(out)
 
 
 def test_a_trial_that_runs_cannot_be_resumed_beside_it(trial, tmp_path, capsys):
