@@ -139,7 +139,7 @@ def test_a_budget_that_some_of_the_networks_fit_is_accepted():
             ["--set", "fusion=add"],
             'space.fusion.attributes={"choices": ["add", "concat"]}, this command null',
         ),
-        (["--budgets", "4GB"], ["--budgets", "4GB", "8GB"], "budgets_bytes=[4000000000], this"),
+        (["--budgets", "4GB", "8GB"], ["--budgets", "4GB"], "budgets_bytes=[4000000000, 80"),
         (["--epochs", "2"], ["--epochs", "4"], "settings.epochs=2, this command 4"),
     ],
 )
