@@ -21,9 +21,9 @@ from patchtrain.step.batch import HostBatch
 
 
 def training_batches(
-    config: TrialConfig, examples: Sequence[Example], epoch: int
+    config: TrialConfig, examples: Sequence[Example], epoch: int, *, skip: int = 0
 ) -> DataLoader[Any]:
-    """Return all `examples` once, shuffled and augmented.
+    """Return all `examples` once, shuffled and augmented, but for the first `skip` batches.
 
     Args:
         epoch: 0 for the first; the order and the augmentation depend on it and on `config.seed`.
@@ -32,7 +32,7 @@ def training_batches(
     augmentation = None
     if config.augmentations:
         augmentation = Augmentation(config.augmentations, config.seed, epoch)
-    return _load(config, examples, order, augmentation)
+    return _load(config, examples, order[skip * config.batch_size :], augmentation)
 
 
 def batches_in_order(config: TrialConfig, examples: Sequence[Example]) -> DataLoader[Any]:

@@ -1,4 +1,5 @@
-"""A trial's state on disk: `model.safetensors`, `optimizer.pt` and `state.json` in one folder.
+"""A trial's state on disk: `model.safetensors`, `optimizer.pt` and `state.json` in one folder;
+between two batches of an epoch `epoch.pt` as well.
 
 Does not know what the state means.
 """
@@ -17,17 +18,28 @@ from torch import Tensor
 from patchtrain.errors import DataError, not_given
 
 _WEIGHTS, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.pt", "state.json"
+_EPOCH = "epoch.pt"
 
 
 def save_checkpoint(
-    folder: Path, weights: dict[str, Tensor], optimizer: dict[str, Any], state: dict[str, Any]
+    folder: Path,
+    weights: dict[str, Tensor],
+    optimizer: dict[str, Any],
+    state: dict[str, Any],
+    epoch: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint; an older one in `folder` stays readable until the new one is whole."""
+    """Write a checkpoint; an older one in `folder` stays readable until the new one is whole.
+
+    Args:
+        epoch: tensors of an epoch that has begun; None between two epochs.
+    """
     temporary = _newer(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file({name: value.contiguous() for name, value in weights.items()}, temporary / _WEIGHTS)
     torch.save(optimizer, temporary / _OPTIMIZER)
+    if epoch is not None:
+        torch.save(epoch, temporary / _EPOCH)
     (temporary / _STATE).write_text(json.dumps(state, indent=2) + "\n")
     older = _older(folder)
     if folder.exists():  # otherwise `older` may be the only whole one
@@ -60,14 +72,21 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 def load_optimizer(folder: Path) -> dict[str, Any]:
     """Return the optimizer's state, on the host. Raises as `load_weights`."""
-    return _read(
-        folder, _OPTIMIZER, lambda path: torch.load(path, map_location="cpu", weights_only=True)
-    )
+    return _read(folder, _OPTIMIZER, _load)
+
+
+def load_epoch(folder: Path) -> dict[str, Any]:
+    """Return the tensors of an epoch that has begun, on the host. Raises as `load_weights`."""
+    return _read(folder, _EPOCH, _load)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """Return the rest of the state. Raises as `load_weights`."""
     return _read(folder, _STATE, lambda path: dict(json.loads(path.read_text())))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _read(folder: Path, name: str, reader: Any) -> Any:

@@ -151,7 +151,14 @@ class Engine:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "steps_done": self.steps_done,
+            "accumulated": self._accumulated,
+            "gradients": self._gradients() if self._accumulated else {},
         }
+
+    def _gradients(self) -> dict[str, torch.Tensor]:
+        """Return the gradients, summed up so far, by the names of their parameters."""
+        named = self.network.named_parameters()
+        return {name: value.grad for name, value in named if value.grad is not None}
 
     def load_state(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
         """Continue from the network's `weights` and what `state` returned, both on the host."""
@@ -163,6 +170,11 @@ class Engine:
             self._guard.adopt(tensors, OPTIMIZER)
         self._scaler.load_state_dict(state["scaler"])
         self.steps_done = state["steps_done"]
+        self._accumulated = state.get("accumulated", 0)
+        parameters = dict(self.network.named_parameters())
+        with self._guard.allocating(GRADIENTS):
+            for name, gradient in state.get("gradients", {}).items():
+                parameters[name].grad = torch.empty_like(parameters[name]).copy_(gradient)
 
     def _watch(self, generator: torch.Generator) -> None:
         assert not self._accumulated, "gradients of an earlier batch would be lost"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,21 @@ class Progress:
     peak_bytes: int
 
 
+@dataclass(frozen=True)
+class EpochPart:
+    """The training of an epoch so far, between two batches."""
+
+    batches_done: int = 0
+    images_done: int = 0
+    total_loss: float = 0.0
+    """Over these images."""
+    train_time_s: float = 0.0
+    generator: torch.Tensor | None = None
+    """State of what draws patches and dropout; None before the first batch."""
+
+
 OnBatch = Callable[[Progress], None]
+"""May raise `Stopped`: the epoch can go on from there, see `EpochRunner.part`."""
 
 OnOutputs = Callable[[Sequence[Example], HostBatch, np.ndarray, Sequence[Any]], None]
 """Takes some examples, their images, their outputs (see `Engine.predict`) and what the task's
@@ -54,6 +68,10 @@ class EpochRunner:
     Args:
         guard: already entered.
         epoch: 0 for the first, which records the memory timeline.
+        part: what of the epoch was trained before, on an engine in the state of that time.
+
+    Attributes:
+        part: what is trained now; true whenever `Stopped` is raised.
     """
 
     def __init__(
@@ -64,7 +82,9 @@ class EpochRunner:
         *,
         epoch: int,
         on_batch: OnBatch | None = None,
+        part: EpochPart | None = None,
     ) -> None:
+        self.part = part or EpochPart()
         self._config = config
         self._engine = engine
         self._guard = guard
@@ -72,23 +92,36 @@ class EpochRunner:
         self._on_batch = on_batch
 
     def train(self, examples: Sequence[Example]) -> float:
-        """Train on all `examples` once and return their mean loss."""
-        seed = seed_from(self._config.seed, self._epoch, 1)
-        generator = torch.Generator().manual_seed(seed)
-        batches = training_batches(self._config, examples, self._epoch)
-        num_batches = len(batches)
+        """Train on the rest of all `examples` and return the mean loss of all."""
+        before = self.part
+        generator = torch.Generator()
+        if before.generator is None:
+            generator.manual_seed(seed_from(self._config.seed, self._epoch, 1))
+        else:
+            generator.set_state(before.generator)
+        batches = training_batches(self._config, examples, self._epoch, skip=before.batches_done)
+        num_batches = before.batches_done + len(batches)
         started = time.perf_counter()
-        total, images_done = 0.0, 0
-        for number, batch in enumerate(fetched(batches, self._guard), 1):
+        for number, batch in enumerate(fetched(batches, self._guard), before.batches_done + 1):
             with self._recording(number <= _RECORDED_BATCHES):
                 loss = self._engine.train_batch(batch, generator, watched=number == 1)
-            total += loss * len(batch)
-            images_done += len(batch)
-            speed = images_done / (time.perf_counter() - started)
-            self._report(number, num_batches, speed, loss=total / images_done)
+            took_s = time.perf_counter() - started
+            self.part = EpochPart(
+                batches_done=number,
+                images_done=self.part.images_done + len(batch),
+                total_loss=self.part.total_loss + loss * len(batch),
+                train_time_s=before.train_time_s + took_s,
+                generator=generator.get_state(),
+            )
+            speed = (self.part.images_done - before.images_done) / took_s
+            self._report(
+                number, num_batches, speed, loss=self.part.total_loss / self.part.images_done
+            )
             interrupt.check()
         self._engine.finish_epoch()
-        return total / images_done
+        took_s = time.perf_counter() - started
+        self.part = replace(self.part, train_time_s=before.train_time_s + took_s)
+        return self.part.total_loss / self.part.images_done
 
     def score(self, examples: Sequence[Example], on_outputs: OnOutputs | None = None) -> list[Any]:
         """Return what the metrics need for each of the `examples`."""

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from patchtrain import catalog
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import Example, ImageData, load_dataset
 from patchtrain.device import resolve_device
@@ -23,21 +21,24 @@ from patchtrain.epoch import EpochRunner, OnBatch, OnOutputs, seed_from
 from patchtrain.errors import ConfigError
 from patchtrain.estimation.advice import check_fits
 from patchtrain.estimation.peak import Estimate
-from patchtrain.estimation.predict import estimate
 from patchtrain.faults import failed_by
-from patchtrain.interrupt import deferred
+from patchtrain.interrupt import Stopped, deferred
 from patchtrain.memory.budget import MemoryGuard, Peak
 from patchtrain.memory.exceeded import BudgetExceeded
-from patchtrain.memory.facts import GpuFacts
 from patchtrain.memory.guards import guard_for
 from patchtrain.memory.meter import TimelinePoint
-from patchtrain.memory.precision import check_precision
-from patchtrain.methods import Method
 from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
 from patchtrain.recording import device_name, new_record, versions_json
 from patchtrain.step.encoder import chunk_size
-from patchtrain.tasks import build_task, check_network, mixes_inputs
-from patchtrain.trial_state import TrialState, load_trained_weights, load_trial, save_trial
+from patchtrain.tasks import build_task, mixes_inputs
+from patchtrain.trial_checks import as_run, check, check_last_batch, estimate_trial
+from patchtrain.trial_state import (
+    Begun,
+    TrialState,
+    load_trained_weights,
+    load_trial,
+    save_trial,
+)
 
 
 class _Epoch(NamedTuple):
@@ -47,33 +48,6 @@ class _Epoch(NamedTuple):
     metrics: Mapping[str, float | None]
     train_time_s: float
     validation_time_s: float
-
-
-def check(config: TrialConfig) -> None:
-    """Find the mistakes in `config` that show without data and without taking memory.
-
-    Raises:
-        ConfigError: an unknown name, a device that is not there or does not have the precision,
-            networks that cannot take such patches.
-    """
-    check_precision(config.precision, resolve_device(config.device))
-    catalog.implementation("method", config.method, Method)
-    check_network(config)
-
-
-def estimate_trial(
-    config: TrialConfig, num_train: int, num_val: int, facts: GpuFacts | None = None
-) -> Estimate:
-    """Return the estimate for a trial of `config` with this many training and validation images.
-
-    Args:
-        facts: what is known of the GPU; None: as in `estimate`.
-
-    Raises:
-        ConfigError: its networks cannot be built or trained.
-    """
-    num_validated = min(config.batch_size, num_val) or None
-    return estimate(_as_run(config, num_train), num_validated, facts)
 
 
 class Trainer:
@@ -105,7 +79,7 @@ class Trainer:
         self.data = load_dataset(config) if data is None else data
         last_batch = len(self.data.train) % config.batch_size
         if last_batch:
-            _check_last_batch(config, last_batch, len(self.data.train))
+            check_last_batch(config, last_batch, len(self.data.train))
         self.timeline: Sequence[TimelinePoint] = ()
         self._guard: MemoryGuard | None = None
         self._engine: Engine | None = None
@@ -115,6 +89,11 @@ class Trainer:
     def epochs_done(self) -> int:
         """Epochs that are finished, those before a resumption included."""
         return self._state.epochs_done
+
+    @property
+    def batches_done(self) -> int:
+        """Batches that are trained of the epoch after these, if it was stopped within."""
+        return self._state.begun.part.batches_done if self._state.begun else 0
 
     @property
     def finished(self) -> bool:
@@ -148,7 +127,7 @@ class Trainer:
         """The network and its optimizer, built within the budget at the first call."""
         if self._engine is None:
             chosen = self.config.patch_microbatch == "auto"
-            config = self.estimate.config if chosen else _as_run(self.config, len(self.data.train))
+            config = self.estimate.config if chosen else as_run(self.config, len(self.data.train))
             with deferred(), self._ready_guard() as guard:
                 self._engine = Engine(
                     config,
@@ -163,23 +142,37 @@ class Trainer:
         """Train on every training image once, validate, and return the epoch's record.
 
         Raises:
+            Stopped: a signal arrived, or `on_batch` raised it. The next call goes on from there,
+                and so does a trainer that loads what `save` writes now.
             BudgetExceeded: more memory than the budget, in training or validation.
             LossNotFinite: the loss is infinite or not a number.
             DataError: an image became unreadable.
         """
         engine, guard = self._engine_and_guard()
-        state = self._state
+        state, begun = self._state, self._state.begun
+        runner = EpochRunner(
+            self.config,
+            engine,
+            guard,
+            epoch=self.epochs_done,
+            on_batch=on_batch,
+            part=begun.part if begun else None,
+        )
         torch.manual_seed(seed_from(self.config.seed, state.epochs_done))
         try:
             with deferred(), guard:
                 if state.epochs_done:
                     guard.start_peak()
-                done = self._train_and_validate(engine, guard, on_batch)
+                done = self._train_and_validate(runner, engine, guard)
+        except Stopped:
+            state.begun = Begun(runner.part, self._peak_of_epoch(guard), engine.influence)
+            raise
         finally:
-            peak = guard.peak()
+            peak = self._peak_of_epoch(guard)
             state.peak = peak.merged(state.peak)
             if not state.epochs_done:
-                self.timeline = guard.timeline
+                self.timeline = guard.timeline or self.timeline
+        state.begun = None
         guard.stop_attribution()
         state.epochs_done += 1
         state.metrics = done.metrics
@@ -219,6 +212,8 @@ class Trainer:
         with deferred(), guard:
             engine.load_state(saved.weights, saved.engine)
         self._state = saved.state
+        if saved.state.begun is not None:
+            engine.influence = saved.state.begun.influence
 
     def load_weights(self, folder: Path) -> None:
         """Take the network's weights from the checkpoint in `folder`, to predict only.
@@ -286,18 +281,21 @@ class Trainer:
     def _engine_and_guard(self) -> tuple[Engine, MemoryGuard]:
         return self.engine, self._ready_guard()
 
+    def _peak_of_epoch(self, guard: MemoryGuard) -> Peak:
+        begun = self._state.begun
+        return guard.peak().merged(begun.peak if begun else None)
+
     def _train_and_validate(
-        self, engine: Engine, guard: MemoryGuard, on_batch: OnBatch | None
+        self, runner: EpochRunner, engine: Engine, guard: MemoryGuard
     ) -> _Epoch:
-        runner = EpochRunner(self.config, engine, guard, epoch=self.epochs_done, on_batch=on_batch)
-        started = time.perf_counter()
         train_loss = runner.train(self.data.train)
         trained = time.perf_counter()
         with guard.recording(False):
             scores = runner.score(self.data.val)
         with guard.on_host():
             metrics = engine.task.metrics(scores)
-        return _Epoch(train_loss, metrics, trained - started, time.perf_counter() - trained)
+        validation_time_s = time.perf_counter() - trained
+        return _Epoch(train_loss, metrics, runner.part.train_time_s, validation_time_s)
 
     def _epoch_record(self, engine: Engine, done: _Epoch, peak: Peak) -> EpochRecord:
         influence = engine.influence
@@ -364,7 +362,7 @@ class Trainer:
 
     def _patches_at_once(self) -> int | None:
         """Return how many patches go through the backbone at once; None if not chosen yet."""
-        config = _as_run(self.config, len(self.data.train))
+        config = as_run(self.config, len(self.data.train))
         if config.patch_microbatch == "auto":
             if "estimate" not in self.__dict__:
                 return None
@@ -383,22 +381,6 @@ class Trainer:
         if error is not None:
             return TrialStatus.FAILED
         return TrialStatus.COMPLETED if self.finished else TrialStatus.STOPPED_EARLY
-
-
-def _check_last_batch(config: TrialConfig, size: int, num_train: int) -> None:
-    try:
-        check_network(config, batch_size=size)
-    except ConfigError as error:
-        raise ConfigError(
-            f"batch_size={config.batch_size} leaves a last batch of {size} of the {num_train} "
-            f"training images: {error}; or use a batch_size that leaves more"
-        ) from None
-
-
-def _as_run(config: TrialConfig, num_train: int) -> TrialConfig:
-    """Return `config` with the batch size that the training images allow."""
-    num_images = num_train or config.batch_size  # none where only predicting
-    return replace(config, batch_size=min(config.batch_size, num_images))
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,21 +4,55 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from patchtrain.checkpoint import load_optimizer, load_state, load_weights, save_checkpoint
+from patchtrain.checkpoint import (
+    load_epoch,
+    load_optimizer,
+    load_state,
+    load_weights,
+    save_checkpoint,
+)
 from patchtrain.config import TrialConfig, earlier_settings
 from patchtrain.datasets import ImageData
 from patchtrain.engine import Engine
+from patchtrain.epoch import EpochPart
 from patchtrain.errors import ConfigError, some_of
 from patchtrain.memory.budget import Peak
+from patchtrain.methods.base import Influence
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An epoch that was stopped between two batches."""
+
+    part: EpochPart
+    peak: Peak
+    influence: Influence | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, but for the generator's state."""
+        part = {name.name: getattr(self.part, name.name) for name in fields(self.part)}
+        part.pop("generator")
+        influence = None if self.influence is None else asdict(self.influence)
+        return {"part": part, "peak": asdict(self.peak), "influence": influence}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], generator: Tensor | None) -> Begun:
+        """Return it from what `to_json` gave, and the generator's state."""
+        influence = values["influence"]
+        return cls(
+            part=EpochPart(**values["part"], generator=generator),
+            peak=Peak(**values["peak"]),
+            influence=None if influence is None else Influence(**influence),
+        )
 
 
 @dataclass
@@ -32,14 +66,27 @@ class TrialState:
     train_time_s: float = 0.0
     images_trained: int = 0
     started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    begun: Begun | None = None
+    """The epoch after the last finished one, if it was stopped between two batches."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state as JSON values."""
-        return {**asdict(self), "started_at": self.started_at.isoformat()}
+        """Return the state as JSON values, but for tensors of `begun`."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            **values,
+            "peak": None if self.peak is None else asdict(self.peak),
+            "started_at": self.started_at.isoformat(),
+            "begun": None if self.begun is None else self.begun.to_json(),
+        }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TrialState:
-        """Return the state from what `to_json` gave; other keys are ignored."""
+    def from_json(cls, values: Mapping[str, Any], generator: Tensor | None = None) -> TrialState:
+        """Return the state from what `to_json` gave; other keys are ignored.
+
+        Args:
+            generator: state of the generator of an epoch that has begun.
+        """
+        begun = values.get("begun")
         return cls(
             epochs_done=values["epochs_done"],
             peak=None if values["peak"] is None else Peak(**values["peak"]),
@@ -47,6 +94,7 @@ class TrialState:
             train_time_s=values["train_time_s"],
             images_trained=values["images_trained"],
             started_at=datetime.fromisoformat(values["started_at"]),
+            begun=None if begun is None else Begun.from_json(begun, generator),
         )
 
 
@@ -73,9 +121,17 @@ def save_trial(
         "contents": dict(data.contents),
         "steps_done": engine_state["steps_done"],
         "scaler": engine_state["scaler"],
+        "accumulated": engine_state["accumulated"],
         **state.to_json(),
     }
-    save_checkpoint(folder, engine.network.state_dict(), engine_state["optimizer"], content)
+    epoch = None
+    if state.begun is not None:
+        epoch = {
+            "generator": state.begun.part.generator,
+            "gradients": engine_state["gradients"],
+        }
+    weights, optimizer = engine.network.state_dict(), engine_state["optimizer"]
+    save_checkpoint(folder, weights, optimizer, content, epoch)
 
 
 def load_trial(folder: Path, config: TrialConfig, data: ImageData) -> SavedTrial:
@@ -91,8 +147,9 @@ def load_trial(folder: Path, config: TrialConfig, data: ImageData) -> SavedTrial
     _check_classes(content, data, folder)
     data = _data_as_before(content, data, folder)
     weights, optimizer = load_weights(folder), load_optimizer(folder)
-    engine = {**content, "optimizer": optimizer}
-    return SavedTrial(weights, engine, TrialState.from_json(content), data)
+    epoch = load_epoch(folder) if content.get("begun") else {}
+    state = TrialState.from_json(content, epoch.pop("generator", None))
+    return SavedTrial(weights, {**content, **epoch, "optimizer": optimizer}, state, data)
 
 
 def load_trained_weights(folder: Path, data: ImageData) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ def check_trials(plan: Plan) -> DataSizes:
         DataError: the data set is missing or damaged.
     """
     from patchtrain.datasets import load_dataset, smallest_side_px
-    from patchtrain.trainer import check
+    from patchtrain.trial_checks import check
 
     space = plan.space
     for config in space.variants(_KINDS):

@@ -40,8 +40,8 @@ class Course:
     """Called with each trial that ended."""
     max_concurrent: int | None
     """Most trials at the same time; None: as many as the cluster has room for."""
-    cluster_may_grow: bool = False
-    """Whether the cluster may start nodes for trials without room."""
+    starts_nodes: bool = False
+    """Whether the cluster starts nodes of its own when there is no room."""
     trainable: type[tune.Trainable] = BudgetTrainable
     """What runs a trial."""
 
@@ -56,7 +56,7 @@ class Course:
         watch = NodeWatch(
             [self.places.resources(budget) for budget in self.plan.budgets_bytes],
             ray.nodes,
-            PATIENCE_TO_GROW_S if self.cluster_may_grow else PATIENCE_S,
+            PATIENCE_TO_GROW_S if self.starts_nodes else PATIENCE_S,
         )
         tuner = tune.Tuner(
             self._trainable(),

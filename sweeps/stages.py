@@ -30,14 +30,14 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
 
     Args:
         data: the number of images that trials have.
-        cluster_may_grow: whether the cluster starts nodes for trials without room.
+        cluster_may_grow: whether nodes may be added meanwhile, by the cluster or by hand.
 
     Raises:
         ConfigError: a budget does not fit the nodes, no configuration fits a budget, or the
             folder is in use; nothing has been started.
     """
     from sweeps.course import Course
-    from sweeps.placement import placement
+    from sweeps.placement import cluster, placement
 
     base = plan.space.base
     room = placement.survey(
@@ -55,7 +55,8 @@ def run(plan: Plan, folder: RunFolder, data: DataSizes, *, cluster_may_grow: boo
         placement.remember(room, folder.gpus_path)
         progress = Progress(plan, folder.finished(retry_failed=plan.retry_failed))
         limit = _max_concurrent(plan, places, cluster_may_grow=cluster_may_grow)
-        course = Course(plan, folder, places, progress, limit, cluster_may_grow)
+        starts_nodes = cluster_may_grow and cluster.starts_nodes()
+        course = Course(plan, folder, places, progress, limit, starts_nodes)
         _run_search(course, predict, progress)
         if plan.num_seeds > 1:
             _run_replicates(course)

@@ -16,9 +16,10 @@ from patchtrain.commands.memory_figure import draw_timeline, timeline_info
 from patchtrain.commands.progress import TrialProgress, metrics_text
 from patchtrain.config import TrialConfig
 from patchtrain.datasets import write_split
-from patchtrain.errors import ConfigError, DataError, not_given
+from patchtrain.errors import ConfigError, DataError, not_given, one_line
 from patchtrain.estimation.predict import check_budget
 from patchtrain.files import atomic_path, check_writable, remove_leftovers
+from patchtrain.interrupt import Stopped
 from patchtrain.owned import LOCK, Owned, content_of
 from patchtrain.record import (
     EpochRecord,
@@ -54,7 +55,7 @@ def train_into(config: TrialConfig, out: Path, *, resume: bool, quiet: bool = Fa
 
     Raises:
         ConfigError, DataError: bad input; nothing was written.
-        KeyboardInterrupt: finished epochs are saved, and `resume` continues from there.
+        KeyboardInterrupt: what is trained is saved, and `resume` continues from there.
     """
     config = config.with_absolute_paths()
     say = _say_nothing if quiet else print
@@ -104,8 +105,8 @@ def _run(trainer: Trainer, out: Path, say: Say, held: ExitStack, *, is_new: bool
     if error is None:
         try:
             _run_epochs(trainer, out, rows, quiet=say is _say_nothing)
-        except KeyboardInterrupt:
-            say(f"interrupted after epoch {trainer.epochs_done}; continue with --resume")
+        except KeyboardInterrupt as stopped:
+            say(f"{_saved(trainer, out, stopped)}; continue with --resume")
             raise
         except Exception as caught:  # whatever ends a trial is recorded as its result
             error = caught
@@ -140,6 +141,21 @@ def _run_epochs(trainer: Trainer, out: Path, rows: list[dict[str, Any]], *, quie
             trainer.save(out / "checkpoint")
             _draw_memory(trainer, out)
             progress.on_epoch(epoch)
+
+
+def _saved(trainer: Trainer, out: Path, stopped: KeyboardInterrupt) -> str:
+    """Save a trial that was stopped, if that was between two batches; return, as text, how far it
+    is.
+    """
+    _draw_memory(trainer, out)
+    done = f"interrupted after epoch {trainer.epochs_done}"
+    if not isinstance(stopped, Stopped) or not trainer.batches_done:
+        return done
+    try:
+        trainer.save(out / "checkpoint")
+    except OSError as error:
+        return f"{done}; the epoch after it is lost ({one_line(error)})"
+    return f"{done} and {trainer.batches_done} batches of the next"
 
 
 def _draw_memory(trainer: Trainer, out: Path) -> None:

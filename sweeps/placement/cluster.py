@@ -31,6 +31,13 @@ _CONNECT_TIMEOUT_S = 10.0
 _ASK_CLUSTER = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 """A call that the head of every Ray cluster answers."""
 
+_NODE_GROUP = "ray.io/node-group"
+"""Label of nodes that an autoscaler started."""
+
+_AUTOSCALER_STATUS = b"__autoscaling_status"
+_NO_TYPE = "node_"
+"""Beginning of the type that a node without one is listed with."""
+
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -106,6 +113,22 @@ def connected(address: str | None) -> Iterator[bool]:
         ray.shutdown()
         if temp_dir is not None:
             shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def starts_nodes() -> bool:
+    """Return whether the connected cluster starts nodes of its own when there is no room.
+
+    Autoscalers (KubeRay's, `ray up`'s) give each node the name of a group; the old one, which may
+    not, writes down what types its nodes have. A cluster of `ray start` has neither.
+    """
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    if any(_NODE_GROUP in node["Labels"] for node in ray.nodes()):
+        return True
+    status = json.loads(_internal_kv_get(_AUTOSCALER_STATUS) or b"{}")
+    types = (status.get("autoscaler_report") or {}).get("active_nodes") or {}
+    return any(not name.startswith(_NO_TYPE) for name in types)
 
 
 def _start_here(temp_dir: str | None) -> None:

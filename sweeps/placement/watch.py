@@ -17,7 +17,7 @@ PATIENCE_S = 45.0
 """How long no node may have room for any trial: a node that only restarts is back by then."""
 
 PATIENCE_TO_GROW_S = 900.0
-"""The same for a cluster that may start nodes of its own."""
+"""The same for a cluster that starts nodes of its own: a machine is rented and set up first."""
 
 _LOOK_EVERY_S = 5.0
 
@@ -68,7 +68,8 @@ class NodeWatch(Callback):
         if any(_holds(resources, needed) for resources in alive for needed in self._needed):
             self._had_room_at = now
         elif now - self._had_room_at >= self._patience_s:
-            found = f"{len(alive)} nodes are alive" if alive else "no node is alive"
+            num = len(alive) or "no"
+            found = f"{num} node{'s are' if len(alive) > 1 else ' is'} alive"
             self.unfinished = Unfinished(
                 f"no trial can run any more: {found}, and none has what a trial reserves "
                 f"({_text(self._needed[0])}); start nodes again, then go on"

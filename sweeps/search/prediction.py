@@ -16,7 +16,7 @@ from patchtrain.errors import ConfigError
 from patchtrain.estimation.advice import knobs
 from patchtrain.estimation.peak import Estimate
 from patchtrain.memory.facts import GpuFacts
-from patchtrain.trainer import estimate_trial
+from patchtrain.trial_checks import estimate_trial
 from patchtrain.units import format_bytes
 from sweeps.search.space import Space
 

@@ -20,7 +20,7 @@ from ray.util import placement_group, placement_group_table, remove_placement_gr
 from patchtrain.config import TrialConfig
 from patchtrain.errors import ConfigError
 from sweeps.placement import placement
-from sweeps.placement.cluster import quieten
+from sweeps.placement.cluster import quieten, starts_nodes
 from sweeps.placement.placement import Placement, survey
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -39,8 +39,8 @@ SETTLE_S = 0.5
 
 
 @pytest.fixture(scope="module")
-def nodes():
-    """Ray's id of a node -> its name in `NODES`, of a cluster that this process is connected to."""
+def simulated():
+    """The cluster; this process is connected to it."""
     quieten()
     folder = tempfile.mkdtemp(prefix="ray")  # short: it holds sockets
     cluster = Cluster()
@@ -59,11 +59,17 @@ def nodes():
                 )
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
-            yield {node["NodeID"]: name_of(node["Resources"]) for node in ray.nodes()}
+            yield cluster
         finally:
             ray.shutdown()
             cluster.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def nodes(simulated):
+    """Ray's id of a node -> its name in `NODES`."""
+    return {node["NodeID"]: name_of(node["Resources"]) for node in ray.nodes()}
 
 
 def name_of(resources):
@@ -244,3 +250,11 @@ def test_gpus_that_do_not_answer_are_not_waited_for(nodes, monkeypatch):
     monkeypatch.setattr(placement, "_QUERY_LIMIT_S", 0.01)
     with pytest.raises(ConfigError, match=r"did not report .* within 0.01 s; .*--gpu-memory"):
         survey()
+
+
+def test_an_autoscaler_is_known_by_the_groups_of_its_nodes(simulated, monkeypatch):
+    assert not starts_nodes()
+    monkeypatch.setenv("RAY_NODE_TYPE_NAME", "gpu-workers")
+    node = simulated.add_node(num_cpus=0, object_store_memory=80_000_000)
+    assert starts_nodes()
+    simulated.remove_node(node)

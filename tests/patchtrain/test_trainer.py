@@ -16,7 +16,8 @@ from patchtrain.epoch import Progress
 from patchtrain.errors import ConfigError, DataError
 from patchtrain.memory.exceeded import BudgetExceeded
 from patchtrain.record import TrialStatus
-from patchtrain.trainer import Trainer, check
+from patchtrain.trainer import Trainer
+from patchtrain.trial_checks import check
 
 
 def run(trainer: Trainer) -> list:

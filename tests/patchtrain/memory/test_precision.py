@@ -8,7 +8,7 @@ import torch
 from patchtrain.errors import ConfigError
 from patchtrain.memory.precision import check_precision, fp32_precision
 from patchtrain.testing.trials import tiny_trial
-from patchtrain.trainer import check
+from patchtrain.trial_checks import check
 
 CPU = torch.device("cpu")
 

@@ -36,7 +36,7 @@ def test_a_cluster_with_a_suitable_node_may_take_its_time():
     [
         ([_DEAD], "no node is alive"),
         ([], "no node is alive"),
-        ([_SMALL, _DEAD], "1 nodes are alive"),
+        ([_SMALL, _DEAD], "1 node is alive"),
     ],
 )
 def test_without_one_the_sweep_ends_within_a_minute(nodes, found):
