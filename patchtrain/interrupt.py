@@ -57,6 +57,7 @@ def stoppable(*, by_force: bool = False) -> Iterator[None]:
         by_force: take SIGTERM and SIGHUP from whoever handles them; a signal that is ignored, as
             SIGHUP under `nohup`, stays so.
     """
+    _flag.last = None  # not that of an earlier run in this process
     with _handled(_raise, (signal.default_int_handler, signal.SIG_DFL), by_force=by_force):
         yield
 

@@ -6,7 +6,8 @@ Imported once the environment that Ray reads is set, see `cluster.quieten`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from sweeps.placement.watch import PATIENCE_S, PATIENCE_TO_GROW_S, NodeWatch
 from sweeps.plan import Plan
 from sweeps.results.forget import Forget
 from sweeps.results.recorder import MAX_WORKER_DEATHS, Recorder
+from sweeps.results.stop import grace_s
 from sweeps.results.store import RunFolder
 from sweeps.search.searcher import StatelessSearcher
 from sweeps.tracking.trackers import tracker_callbacks
@@ -86,6 +88,9 @@ class Course:
         )
         try:
             tuner.fit()
+        except KeyboardInterrupt:
+            self._save_running(recorder.running)
+            raise
         except Exception:
             unfinished = recorder.unfinished or watch.unfinished
             if unfinished is not None:
@@ -93,6 +98,20 @@ class Course:
             if not search.is_done:
                 raise
             # every row is written: what Tune then fails to write or to read back is not needed
+
+    def _save_running(self, trial_ids: Collection[str]) -> None:
+        """Give the running trials the time to save what they have trained."""
+        if not trial_ids:
+            return
+        print(
+            f"\nthe trials that run ({len(trial_ids)}) save what they have trained, for up to "
+            f"{grace_s():g} s; once more ends at once",
+            flush=True,
+        )
+        with suppress(OSError):
+            self.folder.flush()  # it may be killed before the time is over
+        with suppress(OSError):  # then they go on from their last whole epoch
+            print(f"{self.folder.stop.save(trial_ids)} of {len(trial_ids)} saved", flush=True)
 
     def _trainable(self) -> Any:
         places = self.places  # Tune pickles the function, and `self.folder` cannot be pickled

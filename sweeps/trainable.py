@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
 import socket
 import tempfile
+import time
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,15 +22,18 @@ import torch
 from ray import tune
 
 from patchtrain.config import TrialConfig
+from patchtrain.epoch import Progress
 from patchtrain.errors import ConfigError
-from patchtrain.record import TrialRecord, TrialStatus
+from patchtrain.interrupt import Stopped
+from patchtrain.record import EpochRecord, TrialRecord, TrialStatus
 from patchtrain.trainer import Trainer
 from sweeps.results.keys import CHECKPOINT, EPOCH, RECORD, OpaqueRow
 from sweeps.results.patience import patience_s, patiently
 from sweeps.results.records import unstarted_record
+from sweeps.results.stop import TRAINER, Stop
 
-_STATE = "trainer"
-"""Folder of the trainer's state within a checkpoint, next to what Tune puts there."""
+_LOOK_EVERY_S = 1.0
+"""How often a trial looks whether the sweep is ending."""
 
 _UNSEEN_PATIENCE_S = 120.0
 """How long a worker waits for a RUN_DIR that it has never seen, in seconds."""
@@ -55,6 +60,9 @@ class BudgetTrainable(tune.Trainable):
         self._checkpoint: str | None = config.get(CHECKPOINT)
         self._is_over = False
         self._started_at = datetime.now(timezone.utc)
+        self._looked_at = time.monotonic()
+        # Tune's storage is RUN_DIR/tune; there is none outside of a sweep
+        self._stop = Stop(Path(self._storage.storage_fs_path).parent) if self._storage else None
         torch.set_num_threads(self._num_cpus())
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -69,7 +77,7 @@ class BudgetTrainable(tune.Trainable):
             raise WorkerSpent("out of memory: the next trial gets a fresh process")
         try:
             trainer = self._ready_trainer()
-            epoch = trainer.run_epoch().to_row() if not trainer.finished else None
+            epoch = self._epoch(trainer).to_row() if not trainer.finished else None
             return self._result(trainer.record(), epoch, done=trainer.finished)
         except Exception as error:  # any error is this trial's result
             return self._final_result(error)
@@ -108,7 +116,7 @@ class BudgetTrainable(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write weights, optimizer and random state."""
         assert self._trainer is not None
-        self._trainer.save(Path(checkpoint_dir) / _STATE)
+        self._trainer.save(Path(checkpoint_dir) / TRAINER)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Continue from a checkpoint."""
@@ -122,14 +130,34 @@ class BudgetTrainable(tune.Trainable):
             self._trainer.close()
             self._trainer = None
 
+    def _epoch(self, trainer: Trainer) -> EpochRecord:
+        """Run an epoch. While the sweep is ending, save what is trained and wait for the end."""
+        while True:
+            try:
+                return trainer.run_epoch(self._look)
+            except Stopped:
+                assert self._stop is not None
+                trainer.save(self._stop.saved_path(self._trial_id) / TRAINER)
+                while self._stop.is_asked:
+                    time.sleep(_LOOK_EVERY_S)
+
+    def _look(self, progress: Progress) -> None:
+        """Raise `Stopped` if the sweep is ending; called after each batch."""
+        now = time.monotonic()
+        if self._stop is None or now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        if self._stop.is_asked:
+            raise Stopped(signal.SIGTERM)
+
     def _ready_trainer(self) -> Trainer:
         if self._trainer is None:
             self._check_device()
             self._trainer = Trainer(self._config, trial_id=self._trial_id, sweep=self._sweep)
             _ = self._trainer.estimate  # made now, so that it is recorded however the trial ends
             self._trainer.check_fits()
-            if self._checkpoint is not None and (Path(self._checkpoint) / _STATE).is_dir():
-                self._trainer.load(Path(self._checkpoint) / _STATE)
+            if self._checkpoint is not None and (Path(self._checkpoint) / TRAINER).is_dir():
+                self._trainer.load(Path(self._checkpoint) / TRAINER)
         return self._trainer
 
     def _final_result(self, error: Exception) -> dict[str, Any]:

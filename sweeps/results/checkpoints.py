@@ -1,6 +1,7 @@
 """`Checkpoints`: which checkpoint each trial of a run folder goes on from, and the others' removal.
 
-`trials/<id>/checkpoint.txt` names the newest complete one; Tune writes them below `tune/`.
+`trials/<id>/checkpoint.txt` names the newest complete one of a whole epoch; Tune writes them below
+`tune/`. `trials/<id>/stopped` is what a trial saved when the sweep was told to end, see `Stop`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from patchtrain.files import atomic_path
+from sweeps.results.stop import SAVED, UNREADABLE, progress_of
 
 NOTE = "checkpoint.txt"
 """Name of the file that names a trial's newest checkpoint."""
@@ -42,17 +44,25 @@ class Checkpoints:
         for older in newest.parent.glob(_FORM):
             if older.name != newest.name:
                 shutil.rmtree(older, ignore_errors=True)
+        shutil.rmtree(self._saved(trial_id), ignore_errors=True)
 
     def found(self) -> dict[str, str]:
-        """Return the newest complete checkpoint of each trial that was cut off, by trial id; says
+        """Return the checkpoint of each trial that was cut off which is furthest, by trial id; says
         which are missing, so that their trials begin anew.
         """
-        found = {}
+        found = {
+            path.parent.name: str(path)
+            for path in self._run_dir.glob(f"trials/*/{SAVED}")
+            if progress_of(path) > UNREADABLE
+        }
         for note in sorted(self._run_dir.glob(f"trials/*/{NOTE}")):
             checkpoint = self._placed(Path(note.read_text()))
+            saved = found.get(note.parent.name)
+            if saved is not None and progress_of(Path(saved)) >= progress_of(checkpoint):
+                continue
             if checkpoint.is_dir():
                 found[note.parent.name] = str(checkpoint)
-            else:
+            elif saved is None:
                 print(
                     f"{note.parent.name}: its checkpoint {checkpoint} is missing; the trial begins "
                     "anew",
@@ -67,18 +77,25 @@ class Checkpoints:
         self._write(partial(self._note(trial_id).unlink, missing_ok=True))
         for checkpoint in self._tune_path.glob(f"*/{trial_id}/{_FORM}"):
             shutil.rmtree(checkpoint, ignore_errors=True)
+        shutil.rmtree(self._saved(trial_id), ignore_errors=True)
 
     def drop_leftovers(self, ended: Container[str]) -> None:
         """Remove what a kill left of the checkpoints of the trials that `ended`."""
         for note in self._run_dir.glob(f"trials/*/{NOTE}"):
             if note.parent.name in ended:
                 self._write(partial(note.unlink, missing_ok=True))
-        for checkpoint in self._tune_path.glob(f"*/*/{_FORM}"):
+        for checkpoint in (
+            *self._tune_path.glob(f"*/*/{_FORM}"),
+            *self._run_dir.glob(f"trials/*/{SAVED}"),
+        ):
             if checkpoint.parent.name in ended:
                 shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _note(self, trial_id: str) -> Path:
         return self._run_dir / "trials" / trial_id / NOTE
+
+    def _saved(self, trial_id: str) -> Path:
+        return self._run_dir / "trials" / trial_id / SAVED
 
     def _relative(self, path: Path) -> str:
         """Return `path` as it is noted: from RUN_DIR on, which may be moved."""

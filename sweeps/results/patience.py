@@ -76,15 +76,27 @@ def patience_s() -> float:
     Raises:
         ConfigError: the environment variable holds something else.
     """
-    text = os.environ.get(PATIENCE_VARIABLE, "")
+    return seconds_in(PATIENCE_VARIABLE, DEFAULT_PATIENCE_S, "to wait for an hour")
+
+
+def seconds_in(variable: str, default_s: float, unset: str) -> float:
+    """Return the number of seconds in the environment variable `variable`.
+
+    Args:
+        unset: what leaving it unset does, for the message.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    text = os.environ.get(variable, "")
     try:
-        seconds = float(text or DEFAULT_PATIENCE_S)
+        seconds = float(text or default_s)
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
         raise ConfigError(
-            f"{PATIENCE_VARIABLE}={text!r} is not a number of seconds; "
-            "give 0 or more, or leave it unset to wait for an hour"
+            f"{variable}={text!r} is not a number of seconds; give 0 or more, or leave it unset "
+            f"{unset}"
         )
     return seconds
 

@@ -71,6 +71,7 @@ class Recorder(Callback):
 
     Attributes:
         unfinished: why the sweep was stopped; Tune makes the text of a traceback of it.
+        running: ids of the trials that have begun and not ended.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Recorder(Callback):
         self._before = {r.trial_id: r for r in folder.to_run_again(retry_failed=True)}
         self._ended = {record.trial_id for record in folder.records()}
         self.unfinished: Unfinished | None = None
+        self.running: set[str] = set()
         self._num_equal = 0
         self._last_reason: str | None = None
 
@@ -98,6 +100,7 @@ class Recorder(Callback):
         """Write the configuration that reruns the trial alone."""
         self._ended.discard(trial.config["trial_id"])  # it failed at an earlier start
         self._folder.add_config(trial.config["trial_id"], trial.config["config"])
+        self.running.add(trial.config["trial_id"])
 
     def on_trial_result(
         self,
@@ -174,6 +177,7 @@ class Recorder(Callback):
         """Write the row, then tell the search; once per trial."""
         if record.trial_id in self._ended:
             return
+        self.running.discard(record.trial_id)
         self._folder.add_record(record)
         self._ended.add(record.trial_id)
         if record.failed_by == ENVIRONMENT:

@@ -42,6 +42,7 @@ from sweeps.results.checkpoints import NOTE, Checkpoints
 from sweeps.results.inputs import Inputs
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
+from sweeps.results.stop import ASKED, Stop, grace_s
 from sweeps.search.settings import INPUTS, with_newer_settings, without_places
 
 IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
@@ -55,7 +56,7 @@ _SWEEP = "sweep.json"
 _TRIALS, _EPOCHS, _GPUS = "trials.parquet", "epochs.parquet", "gpus.json"
 _OF_A_TRIAL = ("config.yaml", "record.json", "epochs.parquet", NOTE)
 _WRITTEN = (
-    *(_SWEEP, _TRIALS, _EPOCHS, _GPUS, INPUTS, "probe"),
+    *(_SWEEP, _TRIALS, _EPOCHS, _GPUS, INPUTS, ASKED, "probe"),
     *(f"trials/*/{name}" for name in _OF_A_TRIAL),
 )
 """What the driver alone writes, as `remove_leftovers` takes it."""
@@ -73,6 +74,7 @@ class RunFolder:
 
     Attributes:
         checkpoints: those of the trials.
+        stop: asks trials to save themselves.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,6 +90,7 @@ class RunFolder:
         )
         self._patience_s: float | None = None
         self.checkpoints = Checkpoints(path, self.tune_path, self._write)
+        self.stop = Stop(path)
 
     @property
     def is_begun(self) -> bool:
@@ -143,7 +146,8 @@ class RunFolder:
         Raises:
             ConfigError: it cannot; the message says why and what to do.
         """
-        patience_s()  # report a mistake in it now, not when the disk is full
+        patience_s()  # report a mistake in them now, not when the disk is full
+        grace_s()
         check_writable(self.path)
         held = content_of(self.path)
         if not resume:
@@ -207,6 +211,7 @@ class RunFolder:
     def _remove_leftovers(self) -> None:
         """Remove what an earlier process was writing, or about to remove, when it was killed."""
         remove_leftovers(self.path, *_WRITTEN)
+        self.stop.withdraw()
         again = {key for key, row in self._trials.items() if row.get("failed_by") == ENVIRONMENT}
         self.checkpoints.drop_leftovers(self._trials.keys() - again)
 
@@ -220,7 +225,7 @@ class RunFolder:
             return
         has_given_up = self._patience_s is not None
         try:
-            self._write_joint_files(at_once=True)
+            self.flush()
         except OSError:
             if not has_given_up:  # else it was raised before; the trials' own files are complete
                 raise
@@ -285,6 +290,10 @@ class RunFolder:
         self._write(partial(write_rows, path, EpochRecord, rows))
         self._joint_epochs.note(trial_id)
         self._write_joint_files()
+
+    def flush(self) -> None:
+        """Bring the joint files up to date now."""
+        self._write_joint_files(at_once=True)
 
     def next_start(self) -> str:
         """Return the name of this start of the sweep, for Tune's state."""

@@ -24,6 +24,7 @@ def test_a_signal_ends_the_sweep_with_the_command_to_go_on(tmp_path, number, sta
         sweep = start(
             out,
             *("--num-trials", "50", "--epochs", "3", "--budgets", "100MB"),
+            *("--set", "sample_num_images=96"),  # else epochs are over before they can be saved
             preexec_fn=lambda: (
                 [  # as in a shell, however the tests were started
                     signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, signal.SIGHUP)
@@ -40,3 +41,7 @@ def test_a_signal_ends_the_sweep_with_the_command_to_go_on(tmp_path, number, sta
     rows = rows_of(out)
     own = {path.parent.name for path in out.glob("trials/*/record.json")}
     assert own == set(by_id(rows)), "the joint file is up to date"
+    saved = {path.parent.name for path in out.glob("trials/*/stopped")}
+    assert saved and not saved & own
+    assert f"{len(saved)} of " in said
+    assert not (out / "stopping").exists()

@@ -6,9 +6,11 @@ Longer than 400 lines because they share one trained trial.
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from PIL import Image
 
 from patchtrain.cli import main
 from patchtrain.config import TrialConfig
+from patchtrain.interrupt import Stopped
 from patchtrain.record import read_json, read_rows
 from patchtrain.trainer import Trainer
 
@@ -158,6 +161,63 @@ def test_resume_after_a_cut_ends_like_the_uninterrupted_trial(
     assert [row["epoch"] for row in rows] == [1, 2]
     losses = [row["train_loss"] for row in read_rows(trained / "epochs.parquet")]
     assert [row["train_loss"] for row in rows] == losses
+
+
+def _stopping_after(num_batches, monkeypatch):
+    """Have training stop in its second epoch, as a signal would; return what undoes that."""
+    from patchtrain.trainer import Trainer
+
+    whole = Trainer.run_epoch
+
+    def stop(progress):
+        if progress.batches_done == num_batches:
+            raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(
+        Trainer,
+        "run_epoch",
+        lambda self, on_batch: whole(self, stop if self.epochs_done == 1 else on_batch),
+    )
+    return lambda: monkeypatch.setattr(Trainer, "run_epoch", whole)
+
+
+def test_a_trial_that_is_stopped_within_an_epoch_goes_on_there(
+    trained, config_path, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    go_on = _stopping_after(2, monkeypatch)
+    assert main(["train", str(config_path), "--out", str(out)]) == 143
+    assert "after epoch 1 and 2 batches of the next; continue with" in capsys.readouterr().out
+    go_on()
+    assert main(["train", str(config_path), "--out", str(out), "--resume"]) == 0
+    losses = [row["train_loss"] for row in read_rows(trained / "epochs.parquet")]
+    assert [row["train_loss"] for row in read_rows(out / "epochs.parquet")] == losses
+    one, other = read_json(trained / "record.json"), read_json(out / "record.json")
+    assert one.metrics == other.metrics
+
+
+def test_an_epoch_that_cannot_be_saved_is_lost_and_no_more(
+    trained, config_path, tmp_path, monkeypatch, capsys
+):
+    from patchtrain.trainer import Trainer
+
+    out = tmp_path / "out"
+    go_on = _stopping_after(2, monkeypatch)
+    save = Trainer.save
+
+    def full(self, folder):
+        if self.batches_done:
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+        save(self, folder)
+
+    monkeypatch.setattr(Trainer, "save", full)
+    assert main(["train", str(config_path), "--out", str(out)]) == 143
+    assert "after epoch 1; the epoch after it is lost (" in capsys.readouterr().out
+    go_on()
+    monkeypatch.setattr(Trainer, "save", save)
+    assert main(["train", str(config_path), "--out", str(out), "--resume"]) == 0
+    losses = [row["train_loss"] for row in read_rows(trained / "epochs.parquet")]
+    assert [row["train_loss"] for row in read_rows(out / "epochs.parquet")] == losses
 
 
 class Cut(NamedTuple):

@@ -1,6 +1,8 @@
 """One trial as Tune sees it, called directly: results, records, checkpoints; no Ray started."""
 
 import dataclasses
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +10,9 @@ import torch
 
 from patchtrain.config import TrialConfig
 from patchtrain.record import TrialRecord, TrialStatus
+from sweeps.results.checkpoints import Checkpoints
 from sweeps.results.keys import EPOCH, RECORD
+from sweeps.results.stop import Stop
 from sweeps.trainable import BudgetTrainable, WorkerSpent
 
 TINY = TrialConfig(
@@ -35,9 +39,10 @@ def keep_torch_threads():
 def make_trainable():
     made = []
 
-    def make(config=TINY, trial_id="00000", checkpoint=None):
+    def make(config=TINY, trial_id="00000", checkpoint=None, run_dir=None):
         trainable = BudgetTrainable.__new__(BudgetTrainable)  # without Tune's log folders
         trainable._trial_info = None
+        trainable._storage = run_dir and SimpleNamespace(storage_fs_path=str(run_dir / "tune"))
         trainable.setup(values(config, trial_id, checkpoint))
         made.append(trainable)
         return trainable
@@ -58,7 +63,7 @@ class Placed:
 @pytest.mark.parametrize(("share", "device"), [({}, "cpu"), ({"GPU": 0.25}, "cuda")])
 def test_a_trial_trains_on_the_device_it_has_a_place_on(asked, share, device):
     trainable = BudgetTrainable.__new__(BudgetTrainable)
-    trainable._trial_info = Placed(CPU=1, **share)
+    trainable._trial_info, trainable._storage = Placed(CPU=1, **share), None
     trainable.setup(values(dataclasses.replace(TINY, device=asked)))
     assert trainable._config.device == device
 
@@ -66,7 +71,7 @@ def test_a_trial_trains_on_the_device_it_has_a_place_on(asked, share, device):
 def test_a_worker_that_does_not_see_its_gpu_says_so_and_trains_nothing(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     trainable = BudgetTrainable.__new__(BudgetTrainable)
-    trainable._trial_info = Placed(CPU=1, GPU=0.5)
+    trainable._trial_info, trainable._storage = Placed(CPU=1, GPU=0.5), None
     trainable.setup(values(dataclasses.replace(TINY, device="auto")))
     result = trainable.step()
     record = record_in(result)
@@ -170,3 +175,41 @@ def test_a_worker_is_not_used_again_after_it_ran_out_of_memory(make_trainable):
     assert not result["should_checkpoint"]
     with pytest.raises(WorkerSpent):
         trainable.step()
+
+
+def test_a_trial_of_a_sweep_that_ends_is_saved_within_its_epoch(
+    make_trainable, tmp_path, monkeypatch
+):
+    straight = make_trainable()
+    expected = [dict(straight.step()[EPOCH]) for _ in range(2)]
+    monkeypatch.setattr("sweeps.trainable._LOOK_EVERY_S", 0.0)
+    run_dir, results = tmp_path / "run", []
+    run_dir.mkdir()
+    stop = Stop(run_dir)
+    first = make_trainable(run_dir=run_dir)
+    look, num_batches = first._look, []
+
+    def look_and_count(progress):
+        num_batches.append(progress.batches_done)
+        if len(num_batches) == 2:
+            asking.start()
+            while not stop.is_asked:
+                time.sleep(0.01)
+        look(progress)
+
+    first._look = look_and_count
+    asking = threading.Thread(target=lambda: results.append(stop.save(["00000"])))
+    going_on = first.step()  # nobody kills it: once nothing is asked any more it goes on
+    asking.join()
+    assert results == [1] and not stop.is_asked
+
+    found = Checkpoints(run_dir, run_dir / "tune", lambda write: write()).found()
+    second = make_trainable(checkpoint=found["00000"], run_dir=run_dir)
+    seen = []
+    second._look = lambda progress: seen.append(progress.batches_done)
+    epochs = [dict(second.step()[EPOCH]) for _ in range(2)]
+    assert seen[0] == 3, "it went on after the second batch"
+    for rows in (epochs, [dict(going_on[EPOCH])]):
+        for row, straight_row in zip(rows, expected, strict=False):
+            same = ("epoch", "train_loss", "metric", "peak_allocated_bytes", "learning_rate")
+            assert [row[name] for name in same] == [straight_row[name] for name in same]
