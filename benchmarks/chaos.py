@@ -201,8 +201,8 @@ def _counts(out: Path, before: dict[str, dict[str, Any]]) -> tuple[int, int, int
     cannot be read.
     """
     num_unreadable = 0
-    own = [*out.glob("*"), *out.glob("trials/*/*")]  # Tune's state is nobody's to read
-    for path in (path for path in own if path.suffix in (".parquet", ".json")):
+    ours = [*out.glob("*"), *out.glob("trials/*/*")]  # Tune's state is nobody's to read
+    for path in (path for path in ours if path.suffix in (".parquet", ".json")):
         try:
             read_rows(path) if path.suffix == ".parquet" else json.loads(path.read_text())
         except Exception as error:
@@ -211,18 +211,32 @@ def _counts(out: Path, before: dict[str, dict[str, Any]]) -> tuple[int, int, int
     after = _rows(out)
     kept = [row for row in before.values() if row["failed_by"] != "environment"]
     num_lost = sum(after.get(row["trial_id"]) != row for row in kept)
-    joint = [TrialRecord.from_row(row) for row in read_rows(out / "trials.parquet")]
+    joint = _joint(out)
     launched = [r for r in joint if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
-    storage = open_storage(out / "optuna.journal")
-    told = [
-        trial.user_attrs[TRIAL_ID]
-        for name in optuna.get_all_study_names(storage)
-        for trial in optuna.load_study(study_name=name, storage=storage).trials
-        if TRIAL_ID in trial.user_attrs and COPIED not in trial.user_attrs
-    ]
-    ids = [record.trial_id for record in joint]
-    num_wrong = len(ids) - len(set(ids)) + sum(told.count(name) != 1 for name in {*ids, *told})
+    own = [(record.trial_id, record.budget_bytes) for record in joint]
+    told = _told(out)
+    num_wrong = len(own) - len(set(own)) + sum(told.count(one) != 1 for one in {*own, *told})
     return len(launched), num_lost, num_wrong, num_unreadable
+
+
+def _told(out: Path) -> list[tuple[str, int]]:
+    """Return id and budget of the trials that each budget's study knows as its own."""
+    budgets = {record.trial_id: record.budget_bytes for record in _joint(out)}
+    storage = open_storage(out / "optuna.journal")
+    found = []
+    for name in optuna.get_all_study_names(storage):
+        budget_bytes = int(name.rpartition("-")[2])
+        for trial in optuna.load_study(study_name=name, storage=storage).trials:
+            trial_id = trial.user_attrs.get(TRIAL_ID)
+            # a refused trial whose row was written last is copied into its study at the next start
+            is_own = COPIED not in trial.user_attrs or budgets.get(trial_id) == budget_bytes
+            if trial_id is not None and is_own:
+                found.append((trial_id, budget_bytes))
+    return found
+
+
+def _joint(out: Path) -> list[TrialRecord]:
+    return [TrialRecord.from_row(row) for row in read_rows(out / "trials.parquet")]
 
 
 class TinyTrial(tune.Trainable):
