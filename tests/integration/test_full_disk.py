@@ -6,7 +6,7 @@ import pytest
 from integration.sweep_process import by_id, check_studies, rows_in, rows_of, starter, wait_until
 from small_disk import fill, small_disk
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NUM_TRIALS = 4
 DISK_BYTES = 64 * 1024 * 1024

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 import pytest
 from integration.sweep_process import by_id, check_studies, rows_in, rows_of, starter, wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
 NUM_TRIALS = 3
 NUM_EPOCHS = 6

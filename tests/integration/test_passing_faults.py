@@ -9,7 +9,7 @@ from integration.sweep_process import by_id, check_studies, rows_of, run_sweep, 
 
 from patchtrain.datasets import data_set
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NUM_TRIALS = 6
 

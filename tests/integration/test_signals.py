@@ -23,8 +23,8 @@ def test_a_signal_ends_the_sweep_with_the_command_to_go_on(tmp_path, number, sta
     with starter() as start:
         sweep = start(
             out,
-            *("--num-trials", "50", "--epochs", "3", "--budgets", "100MB"),
-            *("--set", "sample_num_images=96"),  # else epochs are over before they can be saved
+            *("--num-trials", "50", "--epochs", "4", "--budgets", "100MB"),
+            *("--set", "sample_num_images=48"),  # else epochs are over before they can be saved
             preexec_fn=lambda: (
                 [  # as in a shell, however the tests were started
                     signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, signal.SIGHUP)
@@ -33,6 +33,7 @@ def test_a_signal_ends_the_sweep_with_the_command_to_go_on(tmp_path, number, sta
             ),
         )
         wait_until(lambda: rows_of(out), sweep)
+        wait_until(lambda: list(out.glob("trials/*/checkpoint.txt")), sweep)
         sweep.send_signal(number)
         said, errors = sweep.communicate(timeout=120)
     assert sweep.returncode == status, errors

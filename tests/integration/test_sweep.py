@@ -83,6 +83,7 @@ def test_every_trial_can_be_run_again_alone(finished):
             assert getattr(config, name) == row[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task", "metric_name"),
     [("aerial_budget", "segmentation", "mean_iou"), ("coco_mosaic_budget", "detection", "ap")],
@@ -190,6 +191,7 @@ def kill_workers(pids):
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds workers in /proc")
 def test_a_trial_survives_deaths_of_its_worker_as_long_as_it_makes_progress(
     tmp_path, address, start_sweep

@@ -25,7 +25,7 @@ MASKS = tiny_masks(
 )
 TRIALS = {
     "local_global": tiny(global_pass="joint"),
-    "filled": tiny(global_pass="filled", batch_size=3, num_workers=1),
+    "filled": tiny(global_pass="filled", batch_size=3),
     # gradients of 2 inner iterations wait for those of the next batch
     "accumulated": tiny(accumulation_steps=3, batch_size=3),
     "masks": MASKS,

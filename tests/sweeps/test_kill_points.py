@@ -45,7 +45,9 @@ def stop_and_go_on(run_dir, way, number):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_lost_at_a_point_of_each_kind(changes, tmp_path, way):
-    for number in one_of_each_kind(changes):
+    points = one_of_each_kind(changes)
+    # a process that goes on is asked at half of them; the slow test asks everywhere
+    for number in points if way == DIES else points[WAYS.index(way) :: 2]:
         stop_and_go_on(tmp_path / str(number), way, number)
 
 

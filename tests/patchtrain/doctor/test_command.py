@@ -73,6 +73,7 @@ FULL = "from cuda_stub.books import BOOKS\nBOOKS.other_bytes = BOOKS.total_bytes
 
 
 @pytest.mark.cuda_stub
+@pytest.mark.slow
 def test_too_little_free_memory_judges_nothing(stub, tmp_path):
     done = run_on_stub(tmp_path, script=FULL)
     assert done.returncode == 3, done.stderr

@@ -81,6 +81,7 @@ VIT = {"backbone": "vit_tiny_patch16_224", "image_size": 448, "patch_size": 224}
 SWIN = {**VIT, "backbone": "swin_tiny_patch4_window7_224"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [VIT, SWIN], ids=["vit", "swin"])
 @pytest.mark.parametrize("compute_major", [8, 9])
 def test_attention_is_predicted_also_where_torch_would_take_cudnn(stub, network, compute_major):
