@@ -170,7 +170,10 @@ class Engine:
             self._guard.adopt(tensors, OPTIMIZER)
         self._scaler.load_state_dict(state["scaler"])
         self.steps_done = state["steps_done"]
+        self.optimizer.zero_grad(set_to_none=True)
         self._accumulated = state.get("accumulated", 0)
+        if self._accumulated:  # the next step may come before a loss, whose scaling makes the scale
+            self._scaler.scale(torch.zeros((), device=self._guard.device))
         parameters = dict(self.network.named_parameters())
         with self._guard.allocating(GRADIENTS):
             for name, gradient in state.get("gradients", {}).items():

@@ -150,6 +150,7 @@ class Trainer:
         """
         engine, guard = self._engine_and_guard()
         state, begun = self._state, self._state.begun
+        state.begun = None  # no longer true of the network
         runner = EpochRunner(
             self.config,
             engine,
@@ -165,14 +166,14 @@ class Trainer:
                     guard.start_peak()
                 done = self._train_and_validate(runner, engine, guard)
         except Stopped:
-            state.begun = Begun(runner.part, self._peak_of_epoch(guard), engine.influence)
+            peak = guard.peak().merged(begun.peak if begun else None)
+            state.begun = Begun(runner.part, peak, engine.influence)
             raise
         finally:
-            peak = self._peak_of_epoch(guard)
+            peak = guard.peak().merged(begun.peak if begun else None)
             state.peak = peak.merged(state.peak)
             if not state.epochs_done:
                 self.timeline = guard.timeline or self.timeline
-        state.begun = None
         guard.stop_attribution()
         state.epochs_done += 1
         state.metrics = done.metrics
@@ -280,10 +281,6 @@ class Trainer:
 
     def _engine_and_guard(self) -> tuple[Engine, MemoryGuard]:
         return self.engine, self._ready_guard()
-
-    def _peak_of_epoch(self, guard: MemoryGuard) -> Peak:
-        begun = self._state.begun
-        return guard.peak().merged(begun.peak if begun else None)
 
     def _train_and_validate(
         self, runner: EpochRunner, engine: Engine, guard: MemoryGuard

@@ -22,7 +22,7 @@ from patchtrain.config import TrialConfig, earlier_settings
 from patchtrain.datasets import ImageData
 from patchtrain.engine import Engine
 from patchtrain.epoch import EpochPart
-from patchtrain.errors import ConfigError, some_of
+from patchtrain.errors import ConfigError, DataError, some_of
 from patchtrain.memory.budget import Peak
 from patchtrain.methods.base import Influence
 
@@ -148,6 +148,8 @@ def load_trial(folder: Path, config: TrialConfig, data: ImageData) -> SavedTrial
     data = _data_as_before(content, data, folder)
     weights, optimizer = load_weights(folder), load_optimizer(folder)
     epoch = load_epoch(folder) if content.get("begun") else {}
+    if content.get("begun") and "generator" not in epoch:
+        raise DataError(f"{folder}: its epoch.pt is damaged; remove the folder and train again")
     state = TrialState.from_json(content, epoch.pop("generator", None))
     return SavedTrial(weights, {**content, **epoch, "optimizer": optimizer}, state, data)
 

@@ -108,10 +108,14 @@ class Course:
             f"{grace_s():g} s; once more ends at once",
             flush=True,
         )
-        with suppress(OSError):
-            self.folder.flush()  # it may be killed before the time is over
+
+        def flush() -> None:
+            with suppress(OSError):
+                self.folder.flush(waits=False)  # this process may be killed before they saved
+
         with suppress(OSError):  # then they go on from their last whole epoch
-            print(f"{self.folder.stop.save(trial_ids)} of {len(trial_ids)} saved", flush=True)
+            num_saved = self.folder.stop.save(trial_ids, flush)
+            print(f"{num_saved} of {len(trial_ids)} saved", flush=True)
 
     def _trainable(self) -> Any:
         places = self.places  # Tune pickles the function, and `self.folder` cannot be pickled

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from patchtrain.checkpoint import has_checkpoint
 from patchtrain.config import TrialConfig
 from patchtrain.epoch import Progress
 from patchtrain.errors import ConfigError
@@ -156,7 +157,7 @@ class BudgetTrainable(tune.Trainable):
             self._trainer = Trainer(self._config, trial_id=self._trial_id, sweep=self._sweep)
             _ = self._trainer.estimate  # made now, so that it is recorded however the trial ends
             self._trainer.check_fits()
-            if self._checkpoint is not None and (Path(self._checkpoint) / TRAINER).is_dir():
+            if self._checkpoint is not None and has_checkpoint(Path(self._checkpoint) / TRAINER):
                 self._trainer.load(Path(self._checkpoint) / TRAINER)
         return self._trainer
 

@@ -147,13 +147,14 @@ def _saved(trainer: Trainer, out: Path, stopped: KeyboardInterrupt) -> str:
     """Save a trial that was stopped, if that was between two batches; return, as text, how far it
     is.
     """
-    _draw_memory(trainer, out)
     done = f"interrupted after epoch {trainer.epochs_done}"
     if not isinstance(stopped, Stopped) or not trainer.batches_done:
         return done
     try:
         trainer.save(out / "checkpoint")
-    except OSError as error:
+        if trainer.batches_done > 1:  # else the run that goes on draws the second
+            _draw_memory(trainer, out)
+    except Exception as error:  # the libraries that write have errors of their own
         return f"{done}; the epoch after it is lost ({one_line(error)})"
     return f"{done} and {trainer.batches_done} batches of the next"
 

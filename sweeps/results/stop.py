@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from patchtrain.checkpoint import load_state
+from patchtrain.checkpoint import load_epoch, load_optimizer, load_state, load_weights
 from patchtrain.errors import DataError
 from patchtrain.files import atomic_path
 from sweeps.results.patience import seconds_in
@@ -54,20 +54,25 @@ class Stop:
     def save(
         self,
         trial_ids: Collection[str],
+        meanwhile: Callable[[], None] = lambda: None,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> int:
         """Ask these trials to save themselves, and wait until they have or the grace is over;
         return how many have.
+
+        Args:
+            meanwhile: called once they are asked.
         """
         ends_at = clock() + grace_s()
         before = {name: _written_at(self.saved_path(name)) for name in trial_ids}
         self._ask()
         try:
+            meanwhile()
             while True:
                 now = {name: _written_at(self.saved_path(name)) for name in trial_ids}
-                num_saved = sum(now[name] != before[name] for name in trial_ids)
+                num_saved = sum(now[name] not in (None, before[name]) for name in trial_ids)
                 if num_saved == len(trial_ids) or clock() >= ends_at:
                     return num_saved
                 sleep(_LOOK_EVERY_S)
@@ -95,9 +100,12 @@ def progress_of(checkpoint: Path) -> tuple[int, int]:
     """Return how far a trial's checkpoint is, in whole epochs and batches of the next, or
     `UNREADABLE`.
     """
+    folder = checkpoint / TRAINER
     try:
-        state = load_state(checkpoint / TRAINER)
+        state = load_state(folder)
         begun = state.get("begun")
+        for load in (load_weights, load_optimizer, *([load_epoch] if begun else [])):
+            load(folder)
         return state["epochs_done"], begun["part"]["batches_done"] if begun else 0
     except (DataError, KeyError, TypeError):
         return UNREADABLE

@@ -291,8 +291,14 @@ class RunFolder:
         self._joint_epochs.note(trial_id)
         self._write_joint_files()
 
-    def flush(self) -> None:
-        """Bring the joint files up to date now."""
+    def flush(self, *, waits: bool = True) -> None:
+        """Bring the joint files up to date now.
+
+        Args:
+            waits: whether to wait while the folder cannot be written.
+        """
+        if not waits:
+            self._patience_s = 0.0
         self._write_joint_files(at_once=True)
 
     def next_start(self) -> str:

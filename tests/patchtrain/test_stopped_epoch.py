@@ -28,6 +28,8 @@ TRIALS = {
     "filled": tiny(global_pass="filled", batch_size=3),
     # gradients of 2 inner iterations wait for those of the next batch
     "accumulated": tiny(accumulation_steps=3, batch_size=3),
+    # the last group of gradients is incomplete: after a stop its step comes before any loss
+    "fp16": tiny(method="downsampled", precision="fp16", accumulation_steps=3, batch_size=4),
     "masks": MASKS,
     "boxes": tiny_boxes(
         dataset="coco_mosaic", data_dir=None, num_classes=None, sample_num_images=8, epochs=2

@@ -1,9 +1,9 @@
 """What a driver that was told to end does with the trials that run; no Ray, no clock."""
 
-import json
-
 import pytest
+import torch
 
+from patchtrain.checkpoint import save_checkpoint
 from patchtrain.errors import ConfigError
 from sweeps.results.checkpoints import Checkpoints
 from sweeps.results.stop import TRAINER, Stop, grace_s
@@ -17,11 +17,15 @@ def run_dir(tmp_path):
 
 
 def write(checkpoint, epochs_done, batches_done=0):
-    """Write as much of a trial's checkpoint as says how far it is."""
-    (checkpoint / TRAINER).mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint of a made-up trial."""
     begun = {"part": {"batches_done": batches_done}} if batches_done else None
     state = {"epochs_done": epochs_done, "begun": begun}
-    (checkpoint / TRAINER / "state.json").write_text(json.dumps(state))
+    epoch = {"generator": torch.Generator().get_state()} if begun else None
+    save_checkpoint(checkpoint / TRAINER, {"w": torch.zeros(1)}, {}, state, epoch)
+
+
+DAMAGES = ("state.json", "epoch.pt", "optimizer.pt", "model.safetensors")
+"""Files that are cut."""
 
 
 class Time:
@@ -84,8 +88,8 @@ def test_a_grace_that_is_no_time_is_refused(text, monkeypatch):
         ((2, 0), (2, 5), "stopped"),
         ((3, 0), (2, 5), "whole"),  # it went on since
         ((3, 0), None, "whole"),
-        ((3, 0), "damaged", "whole"),
-        (None, "damaged", None),
+        *(((3, 0), name, "whole") for name in DAMAGES),
+        *((None, name, None) for name in DAMAGES),
         ("missing", (0, 3), "stopped"),
     ],
 )
@@ -100,9 +104,9 @@ def test_a_trial_goes_on_from_what_is_furthest(whole, saved, chosen, run_dir, ca
     if isinstance(whole, tuple):
         write(ours["whole"], *whole)
     if saved is not None:
-        write(ours["stopped"], *((0, 1) if saved == "damaged" else saved))
-    if saved == "damaged":
-        (ours["stopped"] / TRAINER / "state.json").write_text("{")
+        write(ours["stopped"], *((0, 1) if saved in DAMAGES else saved))
+    if saved in DAMAGES:
+        (ours["stopped"] / TRAINER / saved).write_bytes(b"{")
     found = checkpoints.found()
     assert found == ({} if chosen is None else {"00000": str(ours[chosen])})
     assert "missing" not in capsys.readouterr().err
