@@ -211,17 +211,20 @@ def _counts(out: Path, before: dict[str, dict[str, Any]]) -> tuple[int, int, int
     after = _rows(out)
     kept = [row for row in before.values() if row["failed_by"] != "environment"]
     num_lost = sum(after.get(row["trial_id"]) != row for row in kept)
-    joint = _joint(out)
+    joint = [TrialRecord.from_row(row) for row in read_rows(out / "trials.parquet")]
     launched = [r for r in joint if r.status is not TrialStatus.PREDICTED_INFEASIBLE]
     own = [(record.trial_id, record.budget_bytes) for record in joint]
-    told = _told(out)
+    told = _told(out, dict(own))
     num_wrong = len(own) - len(set(own)) + sum(told.count(one) != 1 for one in {*own, *told})
     return len(launched), num_lost, num_wrong, num_unreadable
 
 
-def _told(out: Path) -> list[tuple[str, int]]:
-    """Return id and budget of the trials that each budget's study knows as its own."""
-    budgets = {record.trial_id: record.budget_bytes for record in _joint(out)}
+def _told(out: Path, budgets: dict[str, int | None]) -> list[tuple[str, int]]:
+    """Return id and budget of the trials that each budget's study knows as its own.
+
+    Args:
+        budgets: budget of each trial, by its id.
+    """
     storage = open_storage(out / "optuna.journal")
     found = []
     for name in optuna.get_all_study_names(storage):
@@ -233,10 +236,6 @@ def _told(out: Path) -> list[tuple[str, int]]:
             if trial_id is not None and is_own:
                 found.append((trial_id, budget_bytes))
     return found
-
-
-def _joint(out: Path) -> list[TrialRecord]:
-    return [TrialRecord.from_row(row) for row in read_rows(out / "trials.parquet")]
 
 
 class TinyTrial(tune.Trainable):

@@ -46,7 +46,7 @@ class EpochPart:
     """Over these images."""
     train_time_s: float = 0.0
     generator: torch.Tensor | None = None
-    """State of what draws patches and dropout; None before the first batch."""
+    """State of the random generator for patches and dropout; None before the first batch."""
 
 
 OnBatch = Callable[[Progress], None]
@@ -68,10 +68,10 @@ class EpochRunner:
     Args:
         guard: already entered.
         epoch: 0 for the first, which records the memory timeline.
-        part: what of the epoch was trained before, on an engine in the state of that time.
+        part: how much of this epoch is already trained; the engine must be in the state of then.
 
     Attributes:
-        part: what is trained now; true whenever `Stopped` is raised.
+        part: how much is trained by now, in whole batches.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,19 +39,16 @@ class Begun:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, but for the generator's state."""
-        part = {name.name: getattr(self.part, name.name) for name in fields(self.part)}
-        part.pop("generator")
-        influence = None if self.influence is None else asdict(self.influence)
-        return {"part": part, "peak": asdict(self.peak), "influence": influence}
+        return asdict(replace(self, part=replace(self.part, generator=None)))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], generator: Tensor | None) -> Begun:
         """Return it from what `to_json` gave, and the generator's state."""
         influence = values["influence"]
         return cls(
-            part=EpochPart(**values["part"], generator=generator),
+            part=replace(EpochPart(**values["part"]), generator=generator),
             peak=Peak(**values["peak"]),
-            influence=None if influence is None else Influence(**influence),
+            influence=Influence(**influence) if influence else None,
         )
 
 
@@ -71,12 +68,10 @@ class TrialState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values, but for tensors of `begun`."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
         return {
-            **values,
-            "peak": None if self.peak is None else asdict(self.peak),
+            **asdict(replace(self, begun=None)),
             "started_at": self.started_at.isoformat(),
-            "begun": None if self.begun is None else self.begun.to_json(),
+            "begun": self.begun.to_json() if self.begun else None,
         }
 
     @classmethod
@@ -94,7 +89,7 @@ class TrialState:
             train_time_s=values["train_time_s"],
             images_trained=values["images_trained"],
             started_at=datetime.fromisoformat(values["started_at"]),
-            begun=None if begun is None else Begun.from_json(begun, generator),
+            begun=Begun.from_json(begun, generator) if begun else None,
         )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from patchtrain.files import atomic_path
-from sweeps.results.stop import SAVED, UNREADABLE, progress_of
+from sweeps.results.stop import UNREADABLE, Stop, progress_of
 
 NOTE = "checkpoint.txt"
 """Name of the file that names a trial's newest checkpoint."""
@@ -36,6 +36,7 @@ class Checkpoints:
         self._run_dir = run_dir
         self._tune_path = tune_path
         self._write = write
+        self._stop = Stop(run_dir)
 
     def note(self, trial_id: str, checkpoint: str) -> None:
         """Remember the newest complete checkpoint of a running trial; remove older ones."""
@@ -44,28 +45,25 @@ class Checkpoints:
         for older in newest.parent.glob(_FORM):
             if older.name != newest.name:
                 shutil.rmtree(older, ignore_errors=True)
-        shutil.rmtree(self._saved(trial_id), ignore_errors=True)
+        shutil.rmtree(self._stop.saved_path(trial_id), ignore_errors=True)
 
     def found(self) -> dict[str, str]:
         """Return the checkpoint of each trial that was cut off which is furthest, by trial id; says
         which are missing, so that their trials begin anew.
         """
-        found = {
-            path.parent.name: str(path)
-            for path in self._run_dir.glob(f"trials/*/{SAVED}")
-            if progress_of(path) > UNREADABLE
-        }
+        saved = {path.parent.name: progress_of(path) for path in self._stop.saved_paths()}
+        saved = {name: progress for name, progress in saved.items() if progress > UNREADABLE}
+        found = {name: str(self._stop.saved_path(name)) for name in saved}
         for note in sorted(self._run_dir.glob(f"trials/*/{NOTE}")):
             checkpoint = self._placed(Path(note.read_text()))
-            saved = found.get(note.parent.name)
-            if saved is not None and progress_of(Path(saved)) >= progress_of(checkpoint):
+            name = note.parent.name
+            if name in saved and saved[name] >= progress_of(checkpoint):
                 continue
             if checkpoint.is_dir():
-                found[note.parent.name] = str(checkpoint)
-            elif saved is None:
+                found[name] = str(checkpoint)
+            else:
                 print(
-                    f"{note.parent.name}: its checkpoint {checkpoint} is missing; the trial begins "
-                    "anew",
+                    f"{name}: its checkpoint {checkpoint} is missing; the trial begins anew",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -77,25 +75,19 @@ class Checkpoints:
         self._write(partial(self._note(trial_id).unlink, missing_ok=True))
         for checkpoint in self._tune_path.glob(f"*/{trial_id}/{_FORM}"):
             shutil.rmtree(checkpoint, ignore_errors=True)
-        shutil.rmtree(self._saved(trial_id), ignore_errors=True)
+        shutil.rmtree(self._stop.saved_path(trial_id), ignore_errors=True)
 
     def drop_leftovers(self, ended: Container[str]) -> None:
         """Remove what a kill left of the checkpoints of the trials that `ended`."""
         for note in self._run_dir.glob(f"trials/*/{NOTE}"):
             if note.parent.name in ended:
                 self._write(partial(note.unlink, missing_ok=True))
-        for checkpoint in (
-            *self._tune_path.glob(f"*/*/{_FORM}"),
-            *self._run_dir.glob(f"trials/*/{SAVED}"),
-        ):
+        for checkpoint in (*self._tune_path.glob(f"*/*/{_FORM}"), *self._stop.saved_paths()):
             if checkpoint.parent.name in ended:
                 shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _note(self, trial_id: str) -> Path:
         return self._run_dir / "trials" / trial_id / NOTE
-
-    def _saved(self, trial_id: str) -> Path:
-        return self._run_dir / "trials" / trial_id / SAVED
 
     def _relative(self, path: Path) -> str:
         """Return `path` as it is noted: from RUN_DIR on, which may be moved."""

@@ -47,6 +47,10 @@ class Stop:
         """Return the folder of the checkpoint that a trial writes then."""
         return self._run_dir / "trials" / trial_id / SAVED
 
+    def saved_paths(self) -> list[Path]:
+        """Return those that are there, of all trials."""
+        return sorted(self._run_dir.glob(f"trials/*/{SAVED}"))
+
     def withdraw(self) -> None:
         """Ask no more."""
         self._path.unlink(missing_ok=True)

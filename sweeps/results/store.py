@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from patchtrain.config import TrialConfig
-from patchtrain.errors import ConfigError, not_given
+from patchtrain.errors import ConfigError
 from patchtrain.faults import ENVIRONMENT
 from patchtrain.files import atomic_path, check_writable, remove_leftovers
 from patchtrain.owned import LOCK, Owned, content_of
@@ -39,14 +39,12 @@ from patchtrain.record import (
     write_rows,
 )
 from sweeps.results.checkpoints import NOTE, Checkpoints
+from sweeps.results.identity import check_same
 from sweeps.results.inputs import Inputs
 from sweeps.results.joint import JointFile, Row
 from sweeps.results.patience import patience_s, patiently
 from sweeps.results.stop import ASKED, Stop, grace_s
-from sweeps.search.settings import INPUTS, with_newer_settings, without_places
-
-IDENTITY = ("sweep", "budgets_bytes", "space", "settings")
-"""Keys of `sweep.json` that must not change when a sweep is resumed, but for budgets added."""
+from sweeps.search.settings import INPUTS, without_places
 
 _LATEST = ("budgets_bytes", "num_trials", "num_seeds", "sampler", "scheduler", "warm_start")
 """Keys of `sweep.json` that hold what the latest start of the sweep was asked for."""
@@ -162,7 +160,7 @@ class RunFolder:
                 f"--resume: {self.path} holds no sweep (no sweep.json); "
                 "leave --resume out to start one, or give the --out of the sweep to resume"
             )
-        _check_same(self.sweep_path, description)
+        check_same(self.sweep_path, description)
 
     def description(self) -> dict[str, Any]:
         """Return the content of `sweep.json`; empty if there is none."""
@@ -373,36 +371,3 @@ def _finite(record: TrialRecord) -> TrialRecord:
 
 def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _check_same(path: Path, description: Mapping[str, Any]) -> None:
-    """Check that the sweep in the file `path` is the one of `description`."""
-    try:
-        held = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        damage = f"is damaged ({error}); give another --out"
-        raise ConfigError(f"{path}: {not_given(error) or damage}") from None
-    wanted = json.loads(json.dumps(dict(description)))
-    if isinstance(held.get("settings"), dict):
-        held["settings"] = with_newer_settings(held["settings"], wanted["settings"])
-        if (path.parent / INPUTS).exists():
-            held["settings"] = without_places(held["settings"], wanted["settings"])
-    for key in IDENTITY:
-        if key == "budgets_bytes" and set(held.get(key, ())) <= set(wanted.get(key, ())):
-            continue  # budgets may be added
-        for name, before, now in _differences(key, held.get(key), wanted.get(key)):
-            raise ConfigError(
-                f"--resume: the sweep in {path.parent} has {name}={json.dumps(before)}, "
-                f"this command {json.dumps(now)}; give the same value, or another --out"
-            )
-
-
-def _differences(name: str, before: Any, now: Any) -> list[tuple[str, Any, Any]]:
-    """Return the innermost named values in which two JSON values differ."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            difference
-            for key in sorted({*before, *now})
-            for difference in _differences(f"{name}.{key}", before.get(key), now.get(key))
-        ]
-    return [] if before == now else [(name, before, now)]

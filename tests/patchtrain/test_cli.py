@@ -165,8 +165,6 @@ def test_resume_after_a_cut_ends_like_the_uninterrupted_trial(
 
 def _stopping_after(num_batches, monkeypatch):
     """Have training stop in its second epoch, as a signal would; return what undoes that."""
-    from patchtrain.trainer import Trainer
-
     whole = Trainer.run_epoch
 
     def stop(progress):
@@ -199,8 +197,6 @@ def test_a_trial_that_is_stopped_within_an_epoch_goes_on_there(
 def test_an_epoch_that_cannot_be_saved_is_lost_and_no_more(
     trained, config_path, tmp_path, monkeypatch, capsys
 ):
-    from patchtrain.trainer import Trainer
-
     out = tmp_path / "out"
     go_on = _stopping_after(2, monkeypatch)
     save = Trainer.save
